@@ -1,0 +1,143 @@
+"""The composing client: whether, when and how often a predictor is called."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from time import perf_counter
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+from common.client.limits import Gate, Limits, RetryBudget
+from common.client.rest import RestTransport
+from common.client.transport import InferResult, ModelMetadata, Transport, Unanswered
+from common.deadline import Deadline
+from common.errors import DeadlineExceeded, ServingError
+from common.protocol.tensors import Array
+
+T = TypeVar("T")
+
+_SPENT = 0.001  # with less than a millisecond left no call is started
+
+
+class PredictorClient:
+    """One model of one predictor, at `http://host:port` (REST) or `grpc://host:port`.
+
+    `name` is what errors call it (the model's name unless given); `version` pins one version of the model. Nothing is
+    opened before the first call. Use as an async context manager, or close it.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        model: str,
+        version: str = "",
+        name: str = "",
+        limits: Limits | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self.name = name or model
+        self._limits = limits or Limits()
+        self._transport = transport or open_transport(base_url, model, version, self.name, self._limits)
+        self._gate = Gate(self._limits.concurrency, self._limits.queue, self.name)
+        self._budget = RetryBudget(self._limits.retry_share, self._limits.retry_reserve)
+
+    async def infer(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        deadline: Deadline,
+        outputs: Sequence[str] | None = None,
+        context: Mapping[str, str] | None = None,
+    ) -> InferResult:
+        """Runs the model on arrays by input name; all outputs, or those named.
+
+        Raises InvalidInput with the predictor's words where it refuses the input, Overloaded, DeadlineExceeded, and
+        UpstreamFailed for every other failure. Cancelling the caller drops the call on the wire.
+        """
+        transport = self._transport
+        return await self._call(lambda: transport.infer(inputs, outputs or (), deadline, context or {}), deadline)
+
+    async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
+        """What the predictor says of its model. Raises as `infer` does."""
+        return await self._call(lambda: self._transport.metadata(deadline), deadline)
+
+    async def ready(self, *, deadline: Deadline) -> bool:
+        """Whether the predictor says, within the deadline and at the first attempt, that its model can answer."""
+        try:
+            async with asyncio.timeout(max(deadline.left, 0.0)):
+                return await self._transport.ready(deadline)
+        except (Unanswered, ServingError, TimeoutError):
+            return False
+
+    async def close(self) -> None:
+        """Drops the connections, idle and busy."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _call(self, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
+        self._budget.earn()
+        tried = 0
+        while True:
+            tried += 1
+            try:
+                return await self._attempt(attempt, deadline)
+            except Unanswered as unanswered:
+                pause = self._pause(tried, unanswered.after, deadline)
+                if pause is None:
+                    raise unanswered.error from unanswered.__cause__
+            await asyncio.sleep(pause)
+
+    async def _attempt(self, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
+        self._check(deadline)
+        await self._gate.enter(deadline.left)
+        started = perf_counter()
+        try:
+            self._check(deadline)
+            async with asyncio.timeout(deadline.left):
+                return await attempt()
+        except TimeoutError:
+            raise DeadlineExceeded(f"predictor {self.name} gave no answer before the deadline") from None
+        finally:
+            self._gate.leave(perf_counter() - started)
+
+    def _check(self, deadline: Deadline) -> None:
+        if deadline.left < _SPENT:
+            raise DeadlineExceeded(f"the deadline passed before predictor {self.name} was called")
+
+    def _pause(self, tried: int, after: float | None, deadline: Deadline) -> float | None:
+        """How long to wait before the next attempt; None where there is to be none."""
+        limits = self._limits
+        if tried >= limits.attempts:
+            return None
+        # Full jitter: callers that failed together do not come back together.
+        jitter = random.uniform(0.0, min(limits.max_backoff_seconds, limits.backoff_seconds * 2 ** (tried - 1)))
+        pause = (after or 0.0) + jitter
+        if pause + _SPENT >= deadline.left or not self._budget.spend():
+            return None
+        return pause
+
+
+def open_transport(base_url: str, model: str, version: str, predictor: str, limits: Limits) -> Transport:
+    """The transport for a URL's scheme; ValueError for any but http and grpc, and without a host."""
+    url = urlsplit(base_url)
+    if not url.hostname:
+        raise ValueError(f"expected http://host:port or grpc://host:port, got {base_url!r}")
+    if url.scheme == "http":
+        return RestTransport(url, model, version, predictor, limits)
+    if url.scheme == "grpc":
+        # grpcio costs 30 MB and 0.2 s to import: only who calls over gRPC pays.
+        from common.client.rpc import GrpcTransport
+
+        return GrpcTransport(url.netloc, model, version, predictor, limits)
+    raise ValueError(f"expected http:// or grpc://, got {base_url!r}")

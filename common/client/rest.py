@@ -1,0 +1,149 @@
+"""The REST transport: Open Inference Protocol v2 with every tensor binary, over HTTP/1.1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import SplitResult, quote
+
+import msgspec
+import orjson
+
+from common.client.http1 import Answer, BadAnswer, Broken, HttpPool
+from common.client.limits import Limits
+from common.client.transport import (
+    InferResult,
+    ModelMetadata,
+    Unanswered,
+    check_outputs,
+    onward,
+    retry_seconds,
+    tensor_spec,
+)
+from common.deadline import HEADER as TIMEOUT_HEADER
+from common.deadline import Deadline
+from common.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    Overloaded,
+    PayloadTooLarge,
+    ServingError,
+    UpstreamFailed,
+)
+from common.protocol.oip import BINARY, HEADER_LENGTH, decode_answer, encode_request
+from common.protocol.tensors import Array
+
+_LONGEST_TEXT = 1000  # characters of a predictor's error that are passed on
+_NAMED_LENGTH = HEADER_LENGTH.lower().encode()
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class _Metadata(msgspec.Struct):
+    name: str
+    inputs: list[_Tensor]
+    outputs: list[_Tensor]
+    versions: list[str] = []
+
+
+class RestTransport:
+    """One model behind `http://host[:port][/prefix]`."""
+
+    def __init__(self, url: SplitResult, model: str, version: str, predictor: str, limits: Limits) -> None:
+        assert url.hostname
+        self._predictor = predictor
+        path = f"{url.path.rstrip('/')}/v2/models/{quote(model, safe='')}"
+        if version:
+            path += f"/versions/{quote(version, safe='')}"
+        host = f"Host: {url.netloc.rpartition('@')[2]}\r\n"
+        self._infer = f"POST {path}/infer HTTP/1.1\r\n{host}Content-Type: {BINARY}\r\n"
+        self._ready = f"GET {path}/ready HTTP/1.1\r\n{host}"
+        self._metadata = f"GET {path} HTTP/1.1\r\n{host}"
+        self._pool = HttpPool(
+            url.hostname,
+            url.port or 80,
+            connect_seconds=limits.connect_seconds,
+            idle_seconds=limits.idle_seconds,
+            max_answer_bytes=limits.max_answer_bytes,
+        )
+
+    async def infer(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], deadline: Deadline, context: Mapping[str, str]
+    ) -> InferResult:
+        body, header_length = encode_request(inputs, outputs)
+        passed_on = "".join([f"{name}: {value}\r\n" for name, value in onward(context)])
+        answer = await self._request(
+            f"{self._infer}Content-Length: {len(body)}\r\n{HEADER_LENGTH}: {header_length}\r\n{passed_on}",
+            body,
+            deadline,
+        )
+        if answer.status != 200:
+            raise self._refused(answer)
+        return check_outputs(self._decode(answer), outputs, self._predictor)
+
+    async def ready(self, deadline: Deadline) -> bool:
+        return (await self._request(self._ready, b"", deadline)).status == 200
+
+    async def metadata(self, deadline: Deadline) -> ModelMetadata:
+        answer = await self._request(self._metadata, b"", deadline)
+        if answer.status != 200:
+            raise self._refused(answer)
+        try:
+            found = msgspec.json.decode(answer.body, type=_Metadata)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UpstreamFailed(f"predictor {self._predictor}: its metadata is not valid: {error}") from None
+        inputs, outputs = (
+            tuple(tensor_spec(one.name, one.datatype, one.shape, self._predictor) for one in tensors)
+            for tensors in (found.inputs, found.outputs)
+        )
+        return ModelMetadata(found.name, tuple(found.versions), inputs, outputs)
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    async def _request(self, head: str, body: bytes, deadline: Deadline) -> Answer:
+        whole = f"{head}{TIMEOUT_HEADER}: {deadline.header()}\r\n\r\n".encode("ascii")
+        try:
+            return await self._pool.request(whole, body)
+        except Broken as error:
+            failed = UpstreamFailed(f"predictor {self._predictor}: {error}")
+            raise (failed if error.answered else Unanswered(failed)) from error
+        except BadAnswer as error:
+            raise UpstreamFailed(f"predictor {self._predictor}: {error}") from error
+
+    def _decode(self, answer: Answer) -> InferResult:
+        length = answer.header(_NAMED_LENGTH)
+        try:
+            response, arrays = decode_answer(answer.body, int(length[:20]) if length else None)
+        except (UpstreamFailed, ValueError) as error:
+            raise UpstreamFailed(f"predictor {self._predictor}: {error}") from None
+        return InferResult(arrays, response.model_name, response.model_version, answer.header(b"server-timing"))
+
+    def _refused(self, answer: Answer) -> ServingError | Unanswered:
+        """What an answer other than 200 means here."""
+        status, text = answer.status, _error_text(answer.body)
+        said = f"predictor {self._predictor} answered {status}: {text}"
+        after = retry_seconds(answer.header(b"retry-after"))
+        if status == 503:
+            return Unanswered(Overloaded(said, retry_after=after or 1.0), after)
+        if status == 502:
+            return Unanswered(UpstreamFailed(said), after)
+        if status == 429:
+            return Overloaded(said, retry_after=after or 1.0)
+        if status == 504:
+            return DeadlineExceeded(said)
+        if status == 413:
+            return PayloadTooLarge(text)
+        return InvalidInput(text) if status in (400, 422) else UpstreamFailed(said)
+
+
+def _error_text(body: bytes) -> str:
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        parsed = None
+    text = parsed.get("error") or parsed.get("detail") if isinstance(parsed, dict) else None
+    return str(text or body[:_LONGEST_TEXT].decode(errors="replace"))[:_LONGEST_TEXT]

@@ -1,0 +1,149 @@
+"""The gRPC transport: `inference.GRPCInferenceService` over grpcio's asyncio stack, with raw tensor contents."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+
+from common.client.limits import Limits
+from common.client.transport import (
+    InferResult,
+    ModelMetadata,
+    Unanswered,
+    check_outputs,
+    onward,
+    retry_seconds,
+    tensor_spec,
+)
+from common.deadline import Deadline
+from common.errors import DeadlineExceeded, InvalidInput, Overloaded, ServingError, UpstreamFailed
+from common.protocol.grpc import oip_pb2 as pb
+from common.protocol.tensors import Array, datatype_of, from_binary, to_binary
+
+T = TypeVar("T")
+
+_SERVICE = "/inference.GRPCInferenceService/"
+
+
+class GrpcTransport:
+    """One model behind `host:port`."""
+
+    def __init__(self, target: str, model: str, version: str, predictor: str, limits: Limits) -> None:
+        self._target = target
+        self._model = model
+        self._version = version
+        self._predictor = predictor
+        self._options = _options(limits)
+        self._opened: grpc.aio.Channel | None = None
+
+    async def infer(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str], deadline: Deadline, context: Mapping[str, str]
+    ) -> InferResult:
+        call = self._channel().unary_unary(
+            f"{_SERVICE}ModelInfer",
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=pb.ModelInferResponse.FromString,
+        )(
+            self._request(inputs, outputs),
+            timeout=max(deadline.left, 0.0),
+            metadata=[(name.lower(), value) for name, value in onward(context)],
+        )
+        response = await self._answer(call)
+        timing = str((await call.trailing_metadata()).get("server-timing", ""))
+        result = InferResult(self._arrays(response), response.model_name, response.model_version, timing)
+        return check_outputs(result, outputs, self._predictor)
+
+    async def ready(self, deadline: Deadline) -> bool:
+        call = self._channel().unary_unary(
+            f"{_SERVICE}ModelReady",
+            request_serializer=pb.ModelReadyRequest.SerializeToString,
+            response_deserializer=pb.ModelReadyResponse.FromString,
+        )
+        request = pb.ModelReadyRequest(name=self._model, version=self._version)
+        return (await self._answer(call(request, timeout=max(deadline.left, 0.0)))).ready
+
+    async def metadata(self, deadline: Deadline) -> ModelMetadata:
+        call = self._channel().unary_unary(
+            f"{_SERVICE}ModelMetadata",
+            request_serializer=pb.ModelMetadataRequest.SerializeToString,
+            response_deserializer=pb.ModelMetadataResponse.FromString,
+        )
+        request = pb.ModelMetadataRequest(name=self._model, version=self._version)
+        found = await self._answer(call(request, timeout=max(deadline.left, 0.0)))
+        inputs, outputs = (
+            tuple(tensor_spec(one.name, one.datatype, one.shape, self._predictor) for one in tensors)
+            for tensors in (found.inputs, found.outputs)
+        )
+        return ModelMetadata(found.name, tuple(found.versions), inputs, outputs)
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+            self._opened = None
+
+    def _channel(self) -> grpc.aio.Channel:
+        """The channel, opened by the first call: it binds itself to the running loop."""
+        if self._opened is None:
+            self._opened = grpc.aio.insecure_channel(self._target, options=self._options)
+        return self._opened
+
+    def _request(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> pb.ModelInferRequest:
+        return pb.ModelInferRequest(
+            model_name=self._model,
+            model_version=self._version,
+            inputs=[
+                pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype_of(array), shape=array.shape)
+                for name, array in inputs.items()
+            ],
+            outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs],
+            raw_input_contents=[to_binary(array) for array in inputs.values()],
+        )
+
+    async def _answer(self, call: Awaitable[T]) -> T:
+        try:
+            return await call
+        except grpc.aio.AioRpcError as error:
+            raise self._refused(error) from error
+
+    def _arrays(self, response: pb.ModelInferResponse) -> dict[str, Array]:
+        try:
+            return {
+                tensor.name: from_binary(raw, tensor.datatype, list(tensor.shape), f"outputs[{index}]")
+                for index, (tensor, raw) in enumerate(zip(response.outputs, response.raw_output_contents, strict=True))
+            }
+        except (InvalidInput, ValueError) as error:
+            raise UpstreamFailed(f"predictor {self._predictor}: its answer is not valid: {error}") from None
+
+    def _refused(self, error: grpc.aio.AioRpcError) -> ServingError | Unanswered:
+        """What a status other than OK means here."""
+        code, text = error.code(), error.details() or ""
+        said = f"predictor {self._predictor} answered {code.name}: {text}"
+        after = retry_seconds(str(dict(error.trailing_metadata()).get("retry-after", "")))
+        if code is grpc.StatusCode.UNAVAILABLE:
+            # Not `details`: for a connection that failed they hold the address.
+            return Unanswered(UpstreamFailed(f"predictor {self._predictor} is unavailable"), after)
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" not in text:
+            return Overloaded(said, retry_after=after or 1.0)
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(said)
+        return InvalidInput(text) if code is grpc.StatusCode.INVALID_ARGUMENT else UpstreamFailed(said)
+
+
+def _options(limits: Limits) -> list[tuple[str, int | str]]:
+    connect_ms = int(limits.connect_seconds * 1000)
+    return [
+        ("grpc.max_receive_message_length", limits.max_answer_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.enable_retries", 0),  # ours have a budget
+        ("grpc.service_config_disable_resolution", 1),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.lb_policy_name", "round_robin"),  # a name with several addresses is several replicas
+        # A predictor that restarts is found again within a second; the default waits up to two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.min_reconnect_backoff_ms", connect_ms),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+    ]

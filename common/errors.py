@@ -1,0 +1,105 @@
+"""One tree of errors; each knows its HTTP status and its gRPC code.
+
+ServingError                500 INTERNAL
+├── InvalidInput            400 INVALID_ARGUMENT     the request is wrong: `fields` says where and why
+│   ├── PayloadTooLarge     413 RESOURCE_EXHAUSTED
+│   └── UnsupportedMedia    415 INVALID_ARGUMENT
+├── Forbidden               403 PERMISSION_DENIED    a setting has to allow it first
+├── NotFound                404 NOT_FOUND
+├── MethodNotAllowed        405 UNIMPLEMENTED
+├── TooManyRequests         429 RESOURCE_EXHAUSTED   this caller has used up its share
+├── ModelFailed             500 INTERNAL             the model itself failed on this input
+├── UpstreamFailed          502 UNAVAILABLE          another service failed or gave nonsense
+├── Overloaded              503 RESOURCE_EXHAUSTED   the queue is full: come back after `retry_after` seconds
+├── NotReady                503 UNAVAILABLE          loading, draining or broken
+└── DeadlineExceeded        504 DEADLINE_EXCEEDED    the caller's time is spent
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One thing that is wrong in a request: where (`inputs[0].shape`) and why (what was expected, what came)."""
+
+    field: str
+    reason: str
+
+
+class ServingError(Exception):
+    """What every error of a service derives from; `detail` is one sentence for the caller."""
+
+    status: ClassVar[int] = 500
+    grpc_code: ClassVar[str] = "INTERNAL"
+    title: ClassVar[str] = "Internal error"
+
+    def __init__(self, detail: str, *, fields: Sequence[FieldError] = (), retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.fields = tuple(fields)
+        self.retry_after = retry_after
+
+
+class InvalidInput(ServingError):
+    status, grpc_code, title = 400, "INVALID_ARGUMENT", "Invalid input"
+
+    @classmethod
+    def at(cls, field: str, reason: str) -> InvalidInput:
+        """The common case: one field, one reason."""
+        return cls(f"{field}: {reason}", fields=[FieldError(field, reason)])
+
+
+class PayloadTooLarge(InvalidInput):
+    status, grpc_code, title = 413, "RESOURCE_EXHAUSTED", "Payload too large"
+
+
+class UnsupportedMedia(InvalidInput):
+    status, grpc_code, title = 415, "INVALID_ARGUMENT", "Unsupported media type"
+
+
+class Forbidden(ServingError):
+    status, grpc_code, title = 403, "PERMISSION_DENIED", "Forbidden"
+
+
+class NotFound(ServingError):
+    status, grpc_code, title = 404, "NOT_FOUND", "Not found"
+
+
+class MethodNotAllowed(ServingError):
+    status, grpc_code, title = 405, "UNIMPLEMENTED", "Method not allowed"
+
+    def __init__(self, detail: str, *, allowed: str) -> None:
+        super().__init__(detail)
+        self.allowed = allowed
+
+
+class TooManyRequests(ServingError):
+    status, grpc_code, title = 429, "RESOURCE_EXHAUSTED", "Too many requests"
+
+
+class ClientGone(ServingError):
+    status, grpc_code, title = 499, "CANCELLED", "The caller has gone"
+
+
+class ModelFailed(ServingError):
+    status, grpc_code, title = 500, "INTERNAL", "The model failed"
+
+
+class UpstreamFailed(ServingError):
+    status, grpc_code, title = 502, "UNAVAILABLE", "An upstream service failed"
+
+
+class Overloaded(ServingError):
+    status, grpc_code, title = 503, "RESOURCE_EXHAUSTED", "Overloaded"
+
+
+class NotReady(ServingError):
+    status, grpc_code, title = 503, "UNAVAILABLE", "Not ready"
+
+
+class DeadlineExceeded(ServingError):
+    status, grpc_code, title = 504, "DEADLINE_EXCEEDED", "Deadline exceeded"

@@ -1,0 +1,80 @@
+"""One request on its way through a service: its id, trace, deadline, and where its time went."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from common.deadline import HEADER as TIMEOUT_HEADER
+from common.deadline import Deadline
+from common.tracing import Trace
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive
+
+_SAFE_ID = re.compile(rb"^[A-Za-z0-9._:/+=@-]{1,128}$")
+
+
+async def _never() -> Message:
+    """The `receive` of a protocol that cancels the handler itself when the caller leaves."""
+    return await asyncio.get_running_loop().create_future()
+
+
+class Exchange:
+    """What is known of one request while it is answered; reachable anywhere below it as `current.get()`."""
+
+    __slots__ = (
+        "bytes_in", "deadline", "error", "method", "model", "path", "receive", "request_id", "route", "stages", "started",
+        "trace",
+    )  # fmt: skip
+
+    def __init__(
+        self, method: str, path: str, request_id: str, trace: Trace, deadline: Deadline, receive: Receive = _never
+    ) -> None:
+        self.started = perf_counter()
+        self.method = method
+        self.path = path
+        self.request_id = request_id
+        self.trace = trace
+        self.deadline = deadline
+        self.receive = receive
+        self.route = "unmatched"
+        self.model = ""
+        self.error = ""
+        self.bytes_in = 0
+        self.stages: list[tuple[str, float]] = []
+
+    def stage(self, name: str, seconds: float) -> None:
+        """Notes that a stage took so long; all of them go out as `Server-Timing`."""
+        self.stages.append((name, seconds))
+
+    def server_timing(self) -> str:
+        """The `Server-Timing` header: each stage and the total so far, in milliseconds."""
+        total = f"total;dur={(perf_counter() - self.started) * 1e3:.3f}"
+        return ", ".join([*(f"{name};dur={seconds * 1e3:.3f}" for name, seconds in self.stages), total])
+
+    def onward(self) -> Mapping[str, str]:
+        """Headers for a call to the next hop: request id, trace and what is left of the deadline."""
+        headers = {
+            "X-Request-ID": self.request_id,
+            "traceparent": self.trace.header(),
+            TIMEOUT_HEADER: self.deadline.header(),
+        }
+        if self.trace.state:
+            headers["tracestate"] = self.trace.state
+        return headers
+
+
+current: ContextVar[Exchange] = ContextVar("exchange")
+
+
+def request_id(given: bytes | None) -> str:
+    """The caller's request id where it is safe to log and echo, else a new one."""
+    if given is not None and _SAFE_ID.match(given):
+        return given.decode()
+    return f"{random.getrandbits(64):016x}"

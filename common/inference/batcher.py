@@ -1,0 +1,273 @@
+"""Micro-batching that never waits unless told to.
+
+Requests that arrive in one turn of the event loop share one run of the model; a lone request runs at once. A run that
+would hold the loop for more than about a millisecond goes to a thread instead, and whatever has come while it was under
+way is the next batch. The queue is bounded; a member that has left or whose deadline has passed is not computed; a
+member that makes a shared run fail is found by running each on its own, and the others never notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter, time
+
+import numpy as np
+
+from common.deadline import Deadline
+from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded, ServingError
+from common.inference.session import Cost, Session
+from common.metrics import Count, Distribution
+from common.protocol.tensors import Array
+
+INLINE_SECONDS = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_rows` rows share a run; `queue` requests wait; a run is held up to `delay` seconds to fill (0: never)."""
+
+    max_rows: int
+    queue: int
+    delay: float = 0.0
+
+
+@dataclass(slots=True)
+class Answer:
+    """A request's outputs, in the manifest's order, and where its time went in seconds."""
+
+    outputs: Sequence[Array]
+    queued: float
+    ran: float
+
+
+@dataclass(slots=True)
+class Counts:
+    """Where a batcher notes what it did."""
+
+    batch_rows: Distribution
+    queue_wait: Distribution
+    run_seconds: Distribution
+    full: Count
+    gone: Count
+
+
+class Member:
+    """One request in the queue."""
+
+    __slots__ = ("answer", "arrived", "deadline", "inputs", "rows")
+
+    def __init__(self, inputs: dict[str, Array], rows: int, deadline: Deadline, answer: asyncio.Future[Answer]) -> None:
+        self.inputs, self.rows, self.deadline, self.answer = inputs, rows, deadline, answer
+        self.arrived = perf_counter()
+
+
+Batch = list[Member]
+Outcome = Sequence[Array] | ServingError
+
+
+class Batcher:
+    """The queue in front of one session."""
+
+    def __init__(self, session: Session, cost: Cost, limits: Limits, counts: Counts, name: str) -> None:
+        self._session, self._cost, self._limits, self._counts = session, cost, limits, counts
+        self._waiting: deque[Member] = deque()
+        self._rows_waiting = 0
+        self._scheduled = False
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._thread = _Thread(name)
+        self._running_since: float | None = None
+        self.last_progress = time()
+
+    async def infer(self, inputs: dict[str, Array], rows: int, deadline: Deadline) -> Answer:
+        """The outputs for `inputs`, whose first dimension is `rows`.
+
+        Raises Overloaded when the queue is full, DeadlineExceeded, ModelFailed when the model fails on these inputs.
+        """
+        return await self.submit(inputs, rows, deadline)
+
+    def submit(self, inputs: dict[str, Array], rows: int, deadline: Deadline) -> asyncio.Future[Answer]:
+        """Queues a request; whoever no longer wants the answer cancels the future, and it is not computed."""
+        if self._closing:
+            raise NotReady("this version of the model has just been replaced; try again", retry_after=1)
+        if len(self._waiting) >= self._limits.queue:
+            self._counts.full.add()
+            raise Overloaded(
+                f"the queue is full ({self._limits.queue} requests wait)",
+                retry_after=self._cost.of(self._rows_waiting + 1),
+            )
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        member = Member(inputs, rows, deadline, answer)
+        self._waiting.append(member)
+        self._rows_waiting += rows
+        if self._running_since is not None or self.slow(rows):
+            _expire_later(loop, member)
+        self._wake(loop)
+        return answer
+
+    def slow(self, rows: int) -> bool:
+        """Whether a run of so many rows would hold the event loop for too long."""
+        return self._cost.of(rows) > INLINE_SECONDS
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        return len(self._waiting)
+
+    @property
+    def running_for(self) -> float:
+        """Seconds that the run under way in the thread has taken so far; 0 when none is."""
+        return perf_counter() - self._running_since if self._running_since is not None else 0.0
+
+    async def close(self) -> None:
+        """Takes nothing more, answers what waits, ends the thread."""
+        self._closing = True
+        await self._idle.wait()
+        self._thread.end()
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._scheduled:
+            return
+        self._idle.clear()
+        self._scheduled = True
+        if self._limits.delay and not self._closing:
+            loop.call_later(self._limits.delay, self._turn)
+        else:
+            loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Runs one batch of what waits; asks for another turn while something is left."""
+        self._scheduled = False
+        busy = self._running_since is not None
+        batch = self._take(only_quick=busy)
+        if batch:
+            rows = sum(member.rows for member in batch)
+            if self.slow(rows):
+                self._running_since = perf_counter()
+                self._thread.call(partial(self._run_in_thread, asyncio.get_running_loop(), batch))
+            else:
+                self._settle(batch, self._run(batch))
+        if self._waiting and (self._running_since is None or (batch and busy)):
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._turn)
+        elif not self._waiting and self._running_since is None:
+            self._idle.set()
+
+    def _take(self, only_quick: bool) -> Batch:
+        """The next members that may share a run, skipping who has left and failing whose time is up."""
+        batch: Batch = []
+        rows, shape = 0, None
+        while self._waiting:
+            member = self._waiting[0]
+            if member.answer.done():
+                self._counts.gone.add(member.answer.cancelled())
+            elif member.deadline.passed:
+                member.answer.set_exception(DeadlineExceeded("the deadline passed while the request was queued"))
+            else:
+                rows += member.rows
+                if only_quick and self.slow(rows):
+                    break
+                kind = [array.shape[1:] for array in member.inputs.values()] if self._limits.max_rows > 1 else None
+                if batch and (rows > self._limits.max_rows or kind != shape):
+                    break
+                shape = kind
+                batch.append(member)
+            self._waiting.popleft()
+            self._rows_waiting -= member.rows
+        return batch
+
+    def _run(self, batch: Batch) -> tuple[float, float, list[Outcome]]:
+        """Start, seconds and one outcome for each member; in the loop or in the thread."""
+        start = perf_counter()
+        if len(batch) == 1:
+            outcomes = [self._alone(batch[0])]
+        else:
+            try:
+                outcomes = self._together(batch)
+            except Exception:  # one of them spoils it; each on its own tells which
+                outcomes = [self._alone(member) for member in batch]
+        return start, perf_counter() - start, outcomes
+
+    def _run_in_thread(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
+        loop.call_soon_threadsafe(self._ran, batch, self._run(batch))
+
+    def _together(self, batch: Batch) -> list[Outcome]:
+        inputs = {name: np.concatenate([member.inputs[name] for member in batch]) for name in batch[0].inputs}
+        outputs = self._session.run(inputs)
+        outcomes: list[Outcome] = []
+        at = 0
+        for member in batch:
+            end = at + member.rows
+            outcomes.append([output[at:end] for output in outputs])
+            at = end
+        return outcomes
+
+    def _alone(self, member: Member) -> Outcome:
+        try:
+            return self._session.run(member.inputs)
+        except ServingError as error:
+            return error
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
+            return ModelFailed(f"the model failed on this input: {' '.join(str(error).split())[:300]}")
+
+    def _ran(self, batch: Batch, done: tuple[float, float, list[Outcome]]) -> None:
+        self._running_since = None
+        self._settle(batch, done)
+        if not self._scheduled:
+            self._turn()
+
+    def _settle(self, batch: Batch, done: tuple[float, float, list[Outcome]]) -> None:
+        start, seconds, outcomes = done
+        self.last_progress = time()
+        self._counts.batch_rows.observe(sum(member.rows for member in batch))
+        self._counts.run_seconds.observe(seconds)
+        for member, outcome in zip(batch, outcomes, strict=True):
+            queued = start - member.arrived
+            self._counts.queue_wait.observe(queued)
+            if member.answer.done():
+                continue
+            if isinstance(outcome, ServingError):
+                member.answer.set_exception(outcome)
+            else:
+                member.answer.set_result(Answer(outcome, queued, seconds))
+
+
+def _expire_later(loop: asyncio.AbstractEventLoop, member: Member) -> None:
+    """Answers a member when its deadline passes, whether its run is still queued or already under way."""
+
+    def expire() -> None:
+        if not member.answer.done():
+            member.answer.set_exception(DeadlineExceeded("the deadline passed before the model had answered"))
+
+    timer = loop.call_later(max(member.deadline.left, 0.0), expire)
+    member.answer.add_done_callback(lambda _: timer.cancel())
+
+
+class _Thread:
+    """One daemon thread, started when it is first needed: a run that never ends must not keep the process alive."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    def call(self, work: Callable[[], None]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
+        self._calls.put(work)
+
+    def end(self) -> None:
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (work := self._calls.get()) is not None:
+            work()

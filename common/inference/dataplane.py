@@ -1,0 +1,77 @@
+"""The plain data plane that both protocols meet in: find the model, infer within the deadline, say where the time went."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from common.errors import ClientGone, InvalidInput
+from common.exchange import Exchange
+from common.inference.batcher import Answer
+from common.inference.repository import Loaded, ModelRepository
+from common.log import Log
+from common.metrics import InferenceMetrics
+from common.protocol.tensors import Array
+
+LOGGED_ELEMENTS = 64
+
+
+class DataPlane:
+    """Answers inference requests out of a repository."""
+
+    def __init__(
+        self, repository: ModelRepository, metrics: InferenceMetrics, log: Log, logged_share: float = 0.0
+    ) -> None:
+        self.repository = repository
+        self._metrics, self._log, self._logged_share = metrics, log, logged_share
+
+    async def infer(
+        self, exchange: Exchange, model: Loaded, inputs: dict[str, Array], wanted: Sequence[str] = ()
+    ) -> Mapping[str, Array]:
+        """Outputs by name (all, or those `wanted`), for inputs that have been checked against the model.
+
+        Raises InvalidInput for an output that the model does not have, and whatever the batcher raises.
+        """
+        for name in wanted:
+            if name not in model.output_names:
+                raise InvalidInput.at("outputs", f"model {model.name!r} has no output {name!r}: {model.output_names}")
+        exchange.deadline.check("inference started")
+        exchange.model = model.name
+        rows = len(next(iter(inputs.values())))
+        future = model.batcher.submit(inputs, rows, exchange.deadline)
+        answer = await (self._unless_gone(exchange, future) if model.batcher.slow(rows) else future)
+        exchange.stage("queue", answer.queued)
+        exchange.stage("infer", answer.ran)
+        outputs = dict(zip(model.output_names, answer.outputs, strict=True))
+        if self._logged_share and random.random() < self._logged_share:
+            self._log_prediction(model, inputs, outputs)
+        return {name: outputs[name] for name in wanted} if wanted else outputs
+
+    async def _unless_gone(self, exchange: Exchange, future: asyncio.Future[Answer]) -> Answer:
+        """Waits for an answer; a caller who leaves meanwhile takes the request out of the queue."""
+        watch = asyncio.ensure_future(exchange.receive())
+        try:
+            await asyncio.wait((watch, future), return_when=asyncio.FIRST_COMPLETED)
+            if not future.done():
+                raise ClientGone("the caller left before its answer")
+            return future.result()
+        finally:
+            future.cancel()
+            watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await watch
+
+    def _log_prediction(self, model: Loaded, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        self._log.info(
+            "prediction",
+            model=model.name,
+            version=model.version,
+            inputs={name: _brief(array) for name, array in inputs.items()},
+            outputs={name: _brief(array) for name, array in outputs.items()},
+        )
+
+
+def _brief(array: Array) -> dict[str, object]:
+    return {"shape": array.shape, "data": array.reshape(-1)[:LOGGED_ELEMENTS].tolist()}

@@ -1,0 +1,103 @@
+"""`model.yaml`: what a model says of itself. Written by whoever builds the model, read by whatever serves it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import ServingError
+from common.protocol.tensors import DATATYPES, TensorSpec
+
+
+class ModelBroken(ServingError):
+    """A model that cannot be served, and why; its text is one line for the operator."""
+
+    status, grpc_code, title = 503, "UNAVAILABLE", "The model cannot be loaded"
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Feature(Part):
+    """A named column of an input tensor; the range is the one seen in training."""
+
+    name: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    example: float | None = None
+    description: str = ""
+
+
+class TensorEntry(Part):
+    name: str
+    datatype: Literal[tuple(DATATYPES)]  # type: ignore[valid-type]
+    shape: list[int]
+    features: list[Feature] = []
+    description: str = ""
+
+    def spec(self) -> TensorSpec:
+        return TensorSpec(self.name, self.datatype, tuple(self.shape))
+
+
+class Batching(Part):
+    """`tolerance`: how far an answer may differ when it is computed beside other rows."""
+
+    tolerance: float = Field(ge=0)
+
+
+class Preprocessing(Part):
+    steps: list[Any] = []
+    fingerprint: str = ""
+
+
+class Manifest(Part):
+    """One version of one model."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+    version: str = Field(pattern=r"^[0-9]{1,18}$")
+    task: Literal["classification", "regression", "image-classification", "other"] = "other"
+    title: str = ""
+    description: str = ""
+    inputs: list[TensorEntry] = Field(min_length=1)
+    outputs: list[TensorEntry] = Field(min_length=1)
+    labels: list[str] = []
+    unit: str = ""
+    examples: list[dict[str, Any]] = []
+    preprocessing: Preprocessing = Preprocessing()
+    batching: Batching | None = None
+    licence: dict[str, str] = {}
+    source: dict[str, str] = {}
+    metrics: dict[str, Any] = {}
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    def input_specs(self) -> list[TensorSpec]:
+        return [entry.spec() for entry in self.inputs]
+
+    def output_specs(self) -> list[TensorSpec]:
+        return [entry.spec() for entry in self.outputs]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest in a file; ModelBroken, in one line, where there is none or it is not valid."""
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ModelBroken(f"{path}: {error.strerror}; build it with `make models`") from None
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: str, where: str) -> Manifest:
+    try:
+        return Manifest.model_validate(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ModelBroken(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors())
+        raise ModelBroken(f"{where}: {wrong}") from None

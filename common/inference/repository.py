@@ -1,0 +1,235 @@
+"""The models that a service holds: several, in several versions, loaded, swapped and unloaded while it serves.
+
+A model is registered before it is loaded, so it is "not ready" rather than unknown. The new version is opened, checked
+and warmed beside the old one, which goes on answering; a load that fails leaves the old one in place and says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from common.errors import NotFound, NotReady
+from common.inference.batcher import Batcher, Counts, Limits
+from common.inference.manifest import Manifest, ModelBroken, read_manifest
+from common.inference.session import Session, WarmUp, open_model, warm_up
+from common.inference.source import ModelSource
+from common.log import Log
+from common.metrics import InferenceMetrics
+from common.protocol.tensors import TensorSpec
+
+State = Literal["LOADING", "READY", "UNAVAILABLE", "UNLOADED"]
+
+
+class Loaded:
+    """One version of one model, ready to answer."""
+
+    def __init__(self, manifest: Manifest, batcher: Batcher, warm: WarmUp) -> None:
+        self.manifest, self.batcher, self.warm = manifest, batcher, warm
+        self.name, self.version = manifest.name, manifest.version
+        self.inputs: list[TensorSpec] = manifest.input_specs()
+        self.outputs: list[TensorSpec] = manifest.output_specs()
+        self.output_names = [spec.name for spec in self.outputs]
+
+
+@dataclass
+class Entry:
+    """A registered model: its versions that answer, newest last, and how its last load went."""
+
+    state: State = "LOADING"
+    reason: str = "not loaded yet"
+    versions: dict[str, Loaded] = field(default_factory=dict)
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def newest(self) -> Loaded | None:
+        return self.versions[max(self.versions, key=int)] if self.versions else None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPolicy:
+    """How models are opened. `keep` versions of a model answer side by side; the oldest beyond that is let go."""
+
+    threads: int
+    limits: Limits
+    keep: int = 1
+    wrap: Callable[[Session], Session] | None = None
+
+
+class ModelRepository:
+    """Models by name under a folder `<root>/<name>/<version>/{model.onnx,model.yaml}`."""
+
+    def __init__(
+        self, root: Path, policy: LoadPolicy, metrics: InferenceMetrics, log: Log, source: ModelSource | None = None
+    ) -> None:
+        self.root = root
+        self._source = source
+        self._policy, self._metrics, self._log = policy, metrics, log
+        self._entries: dict[str, Entry] = {}
+        self._required: list[str] = []
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def register(self, name: str) -> None:
+        """Makes a model known, not ready yet; the service is ready when all of these are."""
+        self._entries.setdefault(name, Entry())
+        self._required.append(name)
+
+    def required(self) -> Iterable[tuple[str, Entry]]:
+        """The models that this service was started for and that nobody has unloaded."""
+        return ((name, entry) for name in self._required if (entry := self._entries[name]).state != "UNLOADED")
+
+    def get(self, name: str, version: str | None = None) -> Loaded:
+        """The version that answers (the newest unless one is asked for); NotFound or NotReady, saying which."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise NotFound(f"model {name!r} is not served here; there is {', '.join(self._entries) or 'none'}")
+        if version:
+            if version not in entry.versions:
+                there = ", ".join(entry.versions) or "none"
+                raise NotFound(f"model {name!r} has no version {version!r} here; there is {there}")
+            return entry.versions[version]
+        newest = entry.newest()
+        if newest is None:
+            raise NotReady(f"model {name!r} is not ready: {entry.reason}", retry_after=1)
+        return newest
+
+    def entries(self) -> Mapping[str, Entry]:
+        return self._entries
+
+    def loaded(self) -> Iterable[Loaded]:
+        return (one for entry in self._entries.values() for one in entry.versions.values())
+
+    def available(self) -> list[tuple[str, str]]:
+        """Names and versions in the folder, whether loaded or not."""
+        found = (path.parent for path in self.root.glob("*/*/model.yaml") if path.parent.name.isdigit())
+        return sorted(((folder.parent.name, folder.name) for folder in found), key=lambda one: (one[0], int(one[1])))
+
+    async def load(self, name: str) -> None:
+        """Loads the newest versions in the folder (as many as are kept) and swaps them in, unless they are there already.
+
+        Raises ModelBroken for a version that cannot be served; whatever answered before goes on answering.
+        """
+        if name not in self._entries and not any(name == one for one, _ in self.available()):
+            raise NotFound(f"there is no model {name!r} in {self.root}")
+        entry = self._entries.setdefault(name, Entry())
+        async with entry.busy:
+            if not entry.versions:
+                entry.state, entry.reason = "LOADING", "loading"
+            try:
+                if self._source is not None:
+                    await self._source.fetch(name, self.root)
+                for folder in await asyncio.to_thread(self._newest_folders, name):
+                    loaded = await asyncio.to_thread(self._open, name, folder, entry.versions.get(folder.name))
+                    self._swap_in(entry, loaded)
+            except ModelBroken as error:
+                self._failed(name, entry, error.detail)
+                raise
+            entry.reason = ""
+
+    def _failed(self, name: str, entry: Entry, reason: str) -> None:
+        newest = entry.newest()
+        entry.state = "READY" if newest else "UNAVAILABLE"
+        if entry.reason != reason:
+            still = newest.version if newest else None
+            self._log.error("model not loaded", model=name, reason=reason, still_serving=still)
+        entry.reason = reason
+
+    async def unload(self, name: str) -> None:
+        """Stops answering for a model; requests already accepted are answered."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise NotFound(f"model {name!r} is not served here")
+        async with entry.busy:
+            for loaded in entry.versions.values():
+                self._let_go(loaded)
+            entry.versions = {}
+            entry.state, entry.reason = "UNLOADED", "unloaded over the API"
+
+    @asynccontextmanager
+    async def open(self, names: Iterable[str], retry_seconds: float = 5.0) -> AsyncIterator[None]:
+        """Registers models and loads them in the background, again and again until they load; closes all at the end."""
+        tasks = []
+        for name in names:
+            self.register(name)
+            tasks.append(asyncio.create_task(self._load_until_ready(name, retry_seconds)))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(loaded.batcher.close() for loaded in self.loaded()), *self._closing)
+
+    async def _load_until_ready(self, name: str, retry_seconds: float) -> None:
+        entry = self._entries[name]
+        while not entry.versions and entry.state != "UNLOADED":
+            try:
+                await self.load(name)
+            except ModelBroken:  # load() has logged it; a file that is still being copied may be whole next time
+                await asyncio.sleep(retry_seconds)
+
+    def _open(self, name: str, folder: Path, there: Loaded | None) -> Loaded:
+        """The version in a folder; `there` again where it is that one already."""
+        if there is not None and read_manifest(folder / "model.yaml") == there.manifest:
+            return there
+        manifest, onnx = open_model(folder, self._policy.threads)
+        if (manifest.name, manifest.version) != (name, folder.name):
+            raise ModelBroken(
+                f"{folder / 'model.yaml'}: says it is {manifest.name!r} version {manifest.version!r}, "
+                f"but its folder says {name!r} version {folder.name!r}"
+            )
+        warm = warm_up(onnx, manifest)
+        limits = self._policy.limits
+        if warm.alone is not None:
+            limits = Limits(1, limits.queue)
+        counts = self._counts(manifest)
+        session = self._policy.wrap(onnx) if self._policy.wrap else onnx
+        batcher = Batcher(session, warm.cost, limits, counts, f"{name}-{manifest.version}")
+        return Loaded(manifest, batcher, warm)
+
+    def _newest_folders(self, name: str) -> list[Path]:
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name) or name.startswith("."):
+            raise ModelBroken(f"{name!r} is no model name")
+        versions = [path for path in self.root.glob(f"{name}/*") if path.name.isdigit() and path.is_dir()]
+        if not versions:
+            raise ModelBroken(f"{self.root / name}: holds no version; build it with `make models`, or set MODEL_URI")
+        return sorted(versions, key=lambda path: int(path.name))[-self._policy.keep :]
+
+    def _counts(self, manifest: Manifest) -> Counts:
+        metrics = self._metrics
+        return Counts(
+            metrics.batch_size.at(manifest.name),
+            metrics.queue_wait.at(manifest.name),
+            metrics.seconds.at(manifest.name, manifest.version, "infer"),
+            metrics.rejected.at("queue_full"),
+            metrics.cancelled.at("queue"),
+        )
+
+    def _swap_in(self, entry: Entry, loaded: Loaded) -> None:
+        before = entry.versions.get(loaded.version)
+        if before is loaded:
+            return
+        entry.versions[loaded.version] = loaded
+        entry.state = "READY"
+        if before is not None:
+            self._let_go(before)
+        while len(entry.versions) > self._policy.keep:
+            self._let_go(entry.versions.pop(min(entry.versions, key=int)))
+        self._log.info(
+            "model ready",
+            model=loaded.name,
+            version=loaded.version,
+            sha256=loaded.manifest.sha256,
+            run_milliseconds=round(loaded.warm.cost.fixed * 1e3, 3),
+            batching=loaded.warm.alone or f"up to {self._policy.limits.max_rows} rows",
+        )
+
+    def _let_go(self, loaded: Loaded) -> None:
+        """Closes a version once it has answered what it had accepted."""
+        task = asyncio.create_task(loaded.batcher.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

@@ -1,0 +1,213 @@
+"""The Open Inference Protocol over HTTP: the infer route, hot and direct, and the routes about models beside it."""
+
+from __future__ import annotations
+
+import math
+from time import perf_counter
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from common import RELEASE
+from common.app import Headers
+from common.errors import Forbidden, NotFound, NotReady
+from common.exchange import Exchange
+from common.health import Health
+from common.inference.dataplane import DataPlane
+from common.inference.manifest import Manifest
+from common.inference.repository import Entry, ModelRepository
+from common.protocol import oip
+from common.protocol.json_body import check_json
+from common.protocol.tensors import TensorSpec
+from common.reply import Reply
+
+_PREFIX, _SUFFIX = "/v2/models/", "/infer"
+_MODEL, _VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+
+
+class InferRoute:
+    """POST /v2/models/{model}[/versions/{version}]/infer."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+
+    def match(self, path: str) -> bool:
+        return path.endswith(_SUFFIX) and path.startswith(_PREFIX)
+
+    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+        name, version = self._model(exchange)
+        model = self._plane.repository.get(name, version)
+        question = _decode(headers, body, model.inputs)
+        exchange.stage("decode", perf_counter() - exchange.started)
+        wanted = [output.name for output in question.outputs]
+        outputs = await self._plane.infer(exchange, model, question.inputs, wanted)
+        start = perf_counter()
+        answer, header_length = oip.encode_answer(question, model.name, model.version, outputs)
+        exchange.stage("encode", perf_counter() - start)
+        if header_length is None:
+            return Reply(200, answer)
+        length = (oip.HEADER_LENGTH.lower().encode(), str(header_length).encode())
+        return Reply(200, answer, oip.BINARY.encode(), (length,))
+
+    def _model(self, exchange: Exchange) -> tuple[str, str | None]:
+        parts = exchange.path[len(_PREFIX) : -len(_SUFFIX)].split("/")
+        if len(parts) == 1:
+            exchange.route = _MODEL + _SUFFIX
+            return parts[0], None
+        if len(parts) == 3 and parts[1] == "versions":
+            exchange.route = _VERSION + _SUFFIX
+            return parts[0], parts[2]
+        raise NotFound("no such path")
+
+    def document(self) -> dict[str, Any]:
+        repository = self._plane.repository
+        schemas: dict[str, Any]
+        refs, schemas = msgspec.json.schema_components(
+            (oip.InferRequest, oip.InferResponse), ref_template="#/components/schemas/{name}"
+        )
+        request: dict[str, Any] = {"schema": refs[0]}
+        newest = next(iter(repository.loaded()), None)
+        if newest is not None and (example := example_request(newest.manifest)):
+            request["example"] = example
+        names = list(repository.entries())
+        return {
+            "paths": {
+                _MODEL + _SUFFIX: {"post": _operation("infer", {"model": names}, request, refs[1])},
+                _VERSION + _SUFFIX: {
+                    "post": _operation("infer_version", {"model": names, "version": ["1"]}, request, refs[1])
+                },
+            },
+            "components": {"schemas": schemas},
+        }
+
+
+def _decode(headers: Headers, body: bytes, inputs: list[TensorSpec]) -> oip.Question:
+    length = headers.get(b"inference-header-content-length")
+    if length is not None:
+        return oip.decode_binary(body, length.decode("latin-1"), inputs)
+    check_json(headers)
+    return oip.decode_question(body, inputs)
+
+
+def model_routes(repository: ModelRepository, health: Health, control: bool) -> APIRouter:
+    """Everything of the protocol that is about models; loading and unloading where `control` allows it."""
+    router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+
+    @router.get("", summary="The server")
+    async def server() -> dict[str, Any]:
+        return {"name": "serving-patterns", "version": RELEASE, "extensions": oip.EXTENSIONS}
+
+    @router.get("/health/live")
+    async def live() -> JSONResponse:
+        return _flag("live", not health.dead())
+
+    @router.get("/health/ready")
+    async def ready() -> JSONResponse:
+        return _flag("ready", not (health.dead() or health.unready()))
+
+    @router.get("/models")
+    async def models() -> dict[str, list[str]]:
+        return {"models": list(repository.entries())}
+
+    for path in ("/models/{model}", "/models/{model}/versions/{version}"):
+        router.add_api_route(path, _metadata(repository), methods=["GET"], summary="A model's inputs and outputs")
+        router.add_api_route(path + "/ready", _ready(repository), methods=["GET"], summary="Can a model answer now?")
+    _add_repository_routes(router, repository, control)
+    return router
+
+
+def _metadata(repository: ModelRepository) -> Any:
+    async def metadata(model: str, version: str = "") -> dict[str, Any]:
+        loaded = repository.get(model, version)
+        return {
+            "name": loaded.name,
+            "versions": list(repository.entries()[model].versions),
+            "platform": oip.PLATFORM,
+            "inputs": [_tensor(spec) for spec in loaded.inputs],
+            "outputs": [_tensor(spec) for spec in loaded.outputs],
+        }
+
+    return metadata
+
+
+def _ready(repository: ModelRepository) -> Any:
+    async def ready(model: str, version: str = "") -> JSONResponse:
+        try:
+            repository.get(model, version)
+        except NotReady:
+            return JSONResponse({"name": model, "ready": False}, 503)
+        return JSONResponse({"name": model, "ready": True})
+
+    return ready
+
+
+def _add_repository_routes(router: APIRouter, repository: ModelRepository, control: bool) -> None:
+    def allowed() -> None:
+        if not control:
+            raise Forbidden("loading and unloading over the API is off; set MODEL_CONTROL=true to allow it")
+
+    @router.post("/repository/index", summary="Models in the repository and their state")
+    async def index() -> list[dict[str, str]]:
+        return [row for name, entry in repository.entries().items() for row in _index_rows(name, entry)]
+
+    @router.post("/repository/models/{model}/load", summary="Load a model's newest version and swap it in")
+    async def load(model: str) -> dict[str, str]:
+        allowed()
+        await repository.load(model)
+        return {"name": model, "version": repository.get(model).version, "state": "READY"}
+
+    @router.post("/repository/models/{model}/unload", summary="Stop answering for a model")
+    async def unload(model: str) -> dict[str, str]:
+        allowed()
+        await repository.unload(model)
+        return {"name": model, "state": "UNAVAILABLE"}
+
+
+def _index_rows(name: str, entry: Entry) -> list[dict[str, str]]:
+    if not entry.versions:
+        return [{"name": name, "state": entry.state, "reason": entry.reason}]
+    return [{"name": name, "version": version, "state": "READY", "reason": entry.reason} for version in entry.versions]
+
+
+def _flag(name: str, value: bool) -> JSONResponse:
+    return JSONResponse({name: value}, 200 if value else 503)
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+
+
+def example_request(manifest: Manifest) -> dict[str, Any]:
+    """A request body that works, out of the manifest's first example, or zeros."""
+    inputs = []
+    for entry in manifest.inputs:
+        shape = [1 if size == -1 else size for size in entry.shape]
+        count = math.prod(shape)
+        data = manifest.examples[0].get("features") if manifest.examples and entry.features else None
+        if data is None and count > 64:
+            return {}
+        inputs.append({"name": entry.name, "shape": shape, "datatype": entry.datatype, "data": data or [0] * count})
+    return {"inputs": inputs}
+
+
+def _operation(
+    name: str, parameters: dict[str, list[str]], request: dict[str, Any], answer: dict[str, Any]
+) -> dict[str, Any]:
+    failures = {400: "Invalid tensors", 404: "Unknown model", 413: "Too large", 415: "Wrong content type"}
+    failures |= {503: "Not ready or overloaded", 504: "Deadline exceeded"}
+    return {
+        "tags": ["open inference protocol"],
+        "summary": "Infer",
+        "operationId": name,
+        "parameters": [
+            {"name": one, "in": "path", "required": True, "schema": {"type": "string", "examples": examples}}
+            for one, examples in parameters.items()
+        ],
+        "requestBody": {"required": True, "content": {oip.JSON: request}},
+        "responses": {
+            "200": {"description": "The outputs", "content": {oip.JSON: {"schema": answer}}},
+            **{str(code): {"description": text} for code, text in failures.items()},
+        },
+    }

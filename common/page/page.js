@@ -1,0 +1,100 @@
+// The page: reads the service's metadata, mounts the pattern's panel, shows what each of its calls cost.
+import { call, copyButton, curl, errors, h, number, sentence, timeline, words } from "./parts.js";
+
+const HEALTH_EVERY = 10_000; // ms
+const at = (id) => document.getElementById(id);
+let mounted = false;
+
+async function start() {
+  const reply = await call("GET", "/metadata");
+  if (mounted) return;
+  at("refusal").replaceChildren(...(reply.ok ? [] : [errors(reply)]));
+  if (!reply.ok) return; // watchHealth starts again when the service says ready
+  mounted = true;
+  const metadata = reply.body;
+  const panel = await import("./panel.js");
+  introduce(metadata, panel.about);
+  if (metadata.model) describe(metadata.model, metadata.release);
+  panel.mount(at("ask"), { metadata, call: shown, answer: at("answer") });
+}
+
+function introduce({ pattern, service, release }, about) {
+  document.title = words(pattern);
+  at("pattern").textContent = words(pattern);
+  at("about").textContent = about ?? "";
+  at("service").textContent = `serving pattern · ${service} · release ${release}`;
+}
+
+/** A panel's `call`: the reply, after its times, request id and curl line (or why it was refused) went on the page. */
+async function shown(method, path, body, headers) {
+  const busy = setTimeout(() => (at("answer").ariaBusy = "true"), 300);
+  const reply = await call(method, path, body, headers);
+  clearTimeout(busy);
+  at("answer").ariaBusy = "false";
+  at("answer").classList.toggle("stale", !reply.ok);
+  at("refusal").replaceChildren(...(reply.ok ? [] : [errors(reply)]));
+  showCall(reply);
+  return reply;
+}
+
+function showCall(reply) {
+  const line = h("code", { id: "curl" }, curl(reply.request));
+  const id = h("code", { id: "request-id" }, reply.requestId ?? "none");
+  at("call").replaceChildren(
+    ...(reply.roundTrip ? [h("h2", {}, "Time"), ...timeline(reply)] : []),
+    h("div", { class: "bar" }, h("h2", {}, "The same from a shell"), copyButton(line)),
+    h("pre", { tabindex: "0", role: "region", "aria-label": "curl line" }, line),
+    h("p", { class: "note" }, "Request id ", id));
+  at("call").hidden = false;
+}
+
+function describe(model, release) {
+  const facts = {
+    model: `${model.name}, version ${model.version}`,
+    task: words(model.task).replace("-", " "),
+    release,
+    "SHA-256": model.sha256 && h("code", { title: model.sha256 }, model.sha256.slice(0, 12)),
+    ...group("measured at build", model.metrics),
+    ...group("licence", model.licence),
+    ...group("source", model.source),
+  };
+  const known = Object.entries(facts).filter(([, value]) => value !== undefined && value !== "");
+  at("model").replaceChildren(
+    h("h2", { id: "model-title" }, model.title),
+    h("p", { class: "lead" }, model.description ?? ""),
+    h("dl", {}, ...known.map(([name, value]) => h("div", {}, h("dt", {}, sentence(name)), h("dd", {}, value)))));
+  at("model").hidden = false;
+}
+
+/** One fact for a whole group, {accuracy: 0.97, rows: 38}; nothing for an empty one. */
+function group(name, values) {
+  const parts = Object.entries(values ?? {}).filter(([, value]) => value !== null && value !== "");
+  const told = parts.map(([key, value]) => h("li", {}, h("small", {}, words(key)), " ", typeof value === "number" ? number(value) : value));
+  return parts.length ? { [name]: h("ul", {}, ...told) } : {};
+}
+
+async function checkHealth() {
+  const reply = await call("GET", "/readyz");
+  const state = reply.ok ? "ready" : reply.status ? "not ready" : "unreachable";
+  const told = [state, ...(reply.body?.reasons ?? [])].join(": ");
+  if (at("health").textContent !== told) at("health").textContent = told; // said once, not at every check
+  at("health").dataset.state = state;
+  if (reply.ok && !mounted) await start();
+}
+
+/** Asks /readyz gently, and not at all while nobody looks. */
+function watchHealth() {
+  let timer;
+  const turn = async () => {
+    clearTimeout(timer);
+    if (document.hidden) return;
+    await checkHealth();
+    clearTimeout(timer);
+    timer = setTimeout(turn, HEALTH_EVERY);
+  };
+  for (const event of ["visibilitychange", "online", "offline"]) window.addEventListener(event, turn);
+  return turn();
+}
+
+await start();
+await watchHealth();

@@ -1,0 +1,179 @@
+// The pieces that the page and the patterns' panels are put together from. Importing has no effect.
+
+/** An element: h("p", {class: "note", onclick: act}, "text", child). Strings become text, never markup. */
+export function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== undefined && child !== null));
+  return element;
+}
+
+/** "petal_width" -> "petal width" */
+export const words = (name) => String(name).replaceAll("_", " ");
+
+/** "petal width" -> "Petal width" */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** Four significant digits, no trailing zeros: 0.9736842 -> "0.9737", 38 -> "38". */
+export const number = (value) => String(Number(value.toPrecision(4)));
+
+export const percent = (share) => `${(share * 100).toFixed(1)} %`;
+
+/** Milliseconds in three figures at most: 0.042 -> "0.042 ms", 12.34 -> "12.3 ms". */
+export function milliseconds(value) {
+  const digits = value < 1 ? 3 : value < 10 ? 2 : value < 100 ? 1 : 0;
+  return `${value.toFixed(digits)} ms`;
+}
+
+/**
+ * One request, measured. `body` is a JSON value, or a Blob that is sent as it is. Never throws: a service that cannot
+ * be reached is a reply with status 0.
+ */
+export async function call(method, path, body, headers = {}) {
+  const request = prepare(method, path, body, headers);
+  const began = performance.now();
+  try {
+    const response = await fetch(request.url, request);
+    const text = await response.text();
+    const roundTrip = performance.now() - began;
+    return {
+      request, roundTrip, ok: response.ok, status: response.status, headers: response.headers, body: parsed(text),
+      stages: timings(response.headers.get("server-timing") ?? ""),
+      requestId: response.headers.get("x-request-id"),
+    };
+  } catch (error) {
+    const body = { title: "No answer", detail: `The service could not be reached (${error.message}).` };
+    return { request, body, ok: false, status: 0, headers: new Headers(), stages: [], requestId: null };
+  }
+}
+
+function prepare(method, path, body, headers) {
+  const url = new URL(path.replace(/^\//, ""), document.baseURI).href;
+  const blob = body instanceof Blob;
+  const type = body === undefined ? {} : { "Content-Type": blob ? body.type : "application/json" };
+  return { method, url, body: blob ? body : JSON.stringify(body), headers: { ...type, ...headers } };
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
+/** The stages in a Server-Timing header: `parse;dur=0.1, model;dur=2;desc="the model"` -> [{name, label, duration}]. */
+export function timings(header) {
+  const entries = header.match(/(?:[^,"]|"(?:[^"\\]|\\.)*")+/g) ?? [];
+  return entries.map((entry) => {
+    const name = entry.split(";")[0].trim();
+    const label = entry.match(/;\s*desc\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))/i);
+    const duration = entry.match(/;\s*dur\s*=\s*"?([\d.]+)/i);
+    return { name, label: label ? label[1] ?? label[2] : words(name), duration: Number(duration?.[1] ?? 0) };
+  });
+}
+
+/** The shell command that sends the same request. */
+export function curl({ method, url, headers, body }) {
+  const implied = body === undefined ? "GET" : "POST"; // what curl does by itself
+  const lines = [`curl -sS ${method === implied ? "" : `-X ${method} `}${quoted(url)}`];
+  for (const [name, value] of Object.entries(headers)) lines.push(`-H ${quoted(`${name}: ${value}`)}`);
+  if (body instanceof Blob) lines.push(`--data-binary ${quoted(`@${body.name ?? "file"}`)}`);
+  else if (body !== undefined) lines.push(`-d ${quoted(body)}`);
+  return lines.join(" \\\n  ");
+}
+
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** Shares as bars, into `list` (an <ol>); rows are kept from call to call so that a change is seen as a movement. */
+export function bars(list, entries) {
+  while (list.children.length > entries.length) list.lastChild.remove();
+  while (list.children.length < entries.length) list.append(meter("", h("i"), ""));
+  const largest = Math.max(...entries.map((entry) => entry.share));
+  entries.forEach(({ label, share }, index) => {
+    const [name, track, value] = list.children[index].children;
+    name.textContent = label;
+    value.textContent = percent(share);
+    track.firstChild.style.width = `${share * 100}%`;
+    list.children[index].classList.toggle("first", share === largest);
+  });
+}
+
+const meter = (label, bar, value) =>
+  h("li", {}, h("span", {}, label), h("span", { class: "track", "aria-hidden": "true" }, bar), h("b", {}, value));
+
+/** What a refusal says, readably: problem+json, {"error": text} or plain text. */
+export function errors(reply) {
+  const { title, detail, error, errors: fields = [] } = typeof reply.body === "object" ? reply.body ?? {} : {};
+  const wait = reply.headers.get("retry-after");
+  const text = detail ?? error ?? (typeof reply.body === "string" ? reply.body.slice(0, 400) : "");
+  const reasons = fields.map(({ field, reason }) => h("li", {}, h("code", {}, field), " ", reason));
+  return h("div", { class: "refusal" },
+    h("p", {}, h("b", {}, title ?? "The service refused"), reply.status ? ` (${reply.status})` : ""),
+    reasons.length ? h("ul", {}, ...reasons) : h("p", {}, text),
+    wait && h("p", {}, `Ask again in ${wait} s.`));
+}
+
+/** Where one reply's time went: the round trip as seen here, then the server's stages one after the other. */
+export function timeline({ roundTrip, stages }) {
+  const parts = stages.filter((stage) => stage.name !== "total");
+  const spent = parts.reduce((sum, stage) => sum + stage.duration, 0);
+  const server = Math.max(spent, stages.find((stage) => stage.name === "total")?.duration ?? 0);
+  const whole = Math.max(roundTrip, server);
+  let start = 0;
+  const rows = parts.map(({ label, duration }) => {
+    const row = span(label, start, duration, server);
+    start += duration;
+    return row;
+  });
+  if (rows.length) rows.push(span("other", start, server - spent, server, "rest"));
+  return [
+    h("ol", { class: "meters spans" }, span("round trip", 0, roundTrip, whole, "rest"), server ? span("server", 0, server, whole) : null),
+    rows.length > 1 ? h("h3", {}, "Inside the server") : null,
+    rows.length > 1 ? h("ol", { class: "meters spans" }, ...rows) : null,
+  ].filter(Boolean);
+}
+
+function span(label, start, duration, whole, kind = "") {
+  const bar = h("i", { class: kind });
+  bar.style.marginLeft = `${(100 * start) / whole}%`;
+  bar.style.width = `${(100 * duration) / whole}%`;
+  return meter(label, bar, milliseconds(duration));
+}
+
+/** A button that copies what is in `source`; where the clipboard is closed (plain http), it selects the text instead. */
+export function copyButton(source) {
+  const button = h("button", { type: "button", class: "quiet" }, "Copy");
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(source);
+      button.textContent = "Selected";
+    }
+    setTimeout(() => (button.textContent = "Copy"), 2000);
+  });
+  return button;
+}
+
+/** `act`, called at most once at a time and `pause` ms after the last wish; wishes made meanwhile become one more call. */
+export function settled(act, pause = 80) {
+  let timer, running = false, again = false;
+  const run = async () => {
+    if (running) return (again = true);
+    running = true;
+    do {
+      again = false;
+      await act();
+    } while (again);
+    running = false;
+  };
+  return () => {
+    clearTimeout(timer);
+    timer = setTimeout(run, pause);
+  };
+}

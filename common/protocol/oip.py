@@ -1,0 +1,266 @@
+"""Open Inference Protocol v2 over REST: JSON bodies, and the binary tensor extension beside them.
+
+Specification: https://github.com/kserve/open-inference-protocol; for the extension, the `binary_tensor_data` page
+of NVIDIA Triton's protocol documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from common.errors import InvalidInput, UpstreamFailed
+from common.protocol.json_body import decode_json
+from common.protocol.tensors import Array, TensorSpec, datatype_of, from_binary, from_json, to_binary
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+BINARY = "application/octet-stream"
+JSON = "application/json"
+EXTENSIONS = ["binary_tensor_data"]
+PLATFORM = "onnx_onnxv1"
+
+
+class InputTensor(msgspec.Struct):
+    """One input: `data` is flat or nested in row-major order, or absent when it follows as binary."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class RequestedOutput(msgspec.Struct):
+    """An output the caller wants, and whether as binary (`parameters.binary_data`)."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+
+class InferRequest(msgspec.Struct):
+    """The body of POST /v2/models/{model}/infer."""
+
+    inputs: list[InputTensor]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: list[RequestedOutput] = []
+
+
+class OutputTensor(msgspec.Struct, omit_defaults=True):
+    """One output; `data` is flat, or absent when it follows as binary."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] = {}
+    data: list[Any] | None = None
+
+
+class InferResponse(msgspec.Struct, omit_defaults=True):
+    """The answer to an infer request."""
+
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+
+
+@dataclass(slots=True)
+class Question:
+    """A decoded request: arrays by input name, and how the caller wants the outputs."""
+
+    inputs: dict[str, Array]
+    id: str | None = None
+    outputs: Sequence[RequestedOutput] = ()
+    all_binary: bool = False
+
+    def binary(self, output: str) -> bool:
+        """Whether this output goes back as binary: what is said of it alone wins over what is said of all."""
+        for wanted in self.outputs:
+            if wanted.name == output:
+                return bool(wanted.parameters.get("binary_data", self.all_binary))
+        return self.all_binary
+
+
+_request = msgspec.json.Decoder(InferRequest)
+_response = msgspec.json.Decoder(InferResponse)
+
+
+def decode_question(body: bytes, inputs: Sequence[TensorSpec]) -> Question:
+    """A JSON-only request. Raises InvalidInput naming the field that is wrong."""
+    return _question(decode_json(_request, body), memoryview(b""), inputs)
+
+
+def decode_binary(body: bytes, header_length: str, inputs: Sequence[TensorSpec]) -> Question:
+    """A request with binary tensors behind a JSON header of `header_length` bytes; arrays read `body` in place."""
+    length = _header_length(header_length, len(body))
+    if length == 0:
+        return _raw(body, inputs)
+    view = memoryview(body)
+    return _question(decode_json(_request, view[:length]), view[length:], inputs)
+
+
+def _header_length(text: str, size: int) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise InvalidInput.at(HEADER_LENGTH, f"expected a number of bytes, got {text[:40]!r}")
+    length = int(text[:20])
+    if length > size:
+        raise InvalidInput.at(HEADER_LENGTH, f"says {length} bytes, but the body has {size}")
+    return length
+
+
+def _question(request: InferRequest, binary: memoryview, specs: Sequence[TensorSpec]) -> Question:
+    arrays: dict[str, Array] = {}
+    at = 0
+    for index, tensor in enumerate(request.inputs):
+        where = f"inputs[{index}]"
+        size = tensor.parameters.get("binary_data_size")
+        if size is None:
+            if tensor.data is None:
+                raise InvalidInput.at(where, "has neither data nor parameters.binary_data_size")
+            array = from_json(tensor.data, tensor.datatype, tensor.shape, where)
+        else:
+            _check_binary(tensor, size, len(binary) - at, where)
+            array = from_binary(binary[at : at + size], tensor.datatype, tensor.shape, where)
+            at += size
+        if tensor.name in arrays:
+            raise InvalidInput.at(f"{where}.name", f"{tensor.name!r} is given twice")
+        arrays[tensor.name] = array
+    if at != len(binary):
+        raise InvalidInput.at("body", f"{len(binary) - at} bytes are left over after the last binary tensor")
+    check_inputs(arrays, specs)
+    wanted = request.parameters.get("binary_data_output", False)
+    return Question(arrays, request.id, request.outputs, all_binary=wanted is True)
+
+
+def _check_binary(tensor: InputTensor, size: Any, left: int, where: str) -> None:
+    if tensor.data is not None:
+        raise InvalidInput.at(where, "has both data and parameters.binary_data_size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise InvalidInput.at(f"{where}.parameters.binary_data_size", f"expected a number of bytes, got {size!r}")
+    if size > left:
+        raise InvalidInput.at(f"{where}.parameters.binary_data_size", f"says {size} bytes, but {left} are left")
+
+
+def _raw(body: bytes, specs: Sequence[TensorSpec]) -> Question:
+    if len(specs) != 1:
+        raise InvalidInput.at(HEADER_LENGTH, f"0 needs a model with one input, this one has {len(specs)}")
+    (spec,) = specs
+    if spec.datatype == "BYTES":
+        array = np.empty(1, dtype=object)
+        array[0] = body
+        shape = [1 if size == -1 else size for size in spec.shape]
+        return Question({spec.name: array.reshape(shape)}, all_binary=True)
+    free = spec.shape.count(-1)
+    row = int(np.prod([size for size in spec.shape if size != -1])) * spec.dtype.itemsize
+    if free > 1 or not body or len(body) % row or (not free and len(body) != row):
+        raise InvalidInput.at("body", f"expected a multiple of {row} bytes for {list(spec.shape)}, got {len(body)}")
+    shape = [len(body) // row if size == -1 else size for size in spec.shape]
+    return Question({spec.name: from_binary(body, spec.datatype, shape, "inputs[0]")}, all_binary=True)
+
+
+def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> None:
+    """Raises InvalidInput unless exactly the model's inputs are there, each with its datatype and shape."""
+    rows: int | None = None
+    for index, spec in enumerate(specs):
+        array = arrays.get(spec.name)
+        if array is None:
+            raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(arrays)}")
+        spec.check(array, f"inputs[{index}]")
+        if spec.shape[:1] == (-1,):
+            if rows is not None and array.shape[0] != rows:
+                raise InvalidInput.at(f"inputs[{index}].shape", f"expected {rows} rows as before, got {array.shape[0]}")
+            rows = array.shape[0]
+    if len(arrays) != len(specs):
+        raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(arrays)}")
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name!r}" for spec in specs)
+
+
+def encode_answer(
+    question: Question, model: str, version: str, outputs: Mapping[str, Array]
+) -> tuple[bytes, int | None]:
+    """The body that answers `question`, and the length of its JSON header where binary tensors follow it."""
+    described, parts = [], []
+    for name, array in outputs.items():
+        tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype_of(array)}
+        if question.binary(name):
+            part = to_binary(array)
+            tensor["parameters"] = {"binary_data_size": len(part)}
+            parts.append(part)
+        else:
+            tensor["data"] = json_data(array, name)
+        described.append(tensor)
+    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
+    if question.id is not None:
+        answer["id"] = question.id
+    header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return (b"".join((header, *parts)), len(header)) if parts else (header, None)
+
+
+def json_data(array: Array, name: str) -> Any:
+    """What orjson writes for an array: flat. Raises InvalidInput where JSON has no form for it (FP16, NaN, infinity)."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    if flat.dtype.kind == "f":
+        if flat.dtype.itemsize == 2:
+            raise InvalidInput.at("outputs", f"{name!r} is FP16, which has no JSON form; ask for binary_data")
+        if not np.isfinite(flat.dot(flat)) and not np.isfinite(flat).all():
+            raise InvalidInput.at("outputs", f"{name!r} holds NaN or infinity, which JSON has no form for")
+    if flat.dtype.kind == "O":
+        return [one.decode(errors="replace") if isinstance(one, bytes) else one for one in flat]
+    return flat
+
+
+def encode_request(
+    inputs: Mapping[str, Array], outputs: Sequence[str] = (), id: str | None = None
+) -> tuple[bytes, int]:
+    """A request body with every tensor binary, and the length of its JSON header; for a client."""
+    described, parts = [], []
+    for name, array in inputs.items():
+        part = to_binary(array)
+        parts.append(part)
+        described.append(
+            {
+                "name": name,
+                "shape": array.shape,
+                "datatype": datatype_of(array),
+                "parameters": {"binary_data_size": len(part)},
+            }
+        )
+    request: dict[str, Any] = {"inputs": described, "parameters": {"binary_data_output": True}}
+    if outputs:
+        request["outputs"] = [{"name": name} for name in outputs]
+    if id is not None:
+        request["id"] = id
+    header = orjson.dumps(request)
+    return b"".join((header, *parts)), len(header)
+
+
+def decode_answer(body: bytes, header_length: int | None) -> tuple[InferResponse, dict[str, Array]]:
+    """A predictor's answer as it said it, and its outputs by name; UpstreamFailed where it is not a valid one."""
+    view = memoryview(body)
+    length = len(body) if header_length is None else header_length
+    try:
+        response = _response.decode(view[:length])
+        arrays: dict[str, Array] = {}
+        at = length
+        for index, tensor in enumerate(response.outputs):
+            size = tensor.parameters.get("binary_data_size")
+            if size is None:
+                arrays[tensor.name] = from_json(tensor.data or [], tensor.datatype, tensor.shape, f"outputs[{index}]")
+            else:
+                arrays[tensor.name] = from_binary(
+                    view[at : at + size], tensor.datatype, tensor.shape, f"outputs[{index}]"
+                )
+                at += size
+    except (msgspec.MsgspecError, UnicodeDecodeError, InvalidInput, TypeError) as error:
+        raise UpstreamFailed(f"the predictor's answer is no valid inference response: {error}") from None
+    return response, arrays

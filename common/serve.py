@@ -1,0 +1,121 @@
+"""Entry point of every image: `python -m common.serve ROLE`, where ROLE is a module with `Settings` and `create_app`.
+
+On SIGTERM: unready, wait until balancers have noticed, stop accepting, finish what is in flight, close, flush. Every
+request that reached this process is answered, also one whose connection still waited to be accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import importlib
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+from pydantic import ValidationError
+
+from common.app import App
+from common.log import Logs
+
+LINGER_SECONDS = 0.25
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that goes quietly; the listening socket is handed in as `listener`."""
+
+    def __init__(self, config: uvicorn.Config, app: App, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._app = app
+        self._spare = listener.dup()  # keeps the kernel's queue of connections alive when the loop closes its own
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self._app.service.health.draining = True
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.service.logs.log.info("draining")
+        await asyncio.sleep(self._app.service.settings.drain_delay_seconds)
+        await self._stop_accepting()
+        # Answers now carry `Connection: close`; what is idle after this moment has nothing left to ask.
+        await asyncio.sleep(LINGER_SECONDS)
+        await super().shutdown(sockets)
+        self._app.service.logs.log.info("stopped")
+
+    async def _stop_accepting(self) -> None:
+        """Closes the listener, and still takes over every connection that the kernel had queued on it."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(0)
+        self._spare.setblocking(False)
+        queued = []
+        try:
+            while True:
+                queued.append(self._spare.accept()[0])
+        except BlockingIOError:
+            self._spare.close()
+        loop = asyncio.get_running_loop()
+        for connection in queued:
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+
+def serve(app: App) -> None:
+    """Serves an application until SIGTERM or SIGINT, then drains it."""
+    settings = app.service.settings
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=round(settings.drain_timeout_seconds),
+    )
+    listener = listen(settings.host, settings.http_port)
+    DrainingServer(config, app, listener).run(sockets=[listener])
+    app.service.logs.writer.flush()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; SystemExit, in one line, where the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise SystemExit(
+            f"cannot listen on {host}:{port}: {error.strerror}" + ("; choose another HTTP_PORT" if taken else "")
+        ) from None
+    return listener
+
+
+def main() -> None:
+    """Reads the role's settings from the environment, builds its application and serves it."""
+    if len(sys.argv) != 2:
+        raise SystemExit(
+            "usage: python -m common.serve ROLE, such as patterns.web_single.api or common.inference.server"
+        )
+    try:
+        role = importlib.import_module(sys.argv[1])
+        settings = role.Settings()
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"no role {sys.argv[1]!r}: {error}") from None
+    except ValidationError as error:
+        wrong = "; ".join(f"{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        raise SystemExit(f"settings: {wrong}") from None
+    logs = Logs(settings.pattern, settings.service, settings.log_level)
+    logs.take_over_stdlib()
+    serve(role.create_app(settings, logs))
+
+
+if __name__ == "__main__":
+    main()

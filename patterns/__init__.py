@@ -1,0 +1,1 @@
+"""One package per pattern; none imports another."""

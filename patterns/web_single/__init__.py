@@ -1,0 +1,1 @@
+"""web_single: one small model in one web API."""

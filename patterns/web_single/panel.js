@@ -1,0 +1,148 @@
+// The panel of web_single: a form made from the model's named features, and its answer. Asks by itself at once.
+import { bars, h, number, percent, sentence, settled, words } from "./parts.js";
+
+export const about = "One small model inside one web API, in a single process.";
+
+export function mount(element, context) {
+  const { model } = context.metadata;
+  const features = model.inputs[0].features;
+  if (!features) return import("./tensors.js").then((stock) => stock.mount(element, context));
+  const view = answerView(context.answer, model);
+  const send = (instances) => context.call("POST", "/predict", { instances });
+  const fields = features.map((feature) => featureField(feature, () => { examples.release(); ask(); }));
+  const ask = settled(async () => {
+    const truth = examples.answer();
+    const reply = await send([Object.fromEntries(fields.map(({ name, value }) => [name, value()]))]);
+    for (const field of fields) field.mark(complaints(reply), reply.ok);
+    if (reply.ok) view.one(reply.body, truth);
+  });
+  const examples = exampleButtons(model, (values) => { fields.forEach((field, i) => field.set(values[i])); ask(); });
+  const names = features.map(({ name }) => name);
+  const several = rowsForm(names, model.examples ?? [], async (instances) => {
+    const reply = await send(instances);
+    if (reply.ok) view.many(reply.body, instances);
+  });
+  element.replaceChildren(examples.element, ...fields.map((field) => field.element), several);
+  examples.first();
+  ask();
+}
+
+/** What the service says about single fields, by the field's own name: `instances[0].petal_width` -> petal_width. */
+function complaints({ ok, body }) {
+  const list = (ok ? body.predictions[0].warnings : body?.errors) ?? [];
+  return new Map(list.map(({ field, reason }) => [field.split(/[^\w]+/).filter(Boolean).pop(), reason]));
+}
+
+/** A number box and a slider for one feature; the box takes any value, the slider spans what was seen in training. */
+function featureField({ name, unit, minimum, maximum, example }, changed) {
+  const step = 10 ** Math.floor(Math.log10((maximum - minimum) / 20));
+  const title = sentence(words(name));
+  const box = h("input", { id: name, type: "number", step, inputmode: "decimal", "aria-describedby": `${name}-hint` });
+  const slider = h("input", { type: "range", min: minimum, max: maximum, step, "aria-label": `${title}, slider` });
+  const hint = h("p", { class: "hint", id: `${name}-hint` });
+  const element = h("div", { class: "field" },
+    h("label", { for: name }, title, unit ? h("small", {}, ` ${unit}`) : null), box,
+    h("div", { class: "range" }, h("small", {}, number(minimum)), slider, h("small", {}, number(maximum))), hint);
+  const follow = () => {
+    if (box.value === "") return;
+    slider.value = box.value;
+    slider.style.setProperty("--share", (slider.value - minimum) / (maximum - minimum));
+  };
+  const set = (value) => { box.value = value; follow(); };
+  box.addEventListener("input", () => { follow(); changed(); });
+  slider.addEventListener("input", () => { set(slider.value); changed(); });
+  set(example);
+  return {
+    name, element, set,
+    value: () => (box.value === "" ? undefined : Number(box.value)),
+    mark(reasons, ok) {
+      element.dataset.state = reasons.has(name) ? (ok ? "warning" : "error") : "";
+      box.setAttribute("aria-invalid", reasons.has(name) && !ok);
+      hint.textContent = sentence(reasons.get(name) ?? "");
+    },
+  };
+}
+
+/** One button for each real row of the manifest; the pressed one's true answer is known until a value changes. */
+function exampleButtons({ examples = [], unit }, chosen) {
+  let pressed;
+  const name = ({ answer }) => (unit ? `${answer} ${unit}` : answer);
+  const press = (example) => {
+    pressed = example;
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", examples[i] === example));
+  };
+  const pick = (example) => { press(example); chosen(example.features); };
+  const buttons = examples.map((example) =>
+    h("button", { type: "button", title: example.features.join(", "), onclick: () => pick(example) }, name(example)));
+  return {
+    element: h("div", { class: "chips", role: "group", "aria-label": "Real examples" }, h("small", {}, "Real examples"), ...buttons),
+    first: () => examples.length && pick(examples[0]),
+    release: () => press(undefined),
+    answer: () => pressed && name(pressed),
+  };
+}
+
+/** Several rows pasted as CSV, with or without a header line. */
+function rowsForm(names, examples, send) {
+  const area = h("textarea", { id: "rows", rows: 5, spellcheck: "false", "aria-describedby": "rows-hint" });
+  area.value = [names, ...examples.map(({ features }) => features)].map((cells) => cells.join(",")).join("\n");
+  const submit = (event) => { event.preventDefault(); send(table(area.value, names)); };
+  return h("details", {}, h("summary", {}, "Many rows in one call"),
+    h("form", { onsubmit: submit }, h("label", { for: "rows" }, "Rows, as CSV"), area,
+      h("p", { class: "note", id: "rows-hint" }, "The header line may be left out, or name another order."),
+      h("button", { type: "submit", class: "primary" }, "Predict all rows")));
+}
+
+/** CSV lines as instances. A cell that is no number stays text and a missing one stays missing: the server says so. */
+function table(text, names) {
+  const lines = text.trim().split(/\r?\n/).map((line) => line.split(/[,;\t]/).map((cell) => cell.trim()));
+  const header = lines[0].every((cell) => names.includes(cell)) ? lines.shift() : names;
+  const cell = (value) => (value !== "" && Number.isFinite(Number(value)) ? Number(value) : value);
+  return lines.map((cells) => Object.fromEntries(cells.map((value, i) => [header[i] ?? `column_${i + 1}`, cell(value)])));
+}
+
+/** The answer's side of the page: one prediction in full, or many as a table. */
+function answerView(element, { labels = [] }) {
+  const said = h("div", { "aria-live": "polite", "aria-atomic": "true" });
+  const list = h("ol", { class: "meters bars", "aria-label": "Probability of each class" });
+  const maker = h("p", { class: "note" });
+  const show = (body, ...children) => {
+    maker.textContent = `Answered by ${body.model_name} version ${body.model_version}, release ${body.release}`;
+    if (children.some((child) => !child.isConnected)) element.replaceChildren(...children, maker); // else: moved, not redrawn
+  };
+  return {
+    one(body, truth) {
+      const [prediction] = body.predictions;
+      const source = truth ? `True answer of this example: ${truth}` : "For your own values";
+      said.replaceChildren(verdict(prediction), h("p", { class: "note" }, source), ...remarks(prediction));
+      if (!prediction.probabilities) return show(body, said);
+      bars(list, labels.map((label) => ({ label, share: prediction.probabilities[label] })));
+      show(body, said, list);
+    },
+    many(body, instances) {
+      show(body, predictionTable(body.predictions, instances));
+      element.scrollIntoView({ block: "nearest" }); // on a phone it stands above the form
+    },
+  };
+}
+
+function verdict({ label, probabilities, value, unit }) {
+  const [main, beside] = label === undefined ? [number(value), unit] : [label, percent(probabilities[label])];
+  return h("p", { class: "verdict" }, h("strong", {}, main), " ", h("span", {}, beside ?? ""));
+}
+
+function remarks({ warnings = [] }) {
+  return warnings.map(({ field, reason }) => h("p", { class: "warning" }, h("code", {}, field), " ", reason));
+}
+
+function predictionTable(predictions, instances) {
+  const row = ({ label, probabilities, value, unit }, i) => h("tr", {},
+    h("td", {}, i + 1), h("td", {}, Object.values(instances[i]).join(" · ")),
+    h("td", {}, h("b", {}, label ?? number(value))), h("td", {}, label === undefined ? unit ?? "" : percent(probabilities[label])));
+  return h("div", { "aria-live": "polite" },
+    h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Predictions" },
+      h("table", {},
+        h("thead", {}, h("tr", {}, ...["Row", "Values", "Answer", ""].map((name) => h("th", { scope: "col" }, name)))),
+        h("tbody", {}, ...predictions.map(row)))),
+    ...predictions.flatMap(remarks));
+}

@@ -1,0 +1,192 @@
+"""POST /predict: named features in, a label with probabilities (or a value with its unit) out, many rows a call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from common import RELEASE
+from common.app import Headers
+from common.errors import FieldError, InvalidInput, NotFound
+from common.exchange import Exchange
+from common.inference.dataplane import DataPlane
+from common.inference.manifest import Feature, Manifest
+from common.inference.repository import Loaded
+from common.protocol.json_body import check_json, decode_json
+from common.protocol.tensors import Array, check_finite
+from common.reply import Reply
+
+PATH = "/predict"
+MAX_REPORTED = 20
+
+
+class PredictRequest(msgspec.Struct):
+    """Rows of named numbers."""
+
+    instances: list[dict[str, float]]
+
+
+class LooseRequest(msgspec.Struct):
+    """The same before its values are known to be numbers; read only to say which of them is not."""
+
+    instances: list[dict[str, Any]]
+
+
+_request = msgspec.json.Decoder(PredictRequest)
+_loose = msgspec.json.Decoder(LooseRequest)
+
+
+class PredictRoute:
+    """Answers for the newest version of one model whose input has named columns."""
+
+    def __init__(self, plane: DataPlane, model: str, max_rows: int) -> None:
+        self._plane, self._model, self._max_rows = plane, model, max_rows
+
+    def match(self, path: str) -> bool:
+        return path == PATH
+
+    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+        exchange.route = PATH
+        model = self._plane.repository.get(self._model)
+        features = _features(model.manifest)
+        rows = self._rows(_instances(headers, body, features), features)
+        exchange.stage("decode", perf_counter() - exchange.started)
+        outputs = await self._plane.infer(exchange, model, {model.inputs[0].name: rows})
+        start = perf_counter()
+        answer = {
+            "predictions": _predictions(model, outputs, rows, features),
+            "model_name": model.name,
+            "model_version": model.version,
+            "release": RELEASE,
+        }
+        encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+        exchange.stage("encode", perf_counter() - start)
+        return Reply(200, encoded)
+
+    def _rows(self, instances: Sequence[Mapping[str, float]], features: Sequence[Feature]) -> Array:
+        """An FP32 array of shape [rows, features], its columns in the model's order."""
+        if not 1 <= len(instances) <= self._max_rows:
+            raise InvalidInput.at("instances", f"expected 1 to {self._max_rows} rows, got {len(instances)}")
+        names = [feature.name for feature in features]
+        try:
+            if any(len(row) != len(names) for row in instances):
+                raise KeyError
+            rows = np.array([[row[name] for name in names] for row in instances])
+        except KeyError:
+            raise _wrong(instances, names) from None
+        if np.abs(rows).max() > np.finfo(np.float32).max:
+            raise InvalidInput.at("instances", "holds a number outside the range of FP32")
+        check_finite(rows, "instances")
+        return rows.astype(np.float32)
+
+    def document(self) -> dict[str, Any]:
+        """The route's part of the OpenAPI document, with the loaded model's own features and an example that works."""
+        loaded = next((one for one in self._plane.repository.loaded() if one.name == self._model), None)
+        features = loaded.manifest.inputs[0].features if loaded else []
+        return {"paths": {PATH: {"post": _operation(features, self._max_rows)}}, "components": {"schemas": {}}}
+
+
+def _features(manifest: Manifest) -> Sequence[Feature]:
+    features = manifest.inputs[0].features
+    if len(manifest.inputs) != 1 or not features:
+        raise NotFound(
+            f"model {manifest.name!r} has no named features; ask it through /v2/models/{manifest.name}/infer"
+        )
+    return features
+
+
+def _instances(headers: Headers, body: bytes, features: Sequence[Feature]) -> list[dict[str, float]]:
+    check_json(headers)
+    try:
+        return decode_json(_request, body).instances
+    except InvalidInput:
+        loose = decode_json(_loose, body).instances  # says what is wrong with anything but the rows themselves
+        raise _wrong(loose, [feature.name for feature in features]) from None
+
+
+def _wrong(instances: Sequence[Mapping[str, object]], names: Sequence[str]) -> InvalidInput:
+    """Which features of which rows are missing, unknown or no numbers; at most MAX_REPORTED of them."""
+    wrong: list[FieldError] = []
+    for index, row in enumerate(instances):
+        at = f"instances[{index}]"
+        for name in [*names, *(row.keys() - set(names))]:
+            if name not in names:
+                wrong.append(FieldError(f"{at}.{name[:60]}", f"is no feature of this model: {', '.join(names)}"))
+            elif name not in row:
+                wrong.append(FieldError(f"{at}.{name}", "is missing"))
+            elif isinstance(row[name], bool) or not isinstance(row[name], int | float):
+                wrong.append(FieldError(f"{at}.{name}", f"expected a number, got {str(row[name])[:40]!r}"))
+        if len(wrong) >= MAX_REPORTED:
+            break
+    wrong = wrong[:MAX_REPORTED]
+    return InvalidInput("; ".join(f"{one.field} {one.reason}" for one in wrong), fields=wrong)
+
+
+def _predictions(
+    model: Loaded, outputs: Mapping[str, Array], rows: Array, features: Sequence[Feature]
+) -> list[dict[str, Any]]:
+    manifest = model.manifest
+    main = outputs[model.output_names[0]]
+    if manifest.labels:
+        best = main.argmax(axis=1)
+        predictions: list[dict[str, Any]] = [
+            {"label": manifest.labels[top], "probabilities": dict(zip(manifest.labels, row, strict=True))}
+            for top, row in zip(best, main, strict=True)
+        ]
+    else:
+        predictions = [{"value": value, "unit": manifest.unit} for value in main.reshape(len(rows))]
+    for index, warnings in _warnings(rows, features).items():
+        predictions[index]["warnings"] = warnings
+    return predictions
+
+
+def _warnings(rows: Array, features: Sequence[Feature]) -> dict[int, list[dict[str, str]]]:
+    """By row: what lies outside the range that the model was trained on. It is answered all the same."""
+    low = np.array([-np.inf if one.minimum is None else one.minimum for one in features], np.float32)
+    high = np.array([np.inf if one.maximum is None else one.maximum for one in features], np.float32)
+    warnings: dict[int, list[dict[str, str]]] = {}
+    for row, column in np.argwhere((rows < low) | (rows > high)).tolist():
+        one = features[column]
+        reason = f"outside the range seen in training, {one.minimum:g} to {one.maximum:g} {one.unit}".rstrip()
+        warnings.setdefault(row, []).append({"field": one.name, "reason": reason})
+    return warnings
+
+
+def _operation(features: Sequence[Feature], max_rows: int) -> dict[str, Any]:
+    row = {
+        "type": "object",
+        "properties": {one.name: _property(one) for one in features},
+        "required": [one.name for one in features],
+        "additionalProperties": False,
+    }
+    instances = {"type": "array", "minItems": 1, "maxItems": max_rows, "items": row}
+    example = {"instances": [{one.name: one.example for one in features}]}
+    failures = {400: "A wrong value, and which", 404: "No named features", 415: "Not JSON", 503: "Not ready"}
+    return {
+        "tags": ["predict"],
+        "summary": "Predict from named features",
+        "operationId": "predict",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object", "properties": {"instances": instances}, "required": ["instances"]},
+                    "example": example,
+                }
+            },
+        },
+        "responses": {
+            "200": {"description": "One prediction a row"},
+            **{str(code): {"description": text} for code, text in failures.items()},
+        },
+    }
+
+
+def _property(feature: Feature) -> dict[str, Any]:
+    seen = f"seen in training: {feature.minimum} to {feature.maximum} {feature.unit}".rstrip()
+    return {"type": "number", "description": f"{feature.description} ({seen})".strip()}

@@ -1,0 +1,13 @@
+"""What the API of web_single is told besides what every predictor is."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from common.inference import server
+
+
+class Settings(server.Settings):
+    """The environment of the `api` service."""
+
+    predict_max_rows: int = Field(10_000, ge=1, description="Rows that one call of POST /predict may bring.")
