@@ -23,6 +23,7 @@ from common.service import Service
 from common.tracing import continue_trace
 
 Headers = dict[bytes, bytes]
+_SMALL = 65_536  # a body that came in one piece and is no larger need not be counted
 
 
 class DirectRoute(Protocol):
@@ -70,7 +71,7 @@ class App:
             trace = continue_trace(None)
         else:
             trace = continue_trace(traceparent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
-        identity = request_id(headers.get(b"x-request-id"))
+        identity = request_id(headers.get(b"x-request-id"), trace)
         exchange = Exchange(scope["method"], path, identity, trace, Deadline.after(self._longest), receive)
         self.service.begin(exchange)
         return exchange
@@ -85,8 +86,13 @@ class App:
             self._set_deadline(exchange, headers)
             if exchange.method != "POST":
                 raise MethodNotAllowed(f"{exchange.path} takes POST, not {exchange.method}", allowed="POST")
-            with self._bodies.reader(exchange, headers) as reader:
-                return await route.answer(exchange, headers, await reader.whole())
+            message = await exchange.receive()
+            body: bytes = message.get("body", b"")
+            if message.get("more_body") or len(body) > _SMALL:
+                with self._bodies.reader(exchange, headers) as reader:
+                    return await route.answer(exchange, headers, await reader.whole(message))
+            exchange.bytes_in = len(body)
+            return await route.answer(exchange, headers, body)
         except ServingError as error:
             return render(error, exchange)
         except Exception:
@@ -193,24 +199,17 @@ class _Reader:
             self._bodies.hold(self._exchange, len(message.get("body", b"")))
         return message
 
-    async def whole(self) -> bytes:
-        """The whole body. One that comes in pieces may take no longer than the request's deadline."""
-        message = await self._next()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body"):
-            return body
-        parts = [body]
+    async def whole(self, message: Message) -> bytes:
+        """The body that begins with `message`; its rest may take no longer to arrive than the request's deadline."""
+        parts: list[bytes] = [message.get("body", b"")]
+        self._bodies.hold(self._exchange, len(parts[0]))
         try:
             async with asyncio.timeout(self._exchange.deadline.left):
                 while message.get("more_body"):
-                    message = await self._next()
+                    message = await self.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone("the caller left before its body had arrived")
                     parts.append(message.get("body", b""))
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed while the body was still arriving") from None
         return b"".join(parts)
-
-    async def _next(self) -> Message:
-        message = await self.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone("the caller left before its body had arrived")
-        return message

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -55,8 +54,8 @@ class Exchange:
 
     def server_timing(self) -> str:
         """The `Server-Timing` header: each stage and the total so far, in milliseconds."""
-        total = f"total;dur={(perf_counter() - self.started) * 1e3:.3f}"
-        return ", ".join([*(f"{name};dur={seconds * 1e3:.3f}" for name, seconds in self.stages), total])
+        stages = [*self.stages, ("total", perf_counter() - self.started)]
+        return ", ".join([f"{name};dur={seconds * 1e3:.3f}" for name, seconds in stages])
 
     def onward(self) -> Mapping[str, str]:
         """Headers for a call to the next hop: request id, trace and what is left of the deadline."""
@@ -73,8 +72,8 @@ class Exchange:
 current: ContextVar[Exchange] = ContextVar("exchange")
 
 
-def request_id(given: bytes | None) -> str:
-    """The caller's request id where it is safe to log and echo, else a new one."""
+def request_id(given: bytes | None, trace: Trace) -> str:
+    """The caller's request id where it is safe to log and echo, else the trace's."""
     if given is not None and _SAFE_ID.match(given):
         return given.decode()
-    return f"{random.getrandbits(64):016x}"
+    return trace.trace_id

@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from time import time
 from typing import Any, BinaryIO, Protocol
 
 import orjson
@@ -67,6 +68,7 @@ class Logs:
     def __init__(self, pattern: str, service: str, level: str = "info", stream: BinaryIO | None = None) -> None:
         self.writer = LineWriter(stream or sys.stdout.buffer)
         self.constant = {"pattern": pattern, "service": service}
+        self.timestamp = _Clock()
         self._chain: list[structlog.typing.Processor] = [
             structlog.stdlib.add_log_level,
             self._context,
@@ -88,14 +90,13 @@ class Logs:
                 processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, self._write_record],
             )
         )
-        logging.basicConfig(
-            level=max(logging.WARNING, logging.getLevelName(self._level)), handlers=[handler], force=True
-        )
+        least = max(logging.WARNING, logging.getLevelName(self._level))
+        logging.basicConfig(level=least, handlers=[handler], force=True)
 
     def _context(self, _: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         exchange = current.get(None)
         inside = {"request_id": exchange.request_id, "trace_id": exchange.trace.trace_id} if exchange else {}
-        return {"time": timestamp(), **self.constant, **inside, **event}
+        return {"time": self.timestamp(), **self.constant, **inside, **event}
 
     def _write(self, _: Any, method: str, event: structlog.typing.EventDict) -> str:
         self.writer.line(event)
@@ -119,6 +120,16 @@ class _Discard:
         return None
 
 
-def timestamp() -> str:
-    """Now, UTC, ISO 8601 with milliseconds."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+class _Clock:
+    """Now as UTC, ISO 8601 with milliseconds; lines of one millisecond share the text."""
+
+    def __init__(self) -> None:
+        self._millisecond, self._text = 0, ""
+
+    def __call__(self) -> str:
+        now = time()
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            self._text = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+            self._millisecond = millisecond
+        return self._text

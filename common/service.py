@@ -8,7 +8,7 @@ from time import perf_counter
 
 from common.exchange import Exchange
 from common.health import Health
-from common.log import Logs, timestamp
+from common.log import Logs
 from common.metrics import Metrics
 from common.settings import ServiceSettings
 from common.tracing import Spans
@@ -43,7 +43,7 @@ class Service:
 
     def _access_line(self, exchange: Exchange, code: str, seconds: float, bytes_out: int, failed: bool) -> None:
         line = {
-            "time": timestamp(),
+            "time": self.logs.timestamp(),
             "level": "error" if failed else "info",
             "event": "request",
             **self.logs.constant,

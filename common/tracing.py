@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _TRACEPARENT = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
+_NOT_ZERO = 1 << 64 | 1  # a bit in either id: all zeros would be invalid
 
 
 @dataclass(slots=True)
@@ -37,11 +38,11 @@ class Trace:
 
 def continue_trace(traceparent: str | None, tracestate: str = "") -> Trace:
     """A span below the caller's, or the first of a new trace where the header is absent or invalid."""
-    span_id = f"{random.getrandbits(64) or 1:016x}"
+    fresh = f"{random.getrandbits(192) | _NOT_ZERO:048x}"
     found = _TRACEPARENT.match(traceparent) if traceparent else None
     if found is None or found[1] == _NO_TRACE or found[2] == _NO_SPAN:
-        return Trace(f"{random.getrandbits(128) or 1:032x}", span_id)
-    return Trace(found[1], span_id, found[2], found[3], tracestate)
+        return Trace(fresh[:32], fresh[32:])
+    return Trace(found[1], fresh[32:], found[2], found[3], tracestate)
 
 
 class Spans:

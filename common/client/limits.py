@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 
 from common.errors import Overloaded
@@ -38,38 +39,56 @@ class Gate:
     """At most `places` calls at once. Callers wait in a bounded queue, and only if their deadline allows for it."""
 
     def __init__(self, places: int, queue: int, predictor: str) -> None:
-        self._free = asyncio.Semaphore(places)
         self._places = places
         self._queue = queue
         self._predictor = predictor
-        self._waiting = 0
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._usual_seconds = 0.0
 
-    async def enter(self, left: float) -> None:
-        """Takes a place; Overloaded where none gets free within `left` seconds, at once where that is foreseeable."""
-        if not self._free.locked():
-            await self._free.acquire()
-            return
-        expected = self._usual_seconds * (self._waiting + 1) / self._places
-        if self._waiting >= self._queue or expected > left:
+    def enter(self) -> bool:
+        """Takes a place where one is free, which is the usual case and costs no turn of the loop."""
+        if self._taken >= self._places:
+            return False
+        self._taken += 1
+        return True
+
+    async def wait(self, left: float) -> None:
+        """Takes a place once one is free; Overloaded where none is within `left` seconds, at once if foreseeable."""
+        expected = self._usual_seconds * (len(self._waiting) + 1) / self._places
+        if len(self._waiting) >= self._queue or expected > left:
             raise self._overloaded(expected)
-        self._waiting += 1
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
         try:
             async with asyncio.timeout(left):
-                await self._free.acquire()
-        except TimeoutError:
-            raise self._overloaded(expected) from None
-        finally:
-            self._waiting -= 1
+                await turn
+        except BaseException as error:
+            if turn.cancelled():
+                self._waiting.remove(turn)
+            else:  # the place was handed over in the turn of the loop in which its taker gave up
+                self._hand_on()
+            if isinstance(error, TimeoutError):
+                raise self._overloaded(expected) from None
+            raise
 
     def leave(self, seconds: float) -> None:
         """Gives the place back after a call that took so long."""
         self._usual_seconds += (seconds - self._usual_seconds) * _WEIGHT
-        self._free.release()
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """To the one who waits longest; they keep it taken."""
+        for turn in self._waiting:
+            if not turn.done():
+                self._waiting.remove(turn)
+                turn.set_result(None)
+                return
+        self._taken -= 1
 
     def _overloaded(self, expected: float) -> Overloaded:
         return Overloaded(
-            f"predictor {self._predictor} has {self._places} calls under way and {self._waiting} waiting",
+            f"predictor {self._predictor} has {self._places} calls under way and {len(self._waiting)} waiting",
             retry_after=max(expected, 1.0),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from time import perf_counter
+from time import monotonic
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -99,21 +99,24 @@ class PredictorClient:
             await asyncio.sleep(pause)
 
     async def _attempt(self, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
-        self._check(deadline)
-        await self._gate.enter(deadline.left)
-        started = perf_counter()
+        left = self._left(deadline)
+        if not self._gate.enter():
+            await self._gate.wait(left)
+        started = monotonic()
         try:
-            self._check(deadline)
-            async with asyncio.timeout(deadline.left):
+            async with asyncio.timeout(self._left(deadline)):
                 return await attempt()
         except TimeoutError:
             raise DeadlineExceeded(f"predictor {self.name} gave no answer before the deadline") from None
         finally:
-            self._gate.leave(perf_counter() - started)
+            self._gate.leave(monotonic() - started)
 
-    def _check(self, deadline: Deadline) -> None:
-        if deadline.left < _SPENT:
+    def _left(self, deadline: Deadline) -> float:
+        """Seconds left for a call; DeadlineExceeded where it is not worth starting."""
+        left = deadline.left
+        if left < _SPENT:
             raise DeadlineExceeded(f"the deadline passed before predictor {self.name} was called")
+        return left
 
     def _pause(self, tried: int, after: float | None, deadline: Deadline) -> float | None:
         """How long to wait before the next attempt; None where there is to be none."""

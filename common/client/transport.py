@@ -11,6 +11,8 @@ from common.deadline import Deadline
 from common.errors import ServingError, UpstreamFailed
 from common.protocol.tensors import DATATYPES, Array, TensorSpec
 
+_OWN = TIMEOUT_HEADER.lower()  # each attempt states what is left for it
+
 
 @dataclass(frozen=True, slots=True)
 class InferResult:
@@ -67,7 +69,7 @@ def onward(context: Mapping[str, str]) -> list[tuple[str, str]]:
     return [
         (name, value)
         for name, value in context.items()
-        if value.isascii() and value.isprintable() and name != TIMEOUT_HEADER
+        if value.isascii() and value.isprintable() and name.lower() != _OWN
     ]
 
 

@@ -74,7 +74,11 @@ Outcome = Sequence[Array] | ServingError
 class Batcher:
     """The queue in front of one session."""
 
-    def __init__(self, session: Session, cost: Cost, limits: Limits, counts: Counts, name: str) -> None:
+    def __init__(
+        self, session: Session, cost: Cost, limits: Limits, counts: Counts, name: str, *, uniform: bool = False
+    ) -> None:
+        """`uniform`: every request's rows have the same shape, so it need not be compared."""
+        self._uniform = uniform
         self._session, self._cost, self._limits, self._counts = session, cost, limits, counts
         self._waiting: deque[Member] = deque()
         self._rows_waiting = 0
@@ -164,7 +168,7 @@ class Batcher:
     def _take(self, only_quick: bool) -> Batch:
         """The next members that may share a run, skipping who has left and failing whose time is up."""
         batch: Batch = []
-        rows, shape = 0, None
+        rows = 0
         while self._waiting:
             member = self._waiting[0]
             if member.answer.done():
@@ -175,10 +179,8 @@ class Batcher:
                 rows += member.rows
                 if only_quick and self.slow(rows):
                     break
-                kind = [array.shape[1:] for array in member.inputs.values()] if self._limits.max_rows > 1 else None
-                if batch and (rows > self._limits.max_rows or kind != shape):
+                if batch and (rows > self._limits.max_rows or not (self._uniform or _alike(member, batch[0]))):
                     break
-                shape = kind
                 batch.append(member)
             self._waiting.popleft()
             self._rows_waiting -= member.rows
@@ -229,15 +231,21 @@ class Batcher:
         self.last_progress = time()
         self._counts.batch_rows.observe(sum(member.rows for member in batch))
         self._counts.run_seconds.observe(seconds)
+        waited = self._counts.queue_wait.observe
         for member, outcome in zip(batch, outcomes, strict=True):
             queued = start - member.arrived
-            self._counts.queue_wait.observe(queued)
+            waited(queued)
             if member.answer.done():
                 continue
             if isinstance(outcome, ServingError):
                 member.answer.set_exception(outcome)
             else:
                 member.answer.set_result(Answer(outcome, queued, seconds))
+
+
+def _alike(one: Member, other: Member) -> bool:
+    """Whether two requests' rows have the same shape, where the model leaves more than their number free."""
+    return all(one.inputs[name].shape[1:] == array.shape[1:] for name, array in other.inputs.items())
 
 
 def _expire_later(loop: asyncio.AbstractEventLoop, member: Member) -> None:

@@ -128,7 +128,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         trace = continue_trace(given.get("traceparent"), given.get("tracestate", ""))
         deadline = Deadline.after(longest if left is None else min(left, longest))
         path = f"/{_SERVICE}/{method}"
-        exchange = Exchange("gRPC", path, request_id(identity.encode() if identity else None), trace, deadline)
+        exchange = Exchange("gRPC", path, request_id(identity.encode() if identity else None, trace), trace, deadline)
         exchange.route = path
         self._service.begin(exchange)
         return exchange

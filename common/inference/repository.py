@@ -187,8 +187,9 @@ class ModelRepository:
         if warm.alone is not None:
             limits = Limits(1, limits.queue)
         counts = self._counts(manifest)
+        uniform = all(spec.row is not None for spec in manifest.input_specs())
         session = self._policy.wrap(onnx) if self._policy.wrap else onnx
-        batcher = Batcher(session, warm.cost, limits, counts, f"{name}-{manifest.version}")
+        batcher = Batcher(session, warm.cost, limits, counts, f"{name}-{manifest.version}", uniform=uniform)
         return Loaded(manifest, batcher, warm)
 
     def _newest_folders(self, name: str) -> list[Path]:

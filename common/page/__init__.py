@@ -18,12 +18,11 @@ MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
 }
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
-        "img-src 'self' blob: data:",  # a panel shows the picture that its visitor picked
+        "img-src 'self' blob: data:",  # the icon; a picture that a visitor picked
         "object-src 'none'",
         "base-uri 'none'",
         "form-action 'none'",
@@ -74,7 +73,6 @@ def page_routes(panel: Path | None = None) -> APIRouter:
         "/page/page.js": HERE / "page.js",
         "/page/parts.js": HERE / "parts.js",
         "/page/tensors.js": HERE / "tensors.js",
-        "/page/icon.svg": HERE / "icon.svg",
         "/page/panel.js": panel or HERE / "tensors.js",
     }
     router = APIRouter()

@@ -2,6 +2,7 @@
 import { call, copyButton, curl, errors, h, number, sentence, timeline, words } from "./parts.js";
 
 const HEALTH_EVERY = 10_000; // ms
+const HEALTH_TIMEOUT = 2_000;
 const at = (id) => document.getElementById(id);
 let mounted = false;
 
@@ -74,7 +75,7 @@ function group(name, values) {
 }
 
 async function checkHealth() {
-  const reply = await call("GET", "/readyz");
+  const reply = await call("GET", "/readyz", undefined, {}, HEALTH_TIMEOUT);
   const state = reply.ok ? "ready" : reply.status ? "not ready" : "unreachable";
   const told = [state, ...(reply.body?.reasons ?? [])].join(": ");
   if (at("health").textContent !== told) at("health").textContent = told; // said once, not at every check

@@ -29,14 +29,14 @@ export function milliseconds(value) {
 }
 
 /**
- * One request, measured. `body` is a JSON value, or a Blob that is sent as it is. Never throws: a service that cannot
- * be reached is a reply with status 0.
+ * One request, measured. `body` is a JSON value, or a Blob that is sent as it is. Never throws: a service that does
+ * not answer within `timeout` ms is a reply with status 0.
  */
-export async function call(method, path, body, headers = {}) {
+export async function call(method, path, body, headers = {}, timeout = 60_000) {
   const request = prepare(method, path, body, headers);
   const began = performance.now();
   try {
-    const response = await fetch(request.url, request);
+    const response = await fetch(request.url, { ...request, signal: AbortSignal.timeout(timeout) });
     const text = await response.text();
     const roundTrip = performance.now() - began;
     return {
@@ -45,7 +45,7 @@ export async function call(method, path, body, headers = {}) {
       requestId: response.headers.get("x-request-id"),
     };
   } catch (error) {
-    const body = { title: "No answer", detail: `The service could not be reached (${error.message}).` };
+    const body = { title: "No answer", detail: `The service did not answer: ${error.message}.` };
     return { request, body, ok: false, status: 0, headers: new Headers(), stages: [], requestId: null };
   }
 }

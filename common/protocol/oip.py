@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import orjson
 
-from common.errors import InvalidInput, UpstreamFailed
+from common.errors import InvalidInput, ModelFailed, UpstreamFailed
 from common.protocol.json_body import decode_json
 from common.protocol.tensors import Array, TensorSpec, datatype_of, from_binary, from_json, to_binary
 
@@ -120,7 +120,7 @@ def _question(request: InferRequest, binary: memoryview, specs: Sequence[TensorS
     at = 0
     for index, tensor in enumerate(request.inputs):
         where = f"inputs[{index}]"
-        size = tensor.parameters.get("binary_data_size")
+        size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
             if tensor.data is None:
                 raise InvalidInput.at(where, "has neither data nor parameters.binary_data_size")
@@ -173,7 +173,7 @@ def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> No
         if array is None:
             raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(arrays)}")
         spec.check(array, f"inputs[{index}]")
-        if spec.shape[:1] == (-1,):
+        if len(specs) > 1 and spec.shape[:1] == (-1,):
             if rows is not None and array.shape[0] != rows:
                 raise InvalidInput.at(f"inputs[{index}].shape", f"expected {rows} rows as before, got {array.shape[0]}")
             rows = array.shape[0]
@@ -189,34 +189,39 @@ def encode_answer(
     question: Question, model: str, version: str, outputs: Mapping[str, Array]
 ) -> tuple[bytes, int | None]:
     """The body that answers `question`, and the length of its JSON header where binary tensors follow it."""
-    described, parts = [], []
+    described: list[dict[str, Any]] = []
+    parts: list[bytes] = []
     for name, array in outputs.items():
-        tensor: dict[str, Any] = {"name": name, "shape": array.shape, "datatype": datatype_of(array)}
+        datatype = datatype_of(array)
         if question.binary(name):
             part = to_binary(array)
-            tensor["parameters"] = {"binary_data_size": len(part)}
             parts.append(part)
+            extra: dict[str, Any] = {"parameters": {"binary_data_size": len(part)}}
         else:
-            tensor["data"] = json_data(array, name)
-        described.append(tensor)
+            extra = {"data": json_data(array, name, datatype)}
+        described.append({"name": name, "shape": array.shape, "datatype": datatype, **extra})
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
     if question.id is not None:
         answer["id"] = question.id
     header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in header:  # orjson's form of NaN and infinity, unless some string says so
+        _check_outputs(question, outputs)
     return (b"".join((header, *parts)), len(header)) if parts else (header, None)
 
 
-def json_data(array: Array, name: str) -> Any:
-    """What orjson writes for an array: flat. Raises InvalidInput where JSON has no form for it (FP16, NaN, infinity)."""
-    flat = np.ascontiguousarray(array).reshape(-1)
-    if flat.dtype.kind == "f":
-        if flat.dtype.itemsize == 2:
-            raise InvalidInput.at("outputs", f"{name!r} is FP16, which has no JSON form; ask for binary_data")
-        if not np.isfinite(flat.dot(flat)) and not np.isfinite(flat).all():
-            raise InvalidInput.at("outputs", f"{name!r} holds NaN or infinity, which JSON has no form for")
-    if flat.dtype.kind == "O":
-        return [one.decode(errors="replace") if isinstance(one, bytes) else one for one in flat]
-    return flat
+def json_data(array: Array, name: str, datatype: str) -> Any:
+    """What orjson writes for an array: flat. Raises InvalidInput for FP16, which has no JSON form."""
+    if datatype == "BYTES":
+        return [one.decode(errors="replace") if isinstance(one, bytes) else one for one in array.reshape(-1)]
+    if datatype == "FP16":
+        raise InvalidInput.at("outputs", f"{name!r} is FP16, which has no JSON form; ask for binary_data")
+    return array.reshape(-1)
+
+
+def _check_outputs(question: Question, outputs: Mapping[str, Array]) -> None:
+    for name, array in outputs.items():
+        if not question.binary(name) and array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ModelFailed(f"output {name!r} holds NaN or infinity, which JSON has no form for")
 
 
 def encode_request(

@@ -46,12 +46,17 @@ class TensorSpec:
     datatype: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any] = field(init=False, repr=False, compare=False)
+    row: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        rows_only = self.shape[:1] == (-1,) and -1 not in self.shape[1:]
         object.__setattr__(self, "dtype", DATATYPES[self.datatype])
+        object.__setattr__(self, "row", self.shape[1:] if rows_only else None)
 
     def check(self, array: Array, where: str) -> None:
         """Raises InvalidInput unless `array` has this datatype and shape and at least one element."""
+        if array.shape[1:] == self.row and array.dtype == self.dtype and array.shape[0]:
+            return
         if array.dtype != self.dtype:
             raise InvalidInput.at(f"{where}.datatype", f"expected {self.datatype}, got {datatype_of(array)}")
         if len(array.shape) != len(self.shape) or any(
@@ -150,6 +155,8 @@ def _bytes_elements(data: Sequence[Any], where: str) -> Array:
 
 
 def _shaped(array: Array, shape: Sequence[int], where: str) -> Array:
+    if array.ndim == 1 and len(shape) <= MAX_RANK and array.size == math.prod(shape) and min(shape, default=0) >= 0:
+        return array.reshape(shape)
     if array.shape == tuple(shape):
         return array
     wanted = check_shape(shape, where)
@@ -157,9 +164,7 @@ def _shaped(array: Array, shape: Sequence[int], where: str) -> Array:
         raise InvalidInput.at(
             f"{where}.data", f"expected {wanted} values for shape {list(shape)}, got {array.size} ({list(array.shape)})"
         )
-    if array.ndim > 1:
-        raise InvalidInput.at(f"{where}.data", f"is nested as {list(array.shape)}, but shape says {list(shape)}")
-    return array.reshape(shape)
+    raise InvalidInput.at(f"{where}.data", f"is nested as {list(array.shape)}, but shape says {list(shape)}")
 
 
 def check_shape(shape: Sequence[int], where: str) -> int:
