@@ -1,0 +1,79 @@
+"""Stacks for the tests: real services, on each runtime that was asked for.
+
+    pytest --runtime local --runtime compose --pattern web_single
+
+A runtime that was asked for and is missing fails; without `--runtime`, the tests run on local processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from runtimes.base import Stack
+
+PATTERNS = {path.name for path in (Path(__file__).parents[1] / "patterns").iterdir() if path.is_dir()}
+Start = Callable[..., Stack]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runtime", action="append", choices=["local", "compose"], help="where stacks run (repeatable)")
+    parser.addoption("--pattern", action="append", help="only this pattern's integration tests and drills (repeatable)")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "runtime" in metafunc.fixturenames:
+        metafunc.parametrize("runtime", metafunc.config.getoption("runtime") or ["local"], scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("pattern")
+    if not wanted:
+        return
+    kept = [item for item in items if set(item.path.parts) & set(wanted)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
+@pytest.fixture(scope="session")
+def start_shared(runtime: str) -> Iterator[Start]:
+    """Starts a stack once for all tests that ask for the same one; they only read from it."""
+    stacks: dict[tuple[object, ...], Stack] = {}
+
+    def start(pattern: str, variant: str | None = None, **env: str) -> Stack:
+        key = (pattern, variant, *sorted(env.items()))
+        if key not in stacks:
+            stack = Stack.create(pattern, runtime, variant, port=0, name=f"test-shared-{len(stacks)}", env=env)
+            stack.up()
+            stacks[key] = stack
+        return stacks[key]
+
+    yield start
+    for stack in stacks.values():
+        stack.down()
+
+
+@pytest.fixture
+def start_own(runtime: str) -> Iterator[Start]:
+    """Starts a stack for one test alone, which may break it."""
+    stacks: list[Stack] = []
+
+    def start(pattern: str, variant: str | None = None, **env: str) -> Stack:
+        stack = Stack.create(pattern, runtime, variant, port=0, name=f"test-own-{len(stacks)}", env=env)
+        stacks.append(stack)
+        stack.up()
+        return stack
+
+    yield start
+    for stack in stacks:
+        stack.down()
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    """A client that never waits longer than ten seconds."""
+    with httpx.Client(timeout=10) as client:
+        yield client
