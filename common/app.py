@@ -1,4 +1,4 @@
-"""What stands around every HTTP route: request id, trace, deadline, bounds on the body, errors, metrics, the access line.
+"""What stands around every HTTP route: request id, trace, deadline, bounded body, errors, metrics, access line.
 
 `App` is the ASGI application that a service runs. It does that work once, for two kinds of route:
 

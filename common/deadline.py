@@ -42,7 +42,10 @@ class Deadline:
 
 
 def parse_timeout(text: str, *, longest: float) -> float:
-    """Seconds out of an `X-Request-Timeout-Seconds` header, at most `longest`; InvalidInput where it is no positive number."""
+    """Seconds out of an `X-Request-Timeout-Seconds` header, at most `longest`.
+
+    Raises InvalidInput where it is no positive number.
+    """
     try:
         seconds = float(text)
     except ValueError:

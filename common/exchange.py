@@ -21,15 +21,16 @@ _SAFE_ID = re.compile(rb"^[A-Za-z0-9._:/+=@-]{1,128}$")
 
 async def _never() -> Message:
     """The `receive` of a protocol that cancels the handler itself when the caller leaves."""
-    return await asyncio.get_running_loop().create_future()
+    message: Message = await asyncio.get_running_loop().create_future()
+    return message
 
 
 class Exchange:
     """What is known of one request while it is answered; reachable anywhere below it as `current.get()`."""
 
     __slots__ = (
-        "bytes_in", "deadline", "error", "method", "model", "path", "receive", "request_id", "route", "stages", "started",
-        "trace",
+        "bytes_in", "deadline", "error", "method", "model", "path", "receive", "request_id", "route", "stages",
+        "started", "trace",
     )  # fmt: skip
 
     def __init__(

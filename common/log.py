@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from time import time
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import orjson
-import structlog
 
 from common.exchange import current
 
 FLUSH_SECONDS = 0.05
+LEVELS = {"info": 0, "warning": 1, "error": 2}
 
 
 class LineWriter:
@@ -52,75 +53,67 @@ class LineWriter:
             self._stream.flush()
 
 
-class Log(Protocol):
-    """What a service logs with: an event and its fields."""
+class Log:
+    """What a service logs with: an event, which is a constant, and the fields that vary."""
 
-    def debug(self, event: str, **fields: Any) -> Any: ...
-    def info(self, event: str, **fields: Any) -> Any: ...
-    def warning(self, event: str, **fields: Any) -> Any: ...
-    def error(self, event: str, **fields: Any) -> Any: ...
-    def exception(self, event: str, **fields: Any) -> Any: ...
+    def __init__(self, writer: LineWriter, constant: Mapping[str, str], level: str, timestamp: Clock) -> None:
+        self._writer, self._constant, self._timestamp = writer, constant, timestamp
+        self._least = LEVELS[level]
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._write("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._write("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._write("error", event, fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """An error with the traceback of the exception that is being handled."""
+        self._write("error", event, {**fields, "exception": traceback.format_exc()})
+
+    def _write(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
+        if LEVELS[level] < self._least:
+            return
+        exchange = current.get(None)
+        inside = {"request_id": exchange.request_id, "trace_id": exchange.trace.trace_id} if exchange else {}
+        line = {"time": self._timestamp(), "level": level, "event": event, **self._constant, **inside, **fields}
+        self._writer.line(line)
+        if level != "info":
+            self._writer.flush()
 
 
 class Logs:
-    """A process's logging: structlog events, the standard library's records and access lines meet in one writer."""
+    """A process's logging: its own events, what its libraries log, and access lines meet in one writer."""
 
     def __init__(self, pattern: str, service: str, level: str = "info", stream: BinaryIO | None = None) -> None:
         self.writer = LineWriter(stream or sys.stdout.buffer)
         self.constant = {"pattern": pattern, "service": service}
-        self.timestamp = _Clock()
-        self._chain: list[structlog.typing.Processor] = [
-            structlog.stdlib.add_log_level,
-            self._context,
-            structlog.processors.format_exc_info,
-        ]
-        self.log: Log = structlog.wrap_logger(
-            None,
-            processors=[*self._chain, self._write],
-            wrapper_class=structlog.make_filtering_bound_logger(level),
-        )
-        self._level = level.upper()
+        self.timestamp = Clock()
+        self.log = Log(self.writer, self.constant, level, self.timestamp)
 
     def take_over_stdlib(self) -> None:
-        """Sends what libraries log through here as well; called once, by a process's entry point."""
-        handler = logging.StreamHandler(_Discard())
-        handler.setFormatter(
-            structlog.stdlib.ProcessorFormatter(
-                foreign_pre_chain=self._chain,
-                processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, self._write_record],
-            )
-        )
-        least = max(logging.WARNING, logging.getLevelName(self._level))
-        logging.basicConfig(level=least, handlers=[handler], force=True)
-
-    def _context(self, _: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-        exchange = current.get(None)
-        inside = {"request_id": exchange.request_id, "trace_id": exchange.trace.trace_id} if exchange else {}
-        return {"time": self.timestamp(), **self.constant, **inside, **event}
-
-    def _write(self, _: Any, method: str, event: structlog.typing.EventDict) -> str:
-        self.writer.line(event)
-        if method in ("warning", "error", "exception", "critical"):
-            self.writer.flush()
-        raise structlog.DropEvent
-
-    def _write_record(self, _: Any, method: str, event: structlog.typing.EventDict) -> str:
-        self.writer.line(event)
-        self.writer.flush()
-        return ""
+        """Sends warnings and errors that libraries log through here; called once, by a process's entry point."""
+        logging.basicConfig(level=logging.WARNING, handlers=[_Handler(self.log)], force=True)
 
 
-class _Discard:
-    """The stream of the standard library's handler, whose formatter has already written the line."""
+class _Handler(logging.Handler):
+    """The standard library's records as events."""
 
-    def write(self, _: str) -> None:
-        return None
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
 
-    def flush(self) -> None:
-        return None
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {"logger": record.name}
+        if record.exc_info and record.exc_info[1]:
+            fields["exception"] = "".join(traceback.format_exception(record.exc_info[1]))
+        write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        write(record.getMessage(), **fields)
 
 
-class _Clock:
+class Clock:
     """Now as UTC, ISO 8601 with milliseconds; lines of one millisecond share the text."""
 
     def __init__(self) -> None:

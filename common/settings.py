@@ -23,7 +23,7 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; images set 0.0.0.0.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP port.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC port; 0 turns gRPC off.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
+    log_level: Literal["info", "warning", "error"] = Field("info", description="Least level that is logged.")
     access_log: bool = Field(True, description="One JSON line a request.")
     max_body_bytes: int = Field(64_000_000, gt=0, description="A larger request body is refused with 413.")
     max_buffered_bytes: int = Field(

@@ -1,4 +1,4 @@
-"""The plain data plane that both protocols meet in: find the model, infer within the deadline, say where the time went."""
+"""The plain data plane that both protocols meet in: infer within the deadline, say where the time went."""
 
 from __future__ import annotations
 

@@ -103,7 +103,9 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         token = current.set(exchange)
         code, detail = grpc.StatusCode.OK, ""
         try:
-            return await handle(exchange)
+            reply = await handle(exchange)
+            context.set_trailing_metadata((("server-timing", exchange.server_timing()),))
+            return reply
         except ServingError as error:
             code, detail = grpc.StatusCode[error.grpc_code], error.detail
             exchange.error = detail
@@ -118,7 +120,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         finally:
             current.reset(token)
             self._service.finish(exchange, code.name, failed=code in _FAILURES)
-        await context.abort(code, detail)
+        return await context.abort(code, detail)
 
     def _begin(self, method: str, context: Context) -> Exchange:
         given = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
@@ -201,7 +203,7 @@ async def serve_grpc(plane: DataPlane, service: Service, host: str, port: int) -
             ("grpc.so_reuseport", 0),
         ]
     )
-    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(plane, service), server)
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(plane, service), server)  # type: ignore[no-untyped-call]
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(service), server)
     server.add_insecure_port(f"{host}:{port}")
     await server.start()
@@ -211,7 +213,7 @@ async def serve_grpc(plane: DataPlane, service: Service, host: str, port: int) -
         await server.stop(service.settings.drain_timeout_seconds)
 
 
-class HealthService(health_pb2_grpc.HealthServicer):
+class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the library has no types
     """grpc.health.v1: serving while this service is ready."""
 
     def __init__(self, service: Service) -> None:

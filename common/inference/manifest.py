@@ -12,6 +12,10 @@ from common.errors import ServingError
 from common.protocol.tensors import DATATYPES, TensorSpec
 
 
+# libyaml's, ten times as fast, where PyYAML was built with it
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 class ModelBroken(ServingError):
     """A model that cannot be served, and why; its text is one line for the operator."""
 
@@ -95,7 +99,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def parse_manifest(text: str, where: str) -> Manifest:
     try:
-        return Manifest.model_validate(yaml.safe_load(text))
+        return Manifest.model_validate(yaml.load(text, Loader=_Loader))
     except yaml.YAMLError as error:
         raise ModelBroken(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:

@@ -12,16 +12,18 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from common.errors import NotFound, NotReady
 from common.inference.batcher import Batcher, Counts, Limits
 from common.inference.manifest import Manifest, ModelBroken, read_manifest
 from common.inference.session import Session, WarmUp, open_model, warm_up
-from common.inference.source import ModelSource
 from common.log import Log
 from common.metrics import InferenceMetrics
 from common.protocol.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    from common.inference.source import ModelSource
 
 State = Literal["LOADING", "READY", "UNAVAILABLE", "UNLOADED"]
 
@@ -109,7 +111,7 @@ class ModelRepository:
         return sorted(((folder.parent.name, folder.name) for folder in found), key=lambda one: (one[0], int(one[1])))
 
     async def load(self, name: str) -> None:
-        """Loads the newest versions in the folder (as many as are kept) and swaps them in, unless they are there already.
+        """Loads the newest versions in the folder, as many as are kept, and swaps in those that are not there already.
 
         Raises ModelBroken for a version that cannot be served; whatever answered before goes on answering.
         """
@@ -121,7 +123,7 @@ class ModelRepository:
                 entry.state, entry.reason = "LOADING", "loading"
             try:
                 if self._source is not None:
-                    await self._source.fetch(name, self.root)
+                    await asyncio.to_thread(self._source.fetch, name, self.root)
                 for folder in await asyncio.to_thread(self._newest_folders, name):
                     loaded = await asyncio.to_thread(self._open, name, folder, entry.versions.get(folder.name))
                     self._swap_in(entry, loaded)

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -23,12 +23,14 @@ from common.inference.dataplane import DataPlane
 from common.inference.grpc_server import serve_grpc
 from common.inference.repository import LoadPolicy, ModelRepository
 from common.inference.rest import InferRoute, model_routes
-from common.inference.source import ModelSource
 from common.log import Logs
 from common.metrics import InferenceMetrics
 from common.page import page_routes
 from common.service import Service
 from common.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from common.inference.source import ModelSource
 
 
 class Settings(ServiceSettings):
@@ -82,6 +84,8 @@ class Predictor:
         settings = self._settings
         if not settings.model_uri:
             return None
+        from common.inference.source import ModelSource  # 5 MB that only this variant needs
+
         return ModelSource(
             settings.model_uri, settings.model_manifest_sha256, timeout_seconds=settings.model_fetch_timeout_seconds
         )

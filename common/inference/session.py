@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -134,13 +135,13 @@ def warm_up(session: Session, manifest: Manifest) -> WarmUp:
 
 
 def probe(specs: Sequence[TensorSpec], rows: int) -> dict[str, Array]:
-    """Rows of small, differing numbers in the shape of the inputs; further free dimensions are taken as 1."""
+    """Rows of differing numbers from 0 to 1 in the shape of the inputs; further free dimensions are taken as 1."""
     inputs: dict[str, Array] = {}
     for spec in specs:
         shape = [1 if size == -1 else size for size in spec.shape]
         if spec.shape[:1] == (-1,):
             shape[0] = rows
-        numbers = np.random.default_rng(0).random(shape)
+        numbers = np.linspace(0, 1, math.prod(shape)).reshape(shape)
         inputs[spec.name] = (
             numbers.astype(str).astype(object) if spec.datatype == "BYTES" else numbers.astype(spec.dtype)
         )

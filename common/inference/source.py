@@ -1,4 +1,4 @@
-"""Fetches a model from where it is kept (file, http, s3, gs, az) before it is loaded, and refuses one that is not whole.
+"""Fetches a model from where it is kept (file, http, s3, gs, az) and refuses one that is not whole.
 
 `MODEL_URI` names a version's folder. Its model.yaml is fetched first and states the sha256 of model.onnx; the pair is
 moved into the repository only when the bytes agree. Pinning the sha256 of model.yaml itself pins everything.
@@ -30,17 +30,20 @@ class ModelSource:
         self._pinned = manifest_sha256
         self._timeout, self._retries = timedelta(seconds=timeout_seconds), retries
 
-    async def fetch(self, name: str, root: Path) -> None:
-        """Brings the model to `<root>/<name>/<version>/` unless it is there. ModelBroken, in one line, when it cannot."""
+    def fetch(self, name: str, root: Path) -> None:
+        """Brings the model to `<root>/<name>/<version>/` unless it is there. Blocks.
+
+        Raises ModelBroken, in one line, when it cannot.
+        """
         try:
             store = self._open()
-            text = await self._manifest(store)
+            text = self._manifest(store)
             manifest = parse_manifest(text.decode(), f"{self._uri}/model.yaml")
             if manifest.name != name:
                 raise ModelBroken(f"{self._uri}: holds the model {manifest.name!r}, but MODEL is {name!r}")
             folder = root / name / manifest.version
             if not (folder / "model.onnx").exists():
-                await self._bring(store, text, manifest, folder)
+                self._bring(store, text, manifest, folder)
         except (BaseError, OSError, ValueError) as error:
             raise ModelBroken(f"{self._uri}: cannot be fetched: {_one_line(error)}") from None
 
@@ -54,11 +57,11 @@ class ModelSource:
             retry_config={"max_retries": self._retries, "retry_timeout": self._timeout},
         )
 
-    async def _manifest(self, store: ObjectStore) -> bytes:
-        answer = await obstore.get_async(store, "model.yaml")
+    def _manifest(self, store: ObjectStore) -> bytes:
+        answer = obstore.get(store, "model.yaml")
         if answer.meta["size"] > MAX_MANIFEST_BYTES:
             raise ModelBroken(f"{self._uri}/model.yaml: is larger than {MAX_MANIFEST_BYTES} bytes")
-        text = bytes(await answer.bytes_async())
+        text = bytes(answer.bytes())
         found = hashlib.sha256(text).hexdigest()
         if self._pinned and found != self._pinned.removeprefix("sha256:"):
             raise ModelBroken(
@@ -67,11 +70,11 @@ class ModelSource:
             )
         return text
 
-    async def _bring(self, store: ObjectStore, text: bytes, manifest: Manifest, folder: Path) -> None:
+    def _bring(self, store: ObjectStore, text: bytes, manifest: Manifest, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder.parent))
         try:
-            found = await _download(store, part / "model.onnx")
+            found = _download(store, part / "model.onnx")
             if found != manifest.sha256:
                 raise ModelBroken(
                     f"{self._uri}/model.onnx: refused, its sha256 is {found[:12]}…, "
@@ -84,12 +87,12 @@ class ModelSource:
             shutil.rmtree(part, ignore_errors=True)
 
 
-async def _download(store: ObjectStore, to: Path) -> str:
+def _download(store: ObjectStore, to: Path) -> str:
     """Streams model.onnx to a file; its sha256."""
     digest = hashlib.sha256()
-    answer = await obstore.get_async(store, "model.onnx")
+    answer = obstore.get(store, "model.onnx")
     with to.open("wb") as file:
-        async for chunk in answer.stream():
+        for chunk in answer.stream():
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()

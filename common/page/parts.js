@@ -72,7 +72,7 @@ export function timings(header) {
     const name = entry.split(";")[0].trim();
     const label = entry.match(/;\s*desc\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]+))/i);
     const duration = entry.match(/;\s*dur\s*=\s*"?([\d.]+)/i);
-    return { name, label: label ? label[1] ?? label[2] : words(name), duration: Number(duration?.[1] ?? 0) };
+    return { name, label: label ? label[1]?.replace(/\\(.)/g, "$1") ?? label[2] : words(name), duration: Number(duration?.[1] ?? 0) };
   });
 }
 

@@ -90,10 +90,7 @@ def from_json(data: Sequence[Any], datatype: str, shape: Sequence[int], where: s
     dtype = dtype_of(datatype, where)
     if datatype == "FP16":
         raise InvalidInput.at(f"{where}.datatype", "FP16 has no JSON form; send it as binary tensor data")
-    if datatype == "BYTES":
-        array = _bytes_elements(data, where)
-    else:
-        array = _numbers(data, datatype, dtype, where)
+    array = _bytes_elements(data, where) if datatype == "BYTES" else _numbers(data, datatype, dtype, where)
     return _shaped(array, shape, where)
 
 

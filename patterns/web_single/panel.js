@@ -6,7 +6,7 @@ export const about = "One small model inside one web API, in a single process.";
 export function mount(element, context) {
   const { model } = context.metadata;
   const features = model.inputs[0].features;
-  if (!features) return import("./tensors.js").then((stock) => stock.mount(element, context));
+  if (!features?.length) return import("./tensors.js").then((stock) => stock.mount(element, context));
   const view = answerView(context.answer, model);
   const send = (instances) => context.call("POST", "/predict", { instances });
   const fields = features.map((feature) => featureField(feature, () => { examples.release(); ask(); }));
@@ -33,16 +33,17 @@ function complaints({ ok, body }) {
   return new Map(list.map(({ field, reason }) => [field.split(/[^\w]+/).filter(Boolean).pop(), reason]));
 }
 
-/** A number box and a slider for one feature; the box takes any value, the slider spans what was seen in training. */
+/** A number box for one feature, and a slider over what was seen in training where that is known. */
 function featureField({ name, unit, minimum, maximum, example }, changed) {
-  const step = 10 ** Math.floor(Math.log10((maximum - minimum) / 20));
+  const known = maximum > minimum;
+  const step = known ? 10 ** Math.floor(Math.log10((maximum - minimum) / 20)) : "any";
   const title = sentence(words(name));
   const box = h("input", { id: name, type: "number", step, inputmode: "decimal", "aria-describedby": `${name}-hint` });
   const slider = h("input", { type: "range", min: minimum, max: maximum, step, "aria-label": `${title}, slider` });
   const hint = h("p", { class: "hint", id: `${name}-hint` });
   const element = h("div", { class: "field" },
     h("label", { for: name }, title, unit ? h("small", {}, ` ${unit}`) : null), box,
-    h("div", { class: "range" }, h("small", {}, number(minimum)), slider, h("small", {}, number(maximum))), hint);
+    known ? h("div", { class: "range" }, h("small", {}, number(minimum)), slider, h("small", {}, number(maximum))) : null, hint);
   const follow = () => {
     if (box.value === "") return;
     slider.value = box.value;
@@ -93,7 +94,7 @@ function rowsForm(names, examples, send) {
       h("button", { type: "submit", class: "primary" }, "Predict all rows")));
 }
 
-/** CSV lines as instances. A cell that is no number stays text and a missing one stays missing: the server says so. */
+/** CSV lines as instances. What is no number stays text, what is missing stays missing: the server says so. */
 function table(text, names) {
   const lines = text.trim().split(/\r?\n/).map((line) => line.split(/[,;\t]/).map((cell) => cell.trim()));
   const header = lines[0].every((cell) => names.includes(cell)) ? lines.shift() : names;
@@ -114,7 +115,7 @@ function answerView(element, { labels = [] }) {
     one(body, truth) {
       const [prediction] = body.predictions;
       const source = truth ? `True answer of this example: ${truth}` : "For your own values";
-      said.replaceChildren(verdict(prediction), h("p", { class: "note" }, source), ...remarks(prediction));
+      said.replaceChildren(verdict(prediction), h("p", { class: "note" }, source), ...remarks(prediction, ""));
       if (!prediction.probabilities) return show(body, said);
       bars(list, labels.map((label) => ({ label, share: prediction.probabilities[label] })));
       show(body, said, list);
@@ -131,8 +132,8 @@ function verdict({ label, probabilities, value, unit }) {
   return h("p", { class: "verdict" }, h("strong", {}, main), " ", h("span", {}, beside ?? ""));
 }
 
-function remarks({ warnings = [] }) {
-  return warnings.map(({ field, reason }) => h("p", { class: "warning" }, h("code", {}, field), " ", reason));
+function remarks({ warnings = [] }, row) {
+  return warnings.map(({ field, reason }) => h("p", { class: "warning" }, row, h("code", {}, field), " ", reason));
 }
 
 function predictionTable(predictions, instances) {
@@ -144,5 +145,5 @@ function predictionTable(predictions, instances) {
       h("table", {},
         h("thead", {}, h("tr", {}, ...["Row", "Values", "Answer", ""].map((name) => h("th", { scope: "col" }, name)))),
         h("tbody", {}, ...predictions.map(row)))),
-    ...predictions.flatMap(remarks));
+    ...predictions.flatMap((prediction, i) => remarks(prediction, `Row ${i + 1}: `)));
 }

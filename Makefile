@@ -1,0 +1,79 @@
+# The only door. `make` lists what there is. Needs Python 3.11 or later; Docker where containers are wanted.
+
+PATTERN ?= web_single
+RUNTIME ?= auto
+PORT ?= 8000
+VARIANT ?=
+
+PY := .venv/bin/python
+UV := .venv/lock/bin/uv
+COMPILE := $(UV) pip compile --quiet --universal --no-header --no-annotate --no-emit-index-url --generate-hashes
+STACK = $(PATTERN) --runtime $(RUNTIME)
+START = $(STACK) --port $(PORT) $(if $(VARIANT),--variant $(VARIANT))
+
+.PHONY: help up down demo logs status test lint bench models images lock clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@echo 'make TARGET [PATTERN=web_single] [RUNTIME=auto|local|compose] [PORT=8000] [VARIANT=replicas]'; echo
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-8s %s\n", $$1, $$2}'
+
+up: .venv/.run  ## start PATTERN; its URL is the last line
+	@$(PY) -m runtimes up $(START)
+
+down: .venv/.run  ## end PATTERN and remove what it left
+	@$(PY) -m runtimes down $(STACK)
+
+demo: .venv/.run  ## start PATTERN, show what it does and leave it running
+	@$(PY) -m runtimes demo $(START)
+
+logs: .venv/.run  ## print PATTERN's logs; SERVICE=api for one service, FOLLOW=1 to go on
+	@$(PY) -m runtimes logs $(STACK) $(if $(SERVICE),--service $(SERVICE)) $(if $(FOLLOW),--follow)
+
+status: .venv/.run  ## show PATTERN's services: state, URL, uptime, memory
+	@$(PY) -m runtimes status $(STACK)
+
+# local always; containers too where an engine answers, unless RUNTIME says which
+test: RUNTIMES = $(if $(filter auto,$(RUNTIME)),local $(shell docker info >/dev/null 2>&1 && echo compose),$(RUNTIME))
+test: .venv/.dev  ## run the tests; PATTERN=x for one pattern, ARGS="-k name" for pytest
+	@$(PY) -m pytest $(addprefix --runtime ,$(RUNTIMES)) $(if $(filter file,$(origin PATTERN)),,--pattern $(PATTERN)) $(ARGS)
+
+lint: .venv/.dev  ## check style and types
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet . && $(PY) -m mypy .
+
+bench: .venv/.dev  ## measure PATTERN and print its numbers
+	@$(PY) -m bench $(PATTERN) $(ARGS)
+
+models: .venv/.run  ## build every model, or MODELS="iris iris_rf"
+	@$(PY) -m models $(or $(MODELS),--all)
+
+images: .venv/.run  ## build the images of PATTERN and its variants
+	@$(PY) -m runtimes images $(PATTERN)
+
+lock: $(UV)  ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 for the newest versions
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev pyproject.toml -o requirements/dev.txt
+	@$(COMPILE) -c requirements/dev.txt --extra api --extra telemetry pyproject.toml -o requirements/api.txt
+	@$(COMPILE) -c requirements/dev.txt --extra model --extra telemetry pyproject.toml -o requirements/model.txt
+	@$(COMPILE) -c requirements/dev.txt --extra build --extra run pyproject.toml -o requirements/build.txt
+	@$(COMPILE) -c requirements/dev.txt --extra model --extra build --extra run pyproject.toml -o requirements/run.txt
+
+clean:  ## end what runs locally and remove what was built
+	@for stack in .run/*/; do [ ! -d "$$stack" ] || $(MAKE) -s down RUNTIME=local \
+	  PATTERN="$$(basename "$$stack" | tr - _)"; done
+	@rm -rf .venv .run models/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@for python in python3 python3.13 python3.12 python3.11; do \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  $$python -m venv .venv && exit 0; rm -rf .venv; exit 1; \
+	done; echo 'error: Python 3.11 or later is needed (python3, python3.13, python3.12 or python3.11)' >&2; exit 1
+
+# two stamps in one environment: a demo does not wait for what only tests need
+.venv/.run .venv/.dev: .venv/.%: requirements/%.txt | $(PY)
+	@echo 'installing $< into .venv (once; a minute or two)' >&2
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+$(UV): | $(PY)
+	@$(PY) -m venv .venv/lock && .venv/lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9

@@ -1,0 +1,1 @@
+"""Measurements of the patterns against honest rivals: `python -m bench --help`."""

@@ -1,0 +1,94 @@
+"""`python -m bench PATTERN`: measure a pattern, print its numbers beside their targets, keep table, data and plot."""
+
+import datetime
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from bench import plot, report, web_single
+from bench.measure import Pace
+from bench.process import ROOT, BenchError, choose_cores, on_core
+
+QUICK = Pace(rounds=2, seconds=1.0, warm_up_seconds=0.4, starts=2)
+RESULTS = ROOT / "bench" / "results"
+application = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+
+
+@application.callback()
+def main() -> None:
+    """Measurements of the patterns against honest rivals."""
+
+
+@application.command(web_single.NAME)
+def measure_web_single(
+    only: Annotated[str, typer.Option(help=f"one part alone: {', '.join(web_single.PARTS)}")] = "",
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="turns of every contestant")] = Pace.rounds,
+    quick: Annotated[bool, typer.Option(help="two short rounds: a look, not a result")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="where to; bench/results for a full run, nowhere for any other")
+    ] = None,
+    repository: Annotated[Path, typer.Option(help="the folder of built models")] = ROOT / "models" / "build",
+) -> None:
+    """web_single against a bare app, FastAPI, ONNX Runtime alone, and itself without batching."""
+    if only and only not in web_single.PARTS:
+        raise typer.BadParameter(f"{only}: one of {', '.join(web_single.PARTS)}")
+    pace, names = QUICK if quick else Pace(rounds=rounds), [only] if only else list(web_single.PARTS)
+    console = Console()
+    try:
+        found = run(names, pace, repository.resolve(), console)
+    except BenchError as error:
+        console.print(f"bench: {error}", style="red", markup=False)
+        raise typer.Exit(1) from error
+    report.show(found, console)
+    complete = not only and not quick
+    if folder := output or (RESULTS if complete else None):
+        keep(found, folder)
+
+
+def run(names: list[str], pace: Pace, repository: Path, console: Console) -> report.Report:
+    """Measure the parts in turn."""
+    cores = choose_cores()
+    total = sum(web_single.PARTS[name].turns(pace) for name in names)
+    with (
+        on_core(cores.load),
+        tempfile.TemporaryDirectory(prefix="bench-") as logs,
+        Progress(console=console, disable=not console.is_terminal, refresh_per_second=2) as progress,
+    ):
+        task = progress.add_task("", total=total)
+        setup = web_single.Bench(pace, cores, repository, Path(logs), partial(progress.advance, task))
+        return report.Report(
+            pattern=web_single.NAME,
+            date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            command=f"python -m bench {web_single.NAME} --rounds {pace.rounds}",
+            machine=report.machine(),
+            versions=report.versions(),
+            parts=[measured(name, setup, progress, task) for name in names],
+        )
+
+
+def measured(name: str, setup: web_single.Bench, progress: Progress, task: TaskID) -> report.Part:
+    """One part, named by the progress bar while it runs, and where there is no terminal by a line when it is over."""
+    progress.update(task, description=name)
+    part = web_single.PARTS[name].run(setup)
+    if progress.disable:
+        progress.console.print(f"measured: {part.title}")
+    return part
+
+
+def keep(found: report.Report, folder: Path) -> None:
+    """Write the page, the data and the plot."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / found.pattern
+    stem.with_suffix(".md").write_text(report.markdown(found))
+    stem.with_suffix(".json").write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+    plot.save(found, stem.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    application()

@@ -1,0 +1,177 @@
+"""What a load generator is told and what it answers, and the bookkeeping of a closed loop that HTTP and gRPC share.
+
+Closed loop: a connection sends its next request when the last answer has come, so the number of connections is the
+number of requests in flight.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+
+import msgspec
+
+LOCAL = "127.0.0.1"
+LONGEST_SECONDS = 120.0
+MOST_CONNECTIONS = 1024
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of load. Ends by itself after `seconds`, or `count` answers when that comes first (0: by time alone).
+
+    `requests` are sent in turn, as they stand: whole HTTP messages, or serialized protobufs for `method` over gRPC.
+    A plan for any address other than 127.0.0.1 cannot be made.
+    """
+
+    port: int
+    requests: list[bytes]
+    connections: int
+    seconds: float
+    warm_up_seconds: float = 0.0
+    count: int = 0
+    answer_timeout_seconds: float = 5.0
+    method: str = ""
+    host: str = LOCAL
+
+    def __post_init__(self) -> None:
+        if self.host != LOCAL:
+            raise ValueError(f"load goes to {LOCAL} alone, not to {self.host}")
+        if not self.requests:
+            raise ValueError("a plan needs at least one request")
+        if not 1 <= self.connections <= MOST_CONNECTIONS:
+            raise ValueError(f"connections must be 1 to {MOST_CONNECTIONS}, not {self.connections}")
+        if not 0 < self.longest_seconds <= LONGEST_SECONDS:
+            raise ValueError(f"a turn may last {LONGEST_SECONDS} s, not {self.longest_seconds}")
+        if self.count and self.warm_up_seconds:
+            raise ValueError("a counted turn has no warm-up: every answer counts")
+
+    @property
+    def longest_seconds(self) -> float:
+        """The time after which the turn is over whatever the server does."""
+        return self.warm_up_seconds + self.seconds + self.answer_timeout_seconds
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn, measured. Times are seconds; `answered` and the latencies are of good answers alone.
+
+    `busy` is the share of its core that the generator used: near 1.0 the generator, not the server, was measured.
+    `held_up` is the share of the time it was ready to go on but another process had the core: the noise of the machine.
+    """
+
+    answered: int
+    seconds: float
+    p50: float
+    p99: float
+    longest: float
+    errors: dict[str, int]
+    busy: float
+    held_up: float
+
+    @property
+    def throughput(self) -> float:
+        """Good answers a second."""
+        return self.answered / self.seconds
+
+    @property
+    def failures(self) -> int:
+        """Requests that got no good answer, the warm-up's included."""
+        return sum(self.errors.values())
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile of sorted values: always one that was measured. 0.0 of nothing."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The three clocks of this process, in seconds: the wall's, the time computing, the time waiting for a core."""
+
+    wall: float
+    computing: float
+    waiting: float
+
+    @classmethod
+    def now(cls) -> "Clock":
+        """Read them; the last is that of the main thread, from Linux' scheduler (0 where it keeps no such count)."""
+        schedule = Path("/proc/self/schedstat")
+        waiting = int(schedule.read_text().split()[1]) / 1e9 if schedule.exists() else 0.0
+        return cls(time.perf_counter(), time.process_time(), waiting)
+
+
+def sum_up(answered: int, began: Clock, ended: Clock, latencies: Sequence[float], errors: Mapping[str, int]) -> Result:
+    """The result of a turn in which `answered` good answers came between the two readings of the clocks."""
+    ordered, seconds = sorted(latencies), ended.wall - began.wall
+    return Result(
+        answered=answered,
+        seconds=seconds,
+        p50=percentile(ordered, 0.5),
+        p99=percentile(ordered, 0.99),
+        longest=percentile(ordered, 1.0),
+        errors=dict(errors),
+        busy=(ended.computing - began.computing) / seconds,
+        held_up=(ended.waiting - began.waiting) / seconds,
+    )
+
+
+class Ledger:
+    """Hands out the requests of one turn and books the answers."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.requests: Iterator[bytes] = islice(cycle(plan.requests), plan.count or None)
+        self.in_flight = 0
+        self.latencies = array("d")
+        self.errors: Counter[str] = Counter()
+        self.finished = asyncio.Event()
+
+    def next_request(self) -> bytes | None:
+        """What to send now; None when the turn is over."""
+        request = next(self.requests, None)
+        if request is not None:
+            self.in_flight += 1
+        elif not self.in_flight:
+            self.finished.set()
+        return request
+
+    def answered(self, latency: float) -> None:
+        """Book a good answer, `latency` seconds after its request."""
+        self.in_flight -= 1
+        self.latencies.append(latency)
+
+    def failed(self, reason: str) -> None:
+        """Book a request whose answer was bad or never came."""
+        self.in_flight -= 1
+        self.errors[reason] += 1
+
+    async def measure(self) -> Result:
+        """Let the turn run while connections use this ledger, and sum it up.
+
+        Answers after the end count for latency, not for throughput: a server that hangs must not look quick.
+        """
+        if self.plan.warm_up_seconds:
+            await self._pass(self.plan.warm_up_seconds)
+        del self.latencies[:]
+        began = Clock.now()
+        await self._pass(self.plan.seconds)
+        ended, answered = Clock.now(), len(self.latencies)
+        await self._close()
+        return sum_up(answered, began, ended, self.latencies, self.errors)
+
+    async def _close(self) -> None:
+        self.requests = iter(())
+        if self.in_flight:
+            await self._pass(self.plan.answer_timeout_seconds)
+        if self.in_flight:
+            self.errors["unanswered"] += self.in_flight
+
+    async def _pass(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.finished.wait()

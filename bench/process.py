@@ -1,0 +1,174 @@
+"""Servers and load generators as processes, each on a core of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from bench.plan import LOCAL, Plan, Result
+
+ROOT = Path(__file__).resolve().parent.parent
+READY_PATH = "/v2/health/ready"
+READY_TIMEOUT_SECONDS = 30.0
+READY_POLL_SECONDS = 0.005
+STOP_TIMEOUT_SECONDS = 15.0
+START_OF_LOAD_SECONDS = 15.0
+# A server gets these and its own settings: a stray MODEL or HOST of the caller's shell would change what is measured.
+KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+
+
+class BenchError(RuntimeError):
+    """The measurement cannot be made; the text says why."""
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Where the server runs, and where the load and the bench itself run."""
+
+    server: int
+    load: int
+
+
+def choose_cores() -> Cores:
+    """The last core this process may use for the server, the first for the load."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise BenchError("two cores are needed, one for the server and one for the load; this process may use one")
+    return Cores(server=cores[-1], load=cores[0])
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """The calling thread, and every process it starts here, stays on one core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as sock:
+        sock.bind((LOCAL, 0))
+        return int(sock.getsockname()[1])
+
+
+class Server:
+    """A server process, ready to answer. `ready_seconds` runs from just before its start to its first ready."""
+
+    def __init__(self, command: Sequence[str], settings: Mapping[str, str], port: int, core: int, log: Path) -> None:
+        environment = {key: os.environ[key] for key in KEPT_ENVIRONMENT if key in os.environ} | dict(settings)
+        self.settings, self.port, self.log = settings, port, log
+        began = time.perf_counter()
+        with log.open("wb") as output, on_core(core):
+            self.process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=output)
+        try:
+            self._await_ready()
+        except BaseException:
+            self.stop()
+            raise
+        self.ready_seconds = time.perf_counter() - began
+
+    def _await_ready(self) -> None:
+        deadline = time.perf_counter() + READY_TIMEOUT_SECONDS
+        while not self._is_ready():
+            if self.process.poll() is not None:
+                raise BenchError(f"the server ended with {self.process.returncode}: {self._last_lines()}")
+            if time.perf_counter() > deadline:
+                raise BenchError(f"the server was not ready after {READY_TIMEOUT_SECONDS} s: {self._last_lines()}")
+            time.sleep(READY_POLL_SECONDS)
+
+    def _is_ready(self) -> bool:
+        connection = HTTPConnection(LOCAL, self.port, timeout=1.0)
+        try:
+            connection.request("GET", READY_PATH)
+            return connection.getresponse().status == 200
+        except (OSError, HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def _last_lines(self) -> str:
+        return " | ".join(self.log.read_text(errors="replace").splitlines()[-5:])
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the process and its children, shared pages included."""
+        parent = psutil.Process(self.process.pid)
+        return sum(int(one.memory_info().rss) for one in [parent, *parent.children(recursive=True)])
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """The server runs here and is suspended elsewhere once `suspend` was called."""
+        if self.process.poll() is not None:
+            raise BenchError(f"the server ended with {self.process.returncode}: {self._last_lines()}")
+        self.process.send_signal(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.suspend()
+
+    def suspend(self) -> None:
+        """Take the server off its core, so that its idle timers cost the others' turns nothing."""
+        self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+    def stop(self) -> None:
+        """End the process: politely, then by force."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Bay:
+    """Starts servers on the server's core and loads them from the other; its exit stops all of them."""
+
+    def __init__(self, cores: Cores, logs: Path) -> None:
+        self.cores, self.logs, self.stack = cores, logs, ExitStack()
+
+    def start(self, name: str, command: Sequence[str], settings: Mapping[str, str], port: int) -> Server:
+        """Start `command` on a core of its own and wait until it is ready; it runs until the bay is left."""
+        server = Server(command, settings, port, self.cores.server, self.logs / f"{name}.log")
+        self.stack.callback(server.stop)
+        return server
+
+    def load(self, plan: Plan) -> Result:
+        """One turn, driven by a new process on the load's core."""
+        return run_plan(["bench.grpc_load" if plan.method else "bench.load"], plan, self.cores.load)
+
+    def __enter__(self) -> "Bay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+
+def run_plan(module: Sequence[str], plan: Plan, core: int) -> Result:
+    """Run a module (name, arguments) that takes a `Plan` and answers a `Result`, on one core; a hung one is killed."""
+    with on_core(core):
+        done = subprocess.run(
+            [sys.executable, "-m", *module],
+            input=msgspec.msgpack.encode(plan),
+            capture_output=True,
+            cwd=ROOT,
+            timeout=plan.longest_seconds + START_OF_LOAD_SECONDS,
+            check=False,
+        )
+    if done.returncode:
+        raise BenchError(f"{module[0]} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
+    return msgspec.json.decode(done.stdout, type=Result)

@@ -1,0 +1,77 @@
+"""Small operations on ONNX graphs: the outputs a manifest promises, and nothing that they do not need."""
+
+import hashlib
+from collections.abc import Iterable
+
+import onnx
+from onnx import TensorProto, helper
+
+from models.manifest import Manifest
+
+ELEMENT_TYPES: dict[str, int] = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64}
+DATATYPES = {element: datatype for datatype, element in ELEMENT_TYPES.items()}
+FREE_DIMENSION = "batch"
+MAIN_DOMAIN = ""
+
+
+def value_info(tensor: Manifest) -> onnx.ValueInfoProto:
+    """A graph input or output from its entry in the manifest; -1 becomes the free dimension."""
+    shape = [FREE_DIMENSION if size == -1 else size for size in tensor["shape"]]
+    return helper.make_tensor_value_info(tensor["name"], ELEMENT_TYPES[tensor["datatype"]], shape)
+
+
+def describe(value: onnx.ValueInfoProto) -> Manifest:
+    """The other way round: name, datatype and shape as the manifest states them."""
+    tensor = value.type.tensor_type
+    shape = [dimension.dim_value or -1 for dimension in tensor.shape.dim]
+    return {"name": value.name, "datatype": DATATYPES[tensor.elem_type], "shape": shape}
+
+
+def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Give a tensor another name wherever it is made or used."""
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name == old:
+                    names[position] = new
+
+
+def declare(model: onnx.ModelProto, manifest: Manifest) -> None:
+    """Declare exactly the inputs and outputs of the manifest, in its order, and drop what they do not need."""
+    graph = model.graph
+    for field, key in ((graph.input, "inputs"), (graph.output, "outputs")):
+        del field[:]
+        field.extend(value_info(tensor) for tensor in manifest[key])
+    drop_unused(graph)
+    used = {node.domain for node in graph.node} | {MAIN_DOMAIN}
+    # skl2onnx lists them in the order of a set, another one in each process.
+    kept = sorted((opset for opset in model.opset_import if opset.domain in used), key=lambda opset: opset.domain)
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    onnx.checker.check_model(model, full_check=True)
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes, constants and shape notes from which no output can be reached (no subgraphs here)."""
+    needed = {value.name for value in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    constants = [constant for constant in graph.initializer if constant.name in needed]
+    _replace(graph.node, reversed(kept))
+    _replace(graph.initializer, constants)
+    del graph.value_info[:]
+
+
+def _replace(field: object, values: Iterable[object]) -> None:
+    copies = list(values)
+    del field[:]  # type: ignore[attr-defined]
+    field.extend(copies)  # type: ignore[attr-defined]
+
+
+def serialised(model: onnx.ModelProto) -> tuple[bytes, str]:
+    """The file's bytes, the same for the same model, and their sha256."""
+    content = model.SerializeToString(deterministic=True)
+    return content, hashlib.sha256(content).hexdigest()

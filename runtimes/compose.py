@@ -1,0 +1,186 @@
+"""The compose runtime: the pattern's compose files on the container engine of this machine."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from runtimes import containers, engine, probes
+from runtimes.base import GRPC, HTTP, ServiceStatus, Stack, StackOptions, require_free_ports, say
+from runtimes.containers import Container
+from runtimes.errors import CommandFailed, NotReady, NotUp, ServiceExited, UnknownName
+
+_POLL_SECONDS = 0.25
+_BUILD_SECONDS = 1800
+
+
+class ComposeStack(Stack):
+    """Stack on containers; the project is called `sp-<name>`."""
+
+    runtime = "compose"
+
+    def __init__(self, options: StackOptions) -> None:
+        super().__init__(options)
+        self._project = f"sp-{self.name}"
+        self._variables = {"PORT": str(options.http_port), "GRPC_PORT": str(options.grpc_port), **options.variables}
+
+    def up(self, timeout_seconds: float = 120) -> str:
+        file = self.options.compose_file()
+        self.down()
+        require_free_ports(file, self.options)
+        self.build()
+        try:
+            self._start_all(
+                [*self._command(file.paths), "up", "--detach", "--no-build", "--remove-orphans"], timeout_seconds
+            )
+        except BaseException:
+            self.down()
+            raise
+        return self.url()
+
+    def build(self) -> None:
+        file = self.options.compose_file()
+        if not any(service.built for service in file.services.values()):
+            return
+        say(f"building the images of {self.name} where they have changed (the first time takes some minutes)")
+        command = [*self._command(file.paths), "build"]
+        if not sys.stderr.isatty():
+            engine.run([*command, "--quiet"], self._variables, _BUILD_SECONDS)
+            return
+        done = subprocess.run(command, env=engine.environment(self._variables), stdout=sys.stderr, check=False)
+        if done.returncode != 0:
+            raise CommandFailed(command, done.returncode, "the images could not be built (see above)")
+
+    def down(self) -> None:
+        found = self._containers()
+        for one in found:
+            if one.state == "frozen":
+                engine.run(["docker", "unpause", one.id])
+        if found or engine.run(["docker", "network", "ls", "-q", "--filter", f"name=^{self._project}_"]):
+            command = [*self._command([]), "down", "--volumes", "--remove-orphans"]
+            engine.run(command, timeout_seconds=300)
+
+    def is_up(self) -> bool:
+        return bool(self._containers())
+
+    def replicas(self, service: str | None = None) -> list[str]:
+        return [f"http://{one.address(HTTP)}" for one in self._running(service)]
+
+    def grpc(self, service: str | None = None) -> str:
+        return self._running(service)[0].address(GRPC)
+
+    def stop(self, service: str) -> None:
+        self._each(service, "stop", timeout_seconds=300)
+
+    def signal(self, service: str, signum: int) -> None:
+        self._each(service, "kill", "--signal", signal.Signals(signum).name)
+
+    def kill(self, service: str) -> None:
+        self._each(service, "kill")
+        self._each(service, "wait")
+
+    def start(self, service: str, timeout_seconds: float = 60, wait: bool = True) -> None:
+        self._each(service, "start")
+        deadline = time.monotonic() + timeout_seconds
+        while wait and (late := [one for one in self._find(service) if one.state != "ready"]):
+            self._require_progress(late, deadline, timeout_seconds)
+            time.sleep(_POLL_SECONDS)
+
+    def freeze(self, service: str) -> None:
+        self._each(service, "pause")
+
+    def thaw(self, service: str) -> None:
+        self._each(service, "unpause")
+
+    def logs(self, service: str | None = None, follow: bool = False) -> Iterator[str]:
+        chosen = self._find(service) if service else self._all()
+        names = sorted({one.service for one in chosen})
+        command = [*self._command([]), "logs", "--no-color", *(["--follow"] if follow else []), *names]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            try:
+                for line in process.stdout or []:
+                    yield line.rstrip("\n")
+            finally:
+                process.terminate()
+
+    def status(self) -> list[ServiceStatus]:
+        return [containers.status(one) for one in self._containers()]
+
+    def _command(self, files: list[Path]) -> list[str]:
+        named = [word for path in files for word in ("-f", str(path))]
+        return ["docker", "compose", "-p", self._project, *named]
+
+    def _start_all(self, command: list[str], timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        with tempfile.TemporaryFile("w+") as output:
+            process = subprocess.Popen(
+                command, env=engine.environment(self._variables), stdout=output, stderr=output, start_new_session=True
+            )
+            try:
+                self._watch(process, command, output, deadline, timeout_seconds)
+            finally:
+                process.kill()
+                process.wait()
+        say(f"{self.name} is ready: {', '.join(one.name for one in self._containers())}")
+
+    def _watch(
+        self,
+        process: subprocess.Popen[bytes],
+        command: list[str],
+        output: IO[str],
+        deadline: float,
+        timeout_seconds: float,
+    ) -> None:
+        """Until all is ready; compose itself would go on waiting for a service that keeps dying."""
+        while True:
+            ended = process.poll()
+            found = self._containers()
+            late = [one for one in found if one.state != "ready"]
+            self._require_progress(late, deadline, timeout_seconds)
+            if ended:
+                output.seek(0)
+                raise CommandFailed(command, ended, output.read()[-2000:])
+            if ended == 0 and not late:
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def _require_progress(self, late: list[Container], deadline: float, timeout_seconds: float) -> None:
+        for one in late:
+            if one.died:
+                raise ServiceExited(one.name, f"exited with code {one.exit_code}", containers.last_lines(one))
+        if time.monotonic() > deadline:
+            names = ", ".join(one.name for one in late) or self.name
+            answer = probes.http_ready(HTTP, host=late[0].ip) if late and late[0].ip else "it was not started"
+            raise NotReady(names, timeout_seconds, answer, containers.last_lines(late[0]) if late else "")
+
+    def _containers(self) -> list[Container]:
+        return containers.of_project(self._project)
+
+    def _all(self) -> list[Container]:
+        found = self._containers()
+        if not found:
+            raise NotUp(self.name)
+        return found
+
+    def _find(self, service: str | None) -> list[Container]:
+        """The containers of a service, of one replica, or of the entry when None."""
+        known = self._all()
+        if service is None:
+            return [one for one in known if one.publishes]
+        found = [one for one in known if service in (one.service, one.name)]
+        if not found:
+            raise UnknownName("service", service, [one.name for one in known])
+        return found
+
+    def _running(self, service: str | None) -> list[Container]:
+        found = self._find(service)
+        return [one for one in found if one.state != "exited"] or found
+
+    def _each(self, service: str, *verb: str, timeout_seconds: float = 60) -> None:
+        engine.run(["docker", *verb, *[one.id for one in self._find(service)]], timeout_seconds=timeout_seconds)

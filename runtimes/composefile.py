@@ -1,0 +1,268 @@
+"""Reads a pattern's compose files as `docker compose` does, as far as the local runtime needs it.
+
+Understood: several files merged, `extends: {file, service}`, `!reset` and `!override`, `${VAR}` with `:-`, `-`, `:?`,
+`?`, `:+`, `+`, and environment values left empty, which pass the caller's variable on.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runtimes.errors import StackError, UnknownName
+
+Tree = dict[str, Any]
+_WORD = r"(?:[^${}]|\$(?!\{)|\$\{[^}]*\})*"  # may hold one more level of ${...}
+_VARIABLE = re.compile(
+    rf"\$(?:\$|(?P<plain>[A-Za-z_]\w*)|\{{(?P<name>[A-Za-z_]\w*)(?:(?P<op>:?[-?+])(?P<word>{_WORD}))?\}})"
+)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_WHOLE = {"command", "entrypoint", "test"}
+_MAPPINGS = {"environment", "labels", "args", "depends_on"}
+
+
+@dataclass(frozen=True)
+class Port:
+    """A published port: `host` on 127.0.0.1 leads to `container`."""
+
+    host: int
+    container: int
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service as the compose files describe it, merged and interpolated."""
+
+    name: str
+    image: str
+    built: bool
+    entrypoint: list[str]
+    command: list[str]
+    environment: dict[str, str]
+    depends_on: dict[str, str]
+    ports: list[Port]
+    replicas: int
+    models: list[str]
+    volumes: list[str]
+    grace_seconds: float
+    local: Tree
+
+
+@dataclass(frozen=True)
+class ComposeFile:
+    """A pattern and variant: its files, its services in starting order and the variables that reach them."""
+
+    directory: Path
+    paths: list[Path]
+    services: dict[str, Service]
+    variables: set[str]
+
+    @property
+    def entry(self) -> Service:
+        """The one service that publishes ports."""
+        for service in self.services.values():
+            if service.ports:
+                return service
+        raise StackError(f"{self.paths[-1].name}: no service publishes a port, so there is no entry")
+
+
+class _Reset:
+    """Stands for a value that an overriding file takes away."""
+
+
+class _Override:
+    """Stands for a value that replaces what it would otherwise be merged into."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+def _construct(loader: Any, node: yaml.Node) -> object:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    if isinstance(node, yaml.SequenceNode):
+        return loader.construct_sequence(node, deep=True)
+    return loader.construct_object(node)
+
+
+_Loader.add_constructor("!reset", lambda loader, node: _Reset())
+_Loader.add_constructor("!override", lambda loader, node: _Override(_construct(loader, node)))
+
+
+def patterns(directory: Path) -> list[str]:
+    """The patterns that have a compose file in `directory`."""
+    return sorted(path.stem for path in directory.glob("*.yaml") if "." not in path.stem and path.stem != "base")
+
+
+def variants(directory: Path, pattern: str) -> list[str]:
+    """The variants of `pattern`: files named `<pattern>.<variant>.yaml`."""
+    return sorted(path.stem.removeprefix(f"{pattern}.") for path in directory.glob(f"{pattern}.*.yaml"))
+
+
+def find(directory: Path, pattern: str, variant: str | None) -> list[Path]:
+    """The files of a pattern and variant, in merging order. Raises UnknownName."""
+    if pattern not in patterns(directory):
+        raise UnknownName("pattern", pattern, patterns(directory))
+    if variant and variant not in variants(directory, pattern):
+        raise UnknownName(f"variant of {pattern}", variant, variants(directory, pattern))
+    return [directory / f"{stem}.yaml" for stem in [pattern, *([f"{pattern}.{variant}"] if variant else [])]]
+
+
+def load(directory: Path, pattern: str, variant: str | None, variables: Mapping[str, str]) -> ComposeFile:
+    """Reads, merges and interpolates the files of `pattern` with `variables`. Raises StackError."""
+    paths = find(directory, pattern, variant)
+    interpolate = _Interpolation(variables)
+    merged = interpolate(merge(paths))
+    services = {name: _service(name, tree, interpolate) for name, tree in merged["services"].items()}
+    return ComposeFile(directory, paths, _in_starting_order(services), interpolate.seen)
+
+
+def merge(paths: list[Path]) -> Tree:
+    """The files merged into one tree, extended services included, variables as they are written."""
+    merged: Tree = {}
+    for path in paths:
+        merged = _merge(merged, _read(path))
+    return merged
+
+
+def _read(path: Path) -> Tree:
+    """One file with the services that it extends filled in."""
+    tree: Tree = yaml.load(path.read_text(), Loader=_Loader) or {}
+    tree["services"] = {name: _extended(path, service) for name, service in tree.get("services", {}).items()}
+    return tree
+
+
+def _extended(path: Path, service: Tree) -> Tree:
+    extends = service.get("extends")
+    if not extends:
+        return service
+    base = _read(path.parent / extends["file"])["services"][extends["service"]]
+    return _merge(base, {key: value for key, value in service.items() if key != "extends"})
+
+
+def _merge(base: Tree, over: Tree) -> Tree:
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, _Reset):
+            merged.pop(key, None)
+        elif isinstance(value, _Override):
+            merged[key] = value.value
+        else:
+            merged[key] = _merged_value(key, merged.get(key), value)
+    return merged
+
+
+def _merged_value(key: str, base: object, over: object) -> object:
+    if key in _MAPPINGS:
+        base, over = _as_mapping(base), _as_mapping(over)
+    if isinstance(over, dict):
+        return _merge(base if isinstance(base, dict) else {}, over)
+    if isinstance(base, list) and isinstance(over, list) and key not in _WHOLE:
+        return base + [item for item in over if item not in base]
+    return over
+
+
+def _as_mapping(value: object) -> Tree:
+    if value is None:
+        return {}
+    if isinstance(value, dict):
+        return value
+    assert isinstance(value, list)
+    pairs = [str(item).partition("=") for item in value]
+    return {name: word if equals else None for name, equals, word in pairs}
+
+
+class _Interpolation:
+    """Replaces `${...}` in every string of a tree and remembers which variables were named."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self.seen: set[str] = set()
+
+    def __call__(self, tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {key: self(value) for key, value in tree.items()}
+        if isinstance(tree, list):
+            return [self(item) for item in tree]
+        return _VARIABLE.sub(self._value, tree) if isinstance(tree, str) else tree
+
+    def get(self, name: str) -> str | None:
+        self.seen.add(name)
+        return self._variables.get(name)
+
+    def _value(self, match: re.Match[str]) -> str:
+        name = match["plain"] or match["name"]
+        if name is None:
+            return "$"
+        value, operator = self.get(name), match["op"] or ""
+        word: str = self(match["word"] or "")
+        absent = value is None or (operator.startswith(":") and value == "")
+        if operator.endswith("+"):
+            return "" if absent else word
+        if not absent:
+            return value or ""
+        if operator.endswith("?"):
+            raise StackError(f"set {name}: {word}")
+        return word
+
+
+def _service(name: str, tree: Tree, interpolate: _Interpolation) -> Service:
+    environment = _as_mapping(tree.get("environment"))
+    passed_on = {key: interpolate.get(key) if value is None else str(value) for key, value in environment.items()}
+    depends_on = _as_mapping(tree.get("depends_on"))
+    build = tree.get("build", {})
+    args = _as_mapping(build.get("args"))
+    return Service(
+        name=name,
+        image=tree.get("image", ""),
+        built=bool(build),
+        entrypoint=_words(tree.get("entrypoint")),
+        command=_words(tree.get("command")),
+        environment={key: value for key, value in passed_on.items() if value is not None},
+        depends_on={other: (how or {}).get("condition", "service_started") for other, how in depends_on.items()},
+        ports=[_port(str(spec)) for spec in tree.get("ports", [])],
+        replicas=int(tree.get("deploy", {}).get("replicas", 1)),
+        models=[model for model in re.split(r"[,\s]+", str(args.get("MODELS") or "")) if model],
+        volumes=[str(volume) for volume in tree.get("volumes", [])],
+        grace_seconds=seconds(str(tree.get("stop_grace_period", "10s"))),
+        local=tree.get("x-local", {}),
+    )
+
+
+def _words(value: list[object] | str | None) -> list[str]:
+    return value.split() if isinstance(value, str) else [str(word) for word in value or []]
+
+
+def _port(spec: str) -> Port:
+    _, host, container = spec.rsplit(":", 2)
+    return Port(int(host), int(container))
+
+
+def seconds(duration: str) -> float:
+    """A compose duration such as `1m30s`, in seconds."""
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(duration))
+
+
+def _in_starting_order(services: dict[str, Service]) -> dict[str, Service]:
+    ordered: dict[str, Service] = {}
+
+    def add(name: str, below: tuple[str, ...]) -> None:
+        if name in below:
+            raise StackError(f"depends_on goes in a circle: {' -> '.join([*below, name])}")
+        if name not in services:
+            raise UnknownName("service in depends_on", name, list(services))
+        for other in services[name].depends_on:
+            add(other, (*below, name))
+        ordered[name] = services[name]
+
+    for name in services:
+        add(name, ())
+    return ordered

@@ -1,0 +1,112 @@
+"""What the container engine tells about the containers of a compose project."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from runtimes import engine, processes
+from runtimes.base import HTTP, ServiceStatus
+from runtimes.errors import NotUp
+
+_LABEL = "com.docker.compose"
+_HEALTH: dict[str, Literal["starting", "ready", "unready"]] = {
+    "none": "ready",
+    "healthy": "ready",
+    "starting": "starting",
+    "unhealthy": "unready",
+}
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of a project; `published` leads from its ports to the host's."""
+
+    id: str
+    name: str
+    service: str
+    state: Literal["starting", "ready", "unready", "frozen", "exited"]
+    died: bool
+    exit_code: int
+    started: datetime
+    pid: int
+    ip: str
+    published: dict[int, int]
+    publishes: bool
+
+    def address(self, port: int) -> str:
+        """`host:port` for one of the container's ports, reachable from this host."""
+        if port in self.published:
+            return f"127.0.0.1:{self.published[port]}"
+        if not self.ip:
+            raise NotUp(self.name)
+        return f"{self.ip}:{port}"
+
+
+def of_project(project: str) -> list[Container]:
+    """The containers of a compose project, by service and number; empty when there are none."""
+    ids = engine.run(["docker", "ps", "--all", "--quiet", "--filter", f"label={_LABEL}.project={project}"]).split()
+    if not ids:
+        return []
+    trees = json.loads(engine.run(["docker", "inspect", *ids]))
+    trees.sort(key=lambda tree: (_label(tree, "service"), int(_label(tree, "container-number"))))
+    names = [_label(tree, "service") for tree in trees]
+    return [_container(tree, replicated=names.count(_label(tree, "service")) > 1) for tree in trees]
+
+
+def last_lines(container: Container, count: int = 20) -> str:
+    """The last lines that the container wrote."""
+    return engine.run(["sh", "-c", 'exec docker logs --tail "$0" "$1" 2>&1', str(count), container.id]).strip()
+
+
+def status(container: Container) -> ServiceStatus:
+    """The container's status in the words that all runtimes share."""
+    if container.state == "exited":
+        return ServiceStatus(container.name, "exited", None, None, None)
+    uptime = (datetime.now(UTC) - container.started).total_seconds()
+    url = f"http://{container.address(HTTP)}" if container.ip or container.published else None
+    return ServiceStatus(container.name, container.state, url, uptime, _memory_bytes(container))
+
+
+def _label(tree: dict[str, Any], name: str) -> str:
+    return str(tree["Config"]["Labels"][f"{_LABEL}.{name}"])
+
+
+def _container(tree: dict[str, Any], replicated: bool) -> Container:
+    state, network = tree["State"], tree["NetworkSettings"]
+    service = _label(tree, "service")
+    bound = {int(port.split("/")[0]): hosts for port, hosts in (network["Ports"] or {}).items() if hosts}
+    return Container(
+        id=tree["Id"],
+        name=f"{service}-{_label(tree, 'container-number')}" if replicated else service,
+        service=service,
+        state=_state(state),
+        died=state["Status"] in ("exited", "dead", "restarting") or tree["RestartCount"] > 0,
+        exit_code=state["ExitCode"],
+        started=datetime.fromisoformat(state["StartedAt"][:19] + "+00:00"),
+        pid=state["Pid"],
+        ip=next((one["IPAddress"] for one in network["Networks"].values() if one["IPAddress"]), ""),
+        published={port: int(hosts[0]["HostPort"]) for port, hosts in bound.items()},
+        publishes=bool(tree["HostConfig"]["PortBindings"]),
+    )
+
+
+def _state(state: dict[str, Any]) -> Literal["starting", "ready", "unready", "frozen", "exited"]:
+    if state["Paused"]:
+        return "frozen"
+    if state["Status"] == "created":
+        return "starting"
+    if state["Status"] != "running":
+        return "exited"
+    return _HEALTH[state.get("Health", {}).get("Status", "none")]
+
+
+def _memory_bytes(container: Container) -> int | None:
+    """Resident memory of all its processes, where the engine runs on this very host."""
+    cgroup = Path(f"/proc/{container.pid}/cgroup")
+    if not cgroup.exists() or container.id not in cgroup.read_text():
+        return None
+    return processes.tree_memory_bytes(container.pid)

@@ -1,0 +1,183 @@
+"""The local runtime: each service is a detached process of this machine, found again by a file below `.run/`."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from runtimes import instances, logtail, probes, processes, records
+from runtimes.base import GRPC, ServiceStatus, Stack, StackOptions, require_free_ports, say
+from runtimes.errors import CommandFailed, NotReady, NotUp, ServiceExited, UnknownName
+from runtimes.records import Record
+
+_POLL_SECONDS = 0.05
+
+
+class LocalStack(Stack):
+    """Stack on processes; does not restart what dies, so that a test sees it dead."""
+
+    runtime = "local"
+
+    def __init__(self, options: StackOptions) -> None:
+        super().__init__(options)
+        self._root = options.directory.parent.resolve()
+        self._folder = self._root / ".run" / self.name
+        self._state = self._folder / "state.json"
+
+    def up(self, timeout_seconds: float = 120) -> str:
+        self.down()
+        file = self.options.compose_file()
+        require_free_ports(file, self.options)
+        self.build()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            planned = instances.plan(file, self._folder)
+            self._launch_all([Record(one, self._folder / f"{one.name}.log") for one in planned], timeout_seconds)
+        except BaseException:
+            self.down()
+            raise
+        return self.url()
+
+    def build(self) -> None:
+        names = instances.models(self.options.compose_file())
+        if not names:
+            return
+        command = [sys.executable, "-m", "models", *names]
+        done = subprocess.run(command, cwd=self._root, stdout=sys.stderr.fileno(), check=False)
+        if done.returncode != 0:
+            raise CommandFailed(["python", *command[1:]], done.returncode, "the models could not be built (see above)")
+
+    def down(self) -> None:
+        for record in reversed(records.load(self._state)):
+            if record.process:
+                processes.end(record.process, record.instance.grace_seconds)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another stack's folder may be there
+            self._folder.parent.rmdir()
+
+    def is_up(self) -> bool:
+        return bool(records.load(self._state))
+
+    def replicas(self, service: str | None = None) -> list[str]:
+        found = self._records(service)
+        running = [one for one in found if one.process and processes.condition(one.process).state != "gone"]
+        return [_url(record) for record in running or found]
+
+    def grpc(self, service: str | None = None) -> str:
+        return f"127.0.0.1:{self._records(service)[0].instance.ports[GRPC]}"
+
+    def stop(self, service: str) -> None:
+        for record in self._running(service):
+            processes.end(record, self._records(service)[0].instance.grace_seconds)
+
+    def signal(self, service: str, signum: int) -> None:
+        for process in self._running(service):
+            processes.send(process, signum)
+
+    def kill(self, service: str) -> None:
+        for process in self._running(service):
+            processes.kill(process)
+
+    def start(self, service: str, timeout_seconds: float = 60, wait: bool = True) -> None:
+        known = records.load(self._state)
+        chosen = [record.instance.name for record in self._records(service)]
+        for record in known:
+            if record.instance.name in chosen and _condition(record).state == "gone":
+                self._launch(record)
+        records.save(self._state, known)
+        if wait:
+            self._wait_ready([one for one in known if one.instance.name in chosen], timeout_seconds)
+
+    def freeze(self, service: str) -> None:
+        for process in self._running(service):
+            processes.send_all(process, signal.SIGSTOP)
+
+    def thaw(self, service: str) -> None:
+        for process in self._running(service):
+            processes.send_all(process, signal.SIGCONT)
+
+    def logs(self, service: str | None = None, follow: bool = False) -> Iterator[str]:
+        shown = self._records(service) if service else self._all()
+        goes_on: Callable[[], bool] = self._state.exists if follow else lambda: False
+        return logtail.lines({record.instance.name: record.log for record in shown}, goes_on)
+
+    def status(self) -> list[ServiceStatus]:
+        return [_status(record) for record in records.load(self._state)]
+
+    def _all(self) -> list[Record]:
+        found = records.load(self._state)
+        if not found:
+            raise NotUp(self.name)
+        return found
+
+    def _records(self, service: str | None) -> list[Record]:
+        """The records of a service, of one replica, or of the entry when None."""
+        known = self._all()
+        if service is None:
+            return [record for record in known if record.instance.published]
+        found = [record for record in known if service in (record.instance.service, record.instance.name)]
+        if not found:
+            raise UnknownName("service", service, [record.instance.name for record in known])
+        return found
+
+    def _running(self, service: str) -> list[processes.Process]:
+        return [record.process for record in self._records(service) if record.process]
+
+    def _launch_all(self, started: list[Record], timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        for record in started:
+            awaited = [other for other in started if other.instance.service in record.instance.waits_for]
+            self._wait_ready(awaited, deadline - time.monotonic())
+            self._launch(record)
+            records.save(self._state, [one for one in started if one.process])
+        self._wait_ready(started, deadline - time.monotonic())
+        say(f"{self.name} is ready: {', '.join(record.instance.name for record in started)}")
+
+    def _launch(self, record: Record) -> None:
+        one = record.instance
+        try:
+            record.process = processes.launch(one.command, one.environment, self._root, record.log)
+        except OSError as error:
+            raise ServiceExited(one.name, f"could not be started ({error})", "") from error
+        record.since = time.time()
+
+    def _wait_ready(self, awaited: list[Record], timeout_seconds: float) -> None:
+        deadline = time.monotonic() + timeout_seconds
+        for record in awaited:
+            while (answer := probes.named(record.instance.probe, record.instance.port)) != probes.READY:
+                self._require_running(awaited)
+                if time.monotonic() > deadline:
+                    raise NotReady(record.instance.name, timeout_seconds, answer, logtail.last_lines(record.log))
+                time.sleep(_POLL_SECONDS)
+            self._require_running(awaited)
+
+    def _require_running(self, awaited: list[Record]) -> None:
+        for record in awaited:
+            if record.process and _condition(record).state == "gone":
+                lines = logtail.last_lines(record.log)
+                raise ServiceExited(record.instance.name, processes.ending(record.process), lines)
+
+
+def _condition(record: Record) -> processes.Condition:
+    return processes.condition(record.process) if record.process else processes.Condition("gone")
+
+
+def _url(record: Record) -> str:
+    scheme = "redis" if record.instance.probe == "redis" else "http"
+    return f"{scheme}://127.0.0.1:{record.instance.port}"
+
+
+def _status(record: Record) -> ServiceStatus:
+    seen = _condition(record)
+    if seen.state == "gone":
+        return ServiceStatus(record.instance.name, "exited", None, None, None)
+    uptime = time.time() - record.since
+    if seen.state == "frozen":
+        return ServiceStatus(record.instance.name, "frozen", _url(record), uptime, seen.memory_bytes)
+    ready = probes.named(record.instance.probe, record.instance.port) == probes.READY
+    return ServiceStatus(record.instance.name, "ready" if ready else "unready", _url(record), uptime, seen.memory_bytes)

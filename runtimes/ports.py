@@ -1,0 +1,66 @@
+"""Free ports, and who holds one that is not free."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different ports that nobody listens on at this moment."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on `port` of 127.0.0.1."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def owner(port: int) -> str:
+    """Who listens on `port`, as far as this machine tells."""
+    return _container_on(port) or _process_on(port) or "another process"
+
+
+def _container_on(port: int) -> str:
+    if not shutil.which("docker"):
+        return ""
+    command = ["docker", "ps", "--filter", f"publish={port}", "--format", "{{.Names}}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except subprocess.TimeoutExpired:
+        return ""
+    names = done.stdout.split() if done.returncode == 0 else []
+    return f"the container {names[0]}" if names else ""
+
+
+def _process_on(port: int) -> str:
+    sockets = _listening_sockets(port)
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(descriptor) in sockets:
+                process = descriptor.parents[1]
+                words = (process / "cmdline").read_text().split("\0")
+                return f"process {process.name} ({' '.join(words).strip()[:80]})"
+    return ""
+
+
+def _listening_sockets(port: int) -> set[str]:
+    """Names of the listening sockets on `port`, as /proc/<pid>/fd shows them (proc(5), net/tcp)."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+            found |= {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) == port}
+    return found

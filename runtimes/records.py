@@ -1,0 +1,43 @@
+"""What the local runtime remembers about a stack between processes, in one JSON file."""
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtimes.instances import Instance
+from runtimes.processes import Process
+
+
+@dataclass
+class Record:
+    """An instance and the process it has, or had; `since` is the epoch second of its start."""
+
+    instance: Instance
+    log: Path
+    process: Process | None = None
+    since: float = 0.0
+
+
+def load(path: Path) -> list[Record]:
+    """The records in `path`, in starting order; none when there is no file."""
+    if not path.exists():
+        return []
+    return [_record(tree) for tree in json.loads(path.read_text())]
+
+
+def save(path: Path, records: list[Record]) -> None:
+    """Replaces the file as a whole, readable by its owner alone: environments may hold secrets."""
+    draft = path.with_suffix(".new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump([dataclasses.asdict(record) for record in records], file, default=str, indent=1)
+    draft.replace(path)
+
+
+def _record(tree: dict[str, Any]) -> Record:
+    instance, process = tree["instance"], tree["process"]
+    instance["ports"] = {int(inside): outside for inside, outside in instance["ports"].items()}
+    return Record(Instance(**instance), Path(tree["log"]), process and Process(**process), tree["since"])

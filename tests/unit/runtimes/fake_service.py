@@ -1,0 +1,35 @@
+"""A service for tests of the runtimes: answers /readyz and shows its environment; `MODE` makes it misbehave."""
+
+import json
+import os
+import signal
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import FrameType
+
+MODE = os.environ.get("MODE", "well")
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        ready = MODE != "never ready"
+        body = json.dumps(dict(os.environ) if ready else {"waiting": "for the model"}).encode()
+        self.send_response(200 if ready else 503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def finish(signum: int, frame: FrameType | None) -> None:
+    print("asked to end", flush=True)
+    if MODE != "deaf":
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    print("about to start", *sys.argv[1:], flush=True)
+    if MODE == "dies":
+        sys.exit("the model file is missing")
+    signal.signal(signal.SIGTERM, finish)
+    signal.signal(signal.SIGUSR1, lambda signum, frame: print("heard USR1", flush=True))
+    ThreadingHTTPServer((os.environ["HOST"], int(os.environ["HTTP_PORT"])), Handler).serve_forever()
