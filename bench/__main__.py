@@ -1,6 +1,7 @@
 """`python -m bench PATTERN`: measure a pattern, print its numbers beside their targets, keep table, data and plot."""
 
 import datetime
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,8 @@ from bench import plot, report, web_single
 from bench.measure import Pace
 from bench.process import ROOT, BenchError, choose_cores, on_core
 
-QUICK = Pace(rounds=2, seconds=1.0, warm_up_seconds=0.4, starts=2)
+QUICK = Pace(rounds=2, seconds=0.8, warm_up_seconds=0.3, starts=2)
+PLAIN_WIDTH = 140
 RESULTS = ROOT / "bench" / "results"
 application = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
 
@@ -39,7 +41,7 @@ def measure_web_single(
     if only and only not in web_single.PARTS:
         raise typer.BadParameter(f"{only}: one of {', '.join(web_single.PARTS)}")
     pace, names = QUICK if quick else Pace(rounds=rounds), [only] if only else list(web_single.PARTS)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     try:
         found = run(names, pace, repository.resolve(), console)
     except BenchError as error:

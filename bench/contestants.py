@@ -99,7 +99,10 @@ def under_load(name: str, bay: Bay, server: Server, plan: Plan) -> Contestant:
 
     def turn(pace: Pace) -> Result:
         with server.measured():
-            return bay.load(paced(plan, pace))
+            before = server.cpu_seconds()
+            result = bay.load(paced(plan, pace))
+            spent = server.cpu_seconds() - before
+        return msgspec.structs.replace(result, server_cpu=spent / max(1, result.answered_in_all))
 
     return Contestant(name, turn)
 

@@ -62,6 +62,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     `busy` is the share of its core that the generator used: near 1.0 the generator, not the server, was measured.
     `held_up` is the share of the time it was ready to go on but another process had the core: the noise of the machine.
+    `server_cpu` is the server's processor time for one answer, warm-up included: what noise changes least.
     """
 
     answered: int
@@ -72,6 +73,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     errors: dict[str, int]
     busy: float
     held_up: float
+    answered_in_all: int
+    server_cpu: float = 0.0
 
     @property
     def throughput(self) -> float:
@@ -106,7 +109,10 @@ class Clock:
 
 
 def sum_up(answered: int, began: Clock, ended: Clock, latencies: Sequence[float], errors: Mapping[str, int]) -> Result:
-    """The result of a turn in which `answered` good answers came between the two readings of the clocks."""
+    """The result of a turn in which `answered` good answers came between the two readings of the clocks.
+
+    `latencies` are theirs and those of answers that came later.
+    """
     ordered, seconds = sorted(latencies), ended.wall - began.wall
     return Result(
         answered=answered,
@@ -117,6 +123,7 @@ def sum_up(answered: int, began: Clock, ended: Clock, latencies: Sequence[float]
         errors=dict(errors),
         busy=(ended.computing - began.computing) / seconds,
         held_up=(ended.waiting - began.waiting) / seconds,
+        answered_in_all=len(latencies),
     )
 
 
@@ -157,12 +164,14 @@ class Ledger:
         """
         if self.plan.warm_up_seconds:
             await self._pass(self.plan.warm_up_seconds)
+        warming = len(self.latencies)
         del self.latencies[:]
         began = Clock.now()
         await self._pass(self.plan.seconds)
         ended, answered = Clock.now(), len(self.latencies)
         await self._close()
-        return sum_up(answered, began, ended, self.latencies, self.errors)
+        result = sum_up(answered, began, ended, self.latencies, self.errors)
+        return msgspec.structs.replace(result, answered_in_all=warming + len(self.latencies))
 
     async def _close(self) -> None:
         self.requests = iter(())

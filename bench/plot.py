@@ -17,7 +17,7 @@ def bars(axes: Axes, spreads: dict[str, Spread], scale: float, label: str) -> No
     """Horizontal bars of medians, with the range of the rounds as a thin line and the median written beside it."""
     widest = max(one.high for one in spreads.values()) * scale
     for at, (name, one) in enumerate(spreads.items()):
-        colour = OURS_COLOUR if name.startswith("ours") else RIVAL_COLOUR
+        colour = OURS_COLOUR if name.startswith("ours") and not name.endswith("off") else RIVAL_COLOUR
         axes.barh(at, one.median * scale, color=colour, height=0.7)
         axes.plot([one.low * scale, one.high * scale], [at, at], color=TEXT_COLOUR, linewidth=0.8)
         value = one.median * scale

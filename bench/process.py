@@ -108,6 +108,11 @@ class Server:
         parent = psutil.Process(self.process.pid)
         return sum(int(one.memory_info().rss) for one in [parent, *parent.children(recursive=True)])
 
+    def cpu_seconds(self) -> float:
+        """Processor time that the process has used so far."""
+        used = psutil.Process(self.process.pid).cpu_times()
+        return float(used.user + used.system)
+
     @contextmanager
     def measured(self) -> Iterator[None]:
         """The server runs here and is suspended elsewhere once `suspend` was called."""

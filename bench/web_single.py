@@ -5,7 +5,7 @@ Each part starts what it needs, lets it take turns and stops it; `python -m benc
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import messages
@@ -202,12 +202,10 @@ def start_part(bench: Bench) -> Part:
 
 def generator_part(bench: Bench) -> Part:
     """What the load generator itself can drive: a server that only ever sends the same bytes."""
-    model, port = bench.model("iris"), free_port()
+    model, port, once = bench.model("iris"), free_port(), replace(bench, pace=replace(bench.pace, rounds=1))
     with bench.bay() as bay:
         server = bay.start("constant", [sys.executable, "-m", "bench.rivals.constant", str(port)], {}, port)
-        settings = [
-            compare_on_iris(bench, bay, model, {CONSTANT: server}, connections) for connections in RIVAL_TARGETS
-        ]
+        settings = [compare_on_iris(once, bay, model, {CONSTANT: server}, connections) for connections in RIVAL_TARGETS]
     return Part("generator", "The load generator by itself", [], settings)
 
 
@@ -224,5 +222,5 @@ PARTS = {
     "binary": Chapter(binary_part, lambda pace: 3 * pace.rounds),
     "batching": Chapter(batching_part, lambda pace: 4 * pace.rounds),
     "start": Chapter(start_part, lambda pace: 1 + pace.starts),
-    "generator": Chapter(generator_part, lambda pace: 2 * pace.rounds),
+    "generator": Chapter(generator_part, lambda _: len(RIVAL_TARGETS)),
 }

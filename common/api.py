@@ -93,6 +93,8 @@ def _handler(convert: Callable[[Any], ServingError]) -> Callable[[Request, Excep
 
 
 def _from_http(error: HTTPException) -> ServingError:
+    if isinstance(error.__cause__, ServingError):  # raised while FastAPI was reading the body
+        return error.__cause__
     if error.status_code == 404:
         return NotFound("no such path; /docs lists those there are")
     if error.status_code == 405:

@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from types import coroutine
 from typing import Any, NoReturn, Protocol
 
 from fastapi import FastAPI
@@ -86,7 +87,7 @@ class App:
             self._set_deadline(exchange, headers)
             if exchange.method != "POST":
                 raise MethodNotAllowed(f"{exchange.path} takes POST, not {exchange.method}", allowed="POST")
-            message = await exchange.receive()
+            message = await _first(exchange)
             body: bytes = message.get("body", b"")
             if message.get("more_body") or len(body) > _SMALL:
                 with self._bodies.reader(exchange, headers) as reader:
@@ -147,6 +148,28 @@ class App:
         self.service.finish(exchange, str(status or 500), size, failed=status >= 500)
 
 
+async def _first(exchange: Exchange) -> Message:
+    """The first piece of a body. It is nearly always there already: only where it is not does a timer cost its time."""
+    step = exchange.receive().__await__()
+    try:
+        waits_for = next(step)
+    except StopIteration as there:
+        message: Message = there.value
+        return message
+    try:
+        async with asyncio.timeout(exchange.deadline.left):
+            return await _go_on(step, waits_for)
+    except TimeoutError:
+        raise DeadlineExceeded("the deadline passed while the body was still arriving") from None
+
+
+@coroutine
+def _go_on(step: Generator[Any, None, Message], waits_for: Any) -> Generator[Any, None, Message]:
+    """The rest of an awaitable whose first step has been taken."""
+    yield waits_for
+    return (yield from step)
+
+
 class _Bodies:
     """All request bodies that are in memory: each bounded, and all of them together."""
 
@@ -181,10 +204,10 @@ class _Bodies:
 class _Reader:
     """Reads one request's body; leaving it gives the bytes back to the bound."""
 
-    __slots__ = ("_bodies", "_exchange")
+    __slots__ = ("_bodies", "_complete", "_exchange")
 
     def __init__(self, bodies: _Bodies, exchange: Exchange) -> None:
-        self._bodies, self._exchange = bodies, exchange
+        self._bodies, self._exchange, self._complete = bodies, exchange, False
 
     def __enter__(self) -> _Reader:
         return self
@@ -193,8 +216,9 @@ class _Reader:
         self._bodies.release(self._exchange.bytes_in)
 
     async def receive(self) -> Message:
-        """An ASGI `receive` that counts what comes and refuses what is too much."""
-        message = await self._exchange.receive()
+        """An ASGI `receive` that counts what comes and refuses what is too much or too late."""
+        message = await self._exchange.receive() if self._complete else await _first(self._exchange)
+        self._complete = not message.get("more_body", False)
         if message["type"] == "http.request":
             self._bodies.hold(self._exchange, len(message.get("body", b"")))
         return message
@@ -203,13 +227,9 @@ class _Reader:
         """The body that begins with `message`; its rest may take no longer to arrive than the request's deadline."""
         parts: list[bytes] = [message.get("body", b"")]
         self._bodies.hold(self._exchange, len(parts[0]))
-        try:
-            async with asyncio.timeout(self._exchange.deadline.left):
-                while message.get("more_body"):
-                    message = await self.receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone("the caller left before its body had arrived")
-                    parts.append(message.get("body", b""))
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed while the body was still arriving") from None
+        while message.get("more_body"):
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone("the caller left before its body had arrived")
+            parts.append(message.get("body", b""))
         return b"".join(parts)

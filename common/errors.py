@@ -49,7 +49,8 @@ class InvalidInput(ServingError):
 
     @classmethod
     def at(cls, field: str, reason: str) -> InvalidInput:
-        """The common case: one field, one reason."""
+        """The common case: one field, one reason, which may quote the caller, but not at any length."""
+        reason = reason[:1000]
         return cls(f"{field}: {reason}", fields=[FieldError(field, reason)])
 
 

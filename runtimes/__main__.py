@@ -55,7 +55,7 @@ def status(pattern: Pattern, runtime: Runtime = "auto") -> None:
     stack = Stack.find(pattern, runtime)
     services = stack.status()
     if not services:
-        raise NotUp(stack.name)
+        raise NotUp(stack.name, pattern)
     Console(soft_wrap=True).print(_table(f"{stack.name} ({stack.runtime})", services))
 
 

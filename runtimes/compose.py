@@ -165,14 +165,14 @@ class ComposeStack(Stack):
     def _all(self) -> list[Container]:
         found = self._containers()
         if not found:
-            raise NotUp(self.name)
+            raise NotUp(self.name, self.options.pattern)
         return found
 
     def _find(self, service: str | None) -> list[Container]:
         """The containers of a service, of one replica, or of the entry when None."""
         known = self._all()
         if service is None:
-            return [one for one in known if one.publishes]
+            return [one for one in known if one.published]
         found = [one for one in known if service in (one.service, one.name)]
         if not found:
             raise UnknownName("service", service, [one.name for one in known])

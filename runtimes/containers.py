@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from runtimes import engine, processes
 from runtimes.base import HTTP, ServiceStatus
-from runtimes.errors import NotUp
+from runtimes.errors import StackError
 
 _LABEL = "com.docker.compose"
 _HEALTH: dict[str, Literal["starting", "ready", "unready"]] = {
@@ -35,14 +35,13 @@ class Container:
     pid: int
     ip: str
     published: dict[int, int]
-    publishes: bool
 
     def address(self, port: int) -> str:
         """`host:port` for one of the container's ports, reachable from this host."""
         if port in self.published:
             return f"127.0.0.1:{self.published[port]}"
         if not self.ip:
-            raise NotUp(self.name)
+            raise StackError(f"{self.name} is not running, so it has no address")
         return f"{self.ip}:{port}"
 
 
@@ -76,9 +75,9 @@ def _label(tree: dict[str, Any], name: str) -> str:
 
 
 def _container(tree: dict[str, Any], replicated: bool) -> Container:
-    state, network = tree["State"], tree["NetworkSettings"]
+    state = tree["State"]
     service = _label(tree, "service")
-    bound = {int(port.split("/")[0]): hosts for port, hosts in (network["Ports"] or {}).items() if hosts}
+    bound = tree["HostConfig"]["PortBindings"] or {}  # unlike the network's, there also while the container is stopped
     return Container(
         id=tree["Id"],
         name=f"{service}-{_label(tree, 'container-number')}" if replicated else service,
@@ -88,9 +87,8 @@ def _container(tree: dict[str, Any], replicated: bool) -> Container:
         exit_code=state["ExitCode"],
         started=datetime.fromisoformat(state["StartedAt"][:19] + "+00:00"),
         pid=state["Pid"],
-        ip=next((one["IPAddress"] for one in network["Networks"].values() if one["IPAddress"]), ""),
-        published={port: int(hosts[0]["HostPort"]) for port, hosts in bound.items()},
-        publishes=bool(tree["HostConfig"]["PortBindings"]),
+        ip=next((one["IPAddress"] for one in tree["NetworkSettings"]["Networks"].values() if one["IPAddress"]), ""),
+        published={int(port.split("/")[0]): int(hosts[0]["HostPort"]) for port, hosts in bound.items()},
     )
 
 

@@ -53,5 +53,5 @@ class NotReady(StackError):
 
 
 class NotUp(StackError):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is not up; start it: make up PATTERN={name.replace('-', '_')}")
+    def __init__(self, name: str, pattern: str) -> None:
+        super().__init__(f"{name} is not up; start it: make up PATTERN={pattern}")

@@ -30,8 +30,8 @@ class LocalStack(Stack):
         self._state = self._folder / "state.json"
 
     def up(self, timeout_seconds: float = 120) -> str:
-        self.down()
         file = self.options.compose_file()
+        self.down()
         require_free_ports(file, self.options)
         self.build()
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class LocalStack(Stack):
     def _all(self) -> list[Record]:
         found = records.load(self._state)
         if not found:
-            raise NotUp(self.name)
+            raise NotUp(self.name, self.options.pattern)
         return found
 
     def _records(self, service: str | None) -> list[Record]:

@@ -10,12 +10,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from common.errors import NotFound, NotReady
-from common.inference.batcher import Batcher, Counts, Limits
+from common.inference.batcher import INLINE_SECONDS, Batcher, Counts, Limits
 from common.inference.manifest import Manifest, ModelBroken, read_manifest
 from common.inference.session import Session, WarmUp, open_model, warm_up
 from common.log import Log
@@ -190,8 +190,11 @@ class ModelRepository:
             limits = Limits(1, limits.queue)
         counts = self._counts(manifest)
         uniform = all(spec.row is not None for spec in manifest.input_specs())
-        session = self._policy.wrap(onnx) if self._policy.wrap else onnx
-        batcher = Batcher(session, warm.cost, limits, counts, f"{name}-{manifest.version}", uniform=uniform)
+        session: Session = onnx
+        cost = warm.cost
+        if self._policy.wrap:  # what it adds to a run must not hold the event loop, however quick the model itself is
+            session, cost = self._policy.wrap(onnx), replace(cost, fixed=max(cost.fixed, 2 * INLINE_SECONDS))
+        batcher = Batcher(session, cost, limits, counts, f"{name}-{manifest.version}", uniform=uniform)
         return Loaded(manifest, batcher, warm)
 
     def _newest_folders(self, name: str) -> list[Path]:

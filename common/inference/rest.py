@@ -56,7 +56,7 @@ class InferRoute:
         if len(parts) == 1:
             exchange.route = _MODEL + _SUFFIX
             return parts[0], None
-        if len(parts) == 3 and parts[1] == "versions":
+        if len(parts) == 3 and parts[1] == "versions" and parts[2]:
             exchange.route = _VERSION + _SUFFIX
             return parts[0], parts[2]
         raise NotFound("no such path")

@@ -6,6 +6,7 @@ of NVIDIA Triton's protocol documents.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import orjson
 
 from common.errors import InvalidInput, ModelFailed, UpstreamFailed
 from common.protocol.json_body import decode_json
-from common.protocol.tensors import Array, TensorSpec, datatype_of, from_binary, from_json, to_binary
+from common.protocol.tensors import Array, TensorSpec, check_kind, datatype_of, from_binary, from_json, to_binary
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
@@ -88,13 +89,14 @@ class Question:
         return self.all_binary
 
 
+_SMALL = 4096  # bytes of JSON that cannot make an array of any size worth fearing
 _request = msgspec.json.Decoder(InferRequest)
 _response = msgspec.json.Decoder(InferResponse)
 
 
 def decode_question(body: bytes, inputs: Sequence[TensorSpec]) -> Question:
     """A JSON-only request. Raises InvalidInput naming the field that is wrong."""
-    return _question(decode_json(_request, body), memoryview(b""), inputs)
+    return _question(_decode(body), memoryview(b""), inputs)
 
 
 def decode_binary(body: bytes, header_length: str, inputs: Sequence[TensorSpec]) -> Question:
@@ -103,13 +105,23 @@ def decode_binary(body: bytes, header_length: str, inputs: Sequence[TensorSpec])
     if length == 0:
         return _raw(body, inputs)
     view = memoryview(body)
-    return _question(decode_json(_request, view[:length]), view[length:], inputs)
+    return _question(_decode(body[:length]), view[length:], inputs)
+
+
+def _decode(header: bytes) -> InferRequest:
+    """The JSON of a request. Its values are looked at one by one where numpy might read them as something else."""
+    request = decode_json(_request, header)
+    if len(header) > _SMALL or b"true" in header or b"false" in header:
+        for index, tensor in enumerate(request.inputs):
+            if tensor.data is not None:
+                check_kind(tensor.data, tensor.datatype, f"inputs[{index}]")
+    return request
 
 
 def _header_length(text: str, size: int) -> int:
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
         raise InvalidInput.at(HEADER_LENGTH, f"expected a number of bytes, got {text[:40]!r}")
-    length = int(text[:20])
+    length = int(text)
     if length > size:
         raise InvalidInput.at(HEADER_LENGTH, f"says {length} bytes, but the body has {size}")
     return length
@@ -153,10 +165,12 @@ def _raw(body: bytes, specs: Sequence[TensorSpec]) -> Question:
         raise InvalidInput.at(HEADER_LENGTH, f"0 needs a model with one input, this one has {len(specs)}")
     (spec,) = specs
     if spec.datatype == "BYTES":
-        array = np.empty(1, dtype=object)
-        array[0] = body
         shape = [1 if size == -1 else size for size in spec.shape]
-        return Question({spec.name: array.reshape(shape)}, all_binary=True)
+        if math.prod(shape) != 1:
+            raise InvalidInput.at(
+                HEADER_LENGTH, f"0 needs a model that takes one BYTES element, not {list(spec.shape)}"
+            )
+        return Question({spec.name: np.array([body], dtype=object).reshape(shape)}, all_binary=True)
     free = spec.shape.count(-1)
     row = int(np.prod([size for size in spec.shape if size != -1])) * spec.dtype.itemsize
     if free > 1 or not body or len(body) % row or (not free and len(body) != row):
@@ -266,6 +280,6 @@ def decode_answer(body: bytes, header_length: int | None) -> tuple[InferResponse
                     view[at : at + size], tensor.datatype, tensor.shape, f"outputs[{index}]"
                 )
                 at += size
-    except (msgspec.MsgspecError, UnicodeDecodeError, InvalidInput, TypeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidInput, TypeError) as error:
         raise UpstreamFailed(f"the predictor's answer is no valid inference response: {error}") from None
     return response, arrays

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -36,6 +37,7 @@ DATATYPES: dict[str, np.dtype[Any]] = {
 }
 NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 MAX_RANK = 16
+MAX_ELEMENTS = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class TensorSpec:
 
     def check(self, array: Array, where: str) -> None:
         """Raises InvalidInput unless `array` has this datatype and shape and at least one element."""
-        if array.shape[1:] == self.row and array.dtype == self.dtype and array.shape[0]:
+        if array.shape[1:] == self.row and array.dtype == self.dtype and array.shape[:1] > (0,):
             return
         if array.dtype != self.dtype:
             raise InvalidInput.at(f"{where}.datatype", f"expected {self.datatype}, got {datatype_of(array)}")
@@ -94,36 +96,74 @@ def from_json(data: Sequence[Any], datatype: str, shape: Sequence[int], where: s
     return _shaped(array, shape, where)
 
 
+def check_kind(data: Any, datatype: str, where: str) -> None:
+    """Raises InvalidInput for JSON `data` with an element of another kind than `datatype` takes.
+
+    numpy alone would read true as 1, and give every string the length of the longest: a small body, gigabytes.
+    """
+    kind = _PYTHON.get(DATATYPES[datatype].kind) if datatype in DATATYPES else None
+    if kind is None:
+        return
+    depth, first = 0, data
+    while isinstance(first, list) and depth <= MAX_RANK:
+        depth, first = depth + 1, first[0] if first else None
+    for _ in range(depth):
+        kind = list[kind]
+    try:
+        msgspec.convert(data, kind)
+    except msgspec.ValidationError as error:
+        expected = _EXPECTED[DATATYPES[datatype].kind]
+        raise InvalidInput.at(f"{where}.data", f"expected {expected} for {datatype}: {error}") from None
+
+
 def _numbers(data: Sequence[Any], datatype: str, dtype: np.dtype[Any], where: str) -> Array:
     try:
         array = np.array(data)
     except ValueError:
         raise InvalidInput.at(f"{where}.data", "rows differ in length") from None
-    except OverflowError:
-        raise InvalidInput.at(f"{where}.data", f"holds a value outside the range of {datatype}") from None
     kind = dtype.kind
-    if array.dtype.kind not in _ACCEPTED[kind] and array.size:
+    if array.dtype.kind == "O" or (array.dtype.kind == "f" and kind in "iu"):
+        array = _wide(data, datatype, where)
+    elif array.dtype.kind not in _ACCEPTED[kind] and array.size:
         raise InvalidInput.at(f"{where}.data", f"expected {_EXPECTED[kind]} for {datatype}, got {_found(array)}")
     if kind == "f":
-        return _floats(array, dtype, where)
+        return _floats(array, dtype, datatype, where)
     if kind in "iu" and array.size:
         limits = np.iinfo(dtype)
         if int(array.min()) < limits.min or int(array.max()) > limits.max:
-            raise InvalidInput.at(f"{where}.data", f"holds a value outside the range of {datatype}")
+            raise _out_of_range(datatype, where)
     return array.astype(dtype)
 
 
-def _floats(array: Array, dtype: np.dtype[Any], where: str) -> Array:
-    flat = array.reshape(-1)
-    if array.dtype.kind == "f" and not flat.dot(flat) < _SURELY_FP32:
-        with np.errstate(over="ignore"):
-            array = array.astype(dtype)
-        check_finite(array, where)
+def _wide(data: Sequence[Any], datatype: str, where: str) -> Array:
+    """Whole numbers that numpy has no type for, or only fractions: 64 unsigned bits beside smaller ones, or more bits."""
+    exact = np.array(data, dtype=object)
+    kind, found = DATATYPES[datatype].kind, {type(one) for one in exact.reshape(-1)}
+    if kind == "b" or not found <= ({int, float} if kind == "f" else {int}):
+        what = "fractions" if found <= {int, float} else "values of other or of mixed kinds"
+        raise InvalidInput.at(f"{where}.data", f"expected {_EXPECTED[kind]} for {datatype}, got {what}")
+    return exact
+
+
+def _floats(array: Array, dtype: np.dtype[Any], datatype: str, where: str) -> Array:
+    if array.dtype.kind == "O" or (array.dtype.kind == "f" and not np.vdot(array, array) < _SURELY_FP32):
+        try:
+            with np.errstate(over="ignore"):
+                array = array.astype(dtype)
+        except OverflowError:
+            raise _out_of_range(datatype, where) from None
+        if not np.isfinite(array).all():
+            raise _out_of_range(datatype, where)
     return array.astype(dtype)
+
+
+def _out_of_range(datatype: str, where: str) -> InvalidInput:
+    return InvalidInput.at(f"{where}.data", f"holds a value outside the range of {datatype}")
 
 
 # A sum of squares below this has no element that is NaN, infinite or beyond FP32; one product tells.
 _SURELY_FP32 = 1e76
+_PYTHON: dict[str, Any] = {"f": float, "i": int, "u": int, "b": bool}
 _ACCEPTED = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
 _EXPECTED = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false"}
 
@@ -134,25 +174,19 @@ def _found(array: Array) -> str:
 
 
 def _bytes_elements(data: Sequence[Any], where: str) -> Array:
-    elements: list[bytes] = []
-
-    def collect(value: Any) -> None:
-        if isinstance(value, str):
-            elements.append(value.encode())
-        elif isinstance(value, list):
-            for one in value:
-                collect(one)
-        else:
-            raise InvalidInput.at(f"{where}.data", f"expected strings for BYTES, got {type(value).__name__}")
-
-    collect(list(data))
-    array = np.empty(len(elements), dtype=object)
-    array[:] = elements
+    array = np.array(data, dtype=object)
+    flat = array.reshape(-1)
+    for index, one in enumerate(flat):
+        if isinstance(one, list):
+            raise InvalidInput.at(f"{where}.data", "rows differ in length")
+        if not isinstance(one, str):
+            raise InvalidInput.at(f"{where}.data", f"expected strings for BYTES, got {type(one).__name__}")
+        flat[index] = one.encode()
     return array
 
 
 def _shaped(array: Array, shape: Sequence[int], where: str) -> Array:
-    if array.ndim == 1 and len(shape) <= MAX_RANK and array.size == math.prod(shape) and min(shape, default=0) >= 0:
+    if array.ndim == 1 and len(shape) <= MAX_RANK and array.size == math.prod(shape) and min(shape, default=1) > 0:
         return array.reshape(shape)
     if array.shape == tuple(shape):
         return array
@@ -161,23 +195,28 @@ def _shaped(array: Array, shape: Sequence[int], where: str) -> Array:
         raise InvalidInput.at(
             f"{where}.data", f"expected {wanted} values for shape {list(shape)}, got {array.size} ({list(array.shape)})"
         )
+    if array.ndim == 1:
+        return array.reshape(shape)
     raise InvalidInput.at(f"{where}.data", f"is nested as {list(array.shape)}, but shape says {list(shape)}")
 
 
 def check_shape(shape: Sequence[int], where: str) -> int:
-    """The number of elements of `shape`; InvalidInput for a negative dimension or more than 16 of them."""
+    """The number of elements of `shape`; InvalidInput for more than 16 dimensions, a negative or a too large one."""
     if len(shape) > MAX_RANK:
         raise InvalidInput.at(f"{where}.shape", f"expected at most {MAX_RANK} dimensions, got {len(shape)}")
     if any(size < 0 for size in shape):
         raise InvalidInput.at(f"{where}.shape", f"expected no negative dimension, got {list(shape)}")
+    if math.prod(size or 1 for size in shape) > MAX_ELEMENTS:  # numpy refuses it even where another dimension is 0
+        raise InvalidInput.at(f"{where}.shape", f"expected at most {MAX_ELEMENTS} elements, got {list(shape)}")
     return math.prod(shape)
 
 
 def check_finite(array: Array, where: str) -> None:
     """Raises InvalidInput for a floating array that holds NaN or infinity, saying where the first one is."""
-    # The sum of squares is finite where every element is, and costs a third of isfinite().all() on a small array.
+    # The sum of squares is finite where every element is, and costs a third of isfinite().all() on a small array;
+    # vdot, unlike dot, does not warn where the squares alone overflow.
     flat = array.reshape(-1)
-    if (array.itemsize > 2 and math.isfinite(flat.dot(flat))) or bool(np.isfinite(flat).all()):
+    if (array.itemsize > 2 and math.isfinite(np.vdot(flat, flat))) or bool(np.isfinite(flat).all()):
         return
     first = int(np.flatnonzero(~np.isfinite(flat))[0])
     raise InvalidInput.at(f"{where}.data", f"expected finite numbers, got {flat[first]} at element {first}")
@@ -209,7 +248,7 @@ def split_bytes(raw: memoryview | bytes, count: int, where: str) -> Array:
     """`count` BYTES elements out of their length-prefixed form; an object array of shape [count]."""
     elements: list[bytes] = []
     at, end = 0, len(raw)
-    while at < end:
+    while at < end and len(elements) <= count:
         if at + 4 > end:
             raise InvalidInput.at(f"{where}.data", "ends inside the length of a BYTES element")
         (size,) = struct.unpack_from("<I", raw, at)
@@ -219,7 +258,8 @@ def split_bytes(raw: memoryview | bytes, count: int, where: str) -> Array:
         elements.append(bytes(raw[at : at + size]))
         at += size
     if len(elements) != count:
-        raise InvalidInput.at(f"{where}.data", f"expected {count} BYTES elements, got {len(elements)}")
+        more = " or more" if at < end else ""
+        raise InvalidInput.at(f"{where}.data", f"expected {count} BYTES elements, got {len(elements)}{more}")
     array = np.empty(count, dtype=object)
     array[:] = elements
     return array

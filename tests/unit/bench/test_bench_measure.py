@@ -21,6 +21,8 @@ def result(answered: int, latency: float = 0.001, errors: dict[str, int] | None 
         errors=errors or {},
         busy=0.5,
         held_up=held_up,
+        answered_in_all=answered,
+        server_cpu=0.002,
     )
 
 
@@ -91,7 +93,7 @@ def a_report() -> Report:
 def test_the_page_tells_numbers_turns_machine_and_noise() -> None:
     page = markdown(a_report())
     assert "| against bare | 2.00 times (2.00 to 2.00) | at least 1.35 times | yes |" in page
-    assert "| 32 | ours | 200 | 1.00 | 1.00 | 1.0 | 0 | 50% | 20% |" in page
+    assert "| 32 | ours | 200 | 1.00 | 1.00 | 1.0 | 2.000 | 0 | 50% | 20% |" in page
     assert "cores 2" in page
     assert "too noisy" in page
 

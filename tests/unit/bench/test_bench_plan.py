@@ -58,6 +58,7 @@ def test_throughput_counts_good_answers_alone() -> None:
         errors={"status 503": 8, "refused": 2},
         busy=0.0,
         held_up=0.0,
+        answered_in_all=30,
     )
     assert result.throughput == 15.0
     assert result.failures == 10

@@ -1,7 +1,10 @@
 """A pattern of fake services in a folder of its own, for the runtimes to start."""
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +15,15 @@ SERVICE = Path(__file__).with_name("fake_service.py")
 BASE = f"""
 services:
   fake:
+    image: python:3.13-slim
     entrypoint: [python, {SERVICE}]
+    init: true
     stop_grace_period: 1s
     environment: {{MODE: , SHARED: from base}}
+    volumes: ["{SERVICE}:{SERVICE}:ro"]
+    healthcheck:
+      test: [CMD, python, -c, "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/readyz')"]
+      interval: 1s
 """
 
 PATTERN = """
@@ -41,12 +50,9 @@ services:
 
 SCALED = """
 services:
-  api:
-    ports: !reset []
-    deploy: {replicas: 2}
-    depends_on: !reset {}
   backend:
-    ports: ["127.0.0.1:${PORT:-8000}:8000"]
+    extends: {file: base.yaml, service: fake}
+    deploy: {replicas: 2}
 """
 
 ALONE = """
@@ -61,22 +67,39 @@ services:
 def compose_dir(tmp_path: Path) -> Path:
     directory = tmp_path / "compose"
     directory.mkdir()
-    texts = {"base": BASE, "fake": PATTERN, "fake.scaled": SCALED, "alone": ALONE}
+    texts = {"base": BASE, "fake": PATTERN, "alone.scaled": SCALED, "alone": ALONE}
     for name, text in texts.items():
         (directory / f"{name}.yaml").write_text(text)
     return directory
 
 
-@pytest.fixture
-def create(compose_dir: Path) -> Iterator[Callable[..., Stack]]:
-    """Makes local stacks, on free ports, that are down after the test."""
+@contextmanager
+def factory(compose_dir: Path, runtime: str) -> Iterator[Callable[..., Stack]]:
+    """Makes stacks, on free ports, and takes them down in the end."""
     made: list[Stack] = []
 
-    def _create(pattern: str = "alone", **options: object) -> Stack:
-        settings = {"port": 0, "runtime": "local", "compose_dir": compose_dir} | options
-        made.append(Stack.create(pattern, **settings))  # type: ignore[arg-type]
+    def create(pattern: str = "alone", **options: Any) -> Stack:
+        name = f"unit-{pattern}-{os.getpid()}"
+        settings: dict[str, Any] = {"port": 0, "runtime": runtime, "compose_dir": compose_dir, "name": name} | options
+        made.append(Stack.create(pattern, **settings))
         return made[-1]
 
-    yield _create
-    for stack in made:
-        stack.down()
+    try:
+        yield create
+    finally:
+        for stack in made:
+            stack.down()
+
+
+@pytest.fixture
+def create(runtime: str, compose_dir: Path) -> Iterator[Callable[..., Stack]]:
+    """Stacks on each runtime that was asked for."""
+    with factory(compose_dir, runtime) as create:
+        yield create
+
+
+@pytest.fixture
+def create_local(compose_dir: Path) -> Iterator[Callable[..., Stack]]:
+    """Stacks on processes of this machine."""
+    with factory(compose_dir, "local") as create:
+        yield create

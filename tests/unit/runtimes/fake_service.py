@@ -32,4 +32,6 @@ if __name__ == "__main__":
         sys.exit("the model file is missing")
     signal.signal(signal.SIGTERM, finish)
     signal.signal(signal.SIGUSR1, lambda signum, frame: print("heard USR1", flush=True))
-    ThreadingHTTPServer((os.environ["HOST"], int(os.environ["HTTP_PORT"])), Handler).serve_forever()
+    ThreadingHTTPServer(
+        (os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("HTTP_PORT", "8000"))), Handler
+    ).serve_forever()

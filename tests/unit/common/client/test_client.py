@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import numpy as np
 import pytest
 import pytest_asyncio
-from http_predictor import (
+from tests.unit.common.client.http_predictor import (
     HttpPredictor,
     Request,
     X,

@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 import pytest_asyncio
-from http_predictor import (
+from tests.unit.common.client.http_predictor import (
     HttpPredictor,
     Reply,
     Request,

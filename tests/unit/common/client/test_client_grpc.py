@@ -12,7 +12,7 @@ import grpc.aio
 import numpy as np
 import pytest
 import pytest_asyncio
-from http_predictor import X, free_port, infer, stopwatch
+from tests.unit.common.client.http_predictor import X, free_port, infer, stopwatch
 
 from common.client import Limits, ModelMetadata, PredictorClient
 from common.deadline import Deadline

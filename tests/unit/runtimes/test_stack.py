@@ -1,0 +1,157 @@
+"""What every runtime promises, on a fake service."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from urllib.request import urlopen
+
+import pytest
+
+from runtimes import Stack, StackError
+
+Create = Callable[..., Stack]
+
+
+def states(stack: Stack) -> dict[str, str]:
+    return {one.service: one.state for one in stack.status()}
+
+
+def said(stack: Stack, service: str | None = None) -> list[str]:
+    """The logs without the names in front."""
+    return [line.partition("| ")[2] for line in stack.logs(service)]
+
+
+def until(holds: Callable[[], bool], timeout_seconds: float = 10) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    while not holds():
+        assert time.monotonic() < deadline, "did not come true in time"
+        time.sleep(0.02)
+
+
+def test_a_service_that_dies_is_told_at_once_with_its_last_lines(create: Create) -> None:
+    stack = create(env={"MODE": "dies"})
+    before = time.monotonic()
+    with pytest.raises(StackError, match=r"(?s)api exited with code 1.*the model file is missing"):
+        stack.up(timeout_seconds=60)
+    assert time.monotonic() - before < 30
+    assert not stack.is_up()
+
+
+def test_a_service_that_is_never_ready_is_told_with_its_answer(create: Create) -> None:
+    stack = create(env={"MODE": "never ready"})
+    with pytest.raises(StackError, match=r"api was not ready after 4 s: /readyz answered 503 .*for the model"):
+        stack.up(timeout_seconds=4)
+    assert not stack.is_up()
+
+
+def test_a_taken_port_is_told_with_its_owner(create: Create) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        wanted = rf"port {port} is in use by process {os.getpid()} .*make up PATTERN=alone PORT={port + 10}"
+        with pytest.raises(StackError, match=wanted):
+            create(port=port).up()
+
+
+def test_a_killed_service_stays_dead_until_started(create: Create) -> None:
+    stack = create()
+    url = stack.up()
+    stack.kill("api")
+    assert states(stack) == {"api": "exited"}
+    with pytest.raises(OSError, match="refused"):
+        urlopen(url, timeout=5)
+    stack.start("api")
+    assert states(stack) == {"api": "ready"}
+    assert stack.url() == url
+
+
+def test_stop_lets_a_service_finish(create: Create) -> None:
+    stack = create()
+    stack.up()
+    stack.stop("api")
+    assert states(stack) == {"api": "exited"}
+    assert said(stack)[-1] == "asked to end"
+
+
+def test_a_frozen_service_goes_on_when_thawed(create: Create) -> None:
+    stack = create()
+    url = stack.up()
+    stack.freeze("api")
+    until(lambda: states(stack) == {"api": "frozen"})
+    with pytest.raises(TimeoutError):
+        urlopen(url, timeout=0.2)
+    stack.thaw("api")
+    assert urlopen(url, timeout=5).status == 200
+
+
+def test_a_frozen_service_can_be_taken_down(create: Create) -> None:
+    stack = create()
+    stack.up()
+    stack.freeze("api")
+    stack.down()
+    assert not stack.is_up()
+
+
+def test_a_signal_reaches_the_service(create: Create) -> None:
+    stack = create()
+    stack.up()
+    stack.signal("api", signal.SIGUSR1)
+    until(lambda: "heard USR1" in said(stack, "api"))
+
+
+def test_logs_follow_until_the_stack_is_down(create: Create) -> None:
+    stack = create()
+    stack.up()
+    lines = stack.logs(follow=True)
+    assert next(lines).endswith("| about to start")
+    stack.down()
+    assert any(line.endswith("| asked to end") for line in lines)
+
+
+def test_replicas_are_told_apart(create: Create) -> None:
+    stack = create(variant="scaled")
+    assert stack.up() == stack.url("api")
+    assert len(set(stack.replicas("backend"))) == 2
+    assert all(urlopen(url, timeout=5).status == 200 for url in stack.replicas("backend"))
+    stack.kill("backend-1")
+    assert states(stack) == {"api": "ready", "backend-1": "exited", "backend-2": "ready"}
+    assert stack.replicas("backend") == [stack.url("backend-2")]
+
+
+def test_status_tells_memory_and_uptime(create: Create) -> None:
+    stack = create()
+    stack.up()
+    (api,) = stack.status()
+    assert api.url == stack.url()
+    assert 1e6 < (api.memory_bytes or 0) < 1e9
+    assert 0 < (api.uptime_seconds or 0) < 60
+
+
+def test_stacks_run_side_by_side(create: Create) -> None:
+    first, second = create(name=f"unit-first-{os.getpid()}"), create(name=f"unit-second-{os.getpid()}")
+    assert first.up() != second.up()
+    first.down()
+    assert states(second) == {"api": "ready"}
+
+
+def test_up_again_replaces_what_is_there(create: Create) -> None:
+    stack = create()
+    assert stack.up() == stack.up()
+    assert states(stack) == {"api": "ready"}
+
+
+def test_a_service_that_is_not_there_is_told_with_those_that_are(create: Create) -> None:
+    stack = create()
+    stack.up()
+    with pytest.raises(StackError, match="unknown service 'nope'; known: api"):
+        stack.kill("nope")
+
+
+def test_what_is_not_up_says_how_to_start_it(create: Create) -> None:
+    with pytest.raises(StackError, match=r"alone-.* is not up; start it: make up PATTERN=alone"):
+        create().url()
+
+
+def test_down_is_content_when_nothing_is_up(create: Create) -> None:
+    create().down()
