@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import orjson
@@ -19,6 +20,7 @@ from common.errors import FieldError, InvalidInput, MethodNotAllowed, NotFound, 
 from common.exchange import current
 from common.reply import render
 from common.service import Service
+from common.tracing import open_spans
 
 Resources = Callable[[], AbstractAsyncContextManager[None]]
 
@@ -30,7 +32,7 @@ def build_app(
     api = FastAPI(
         title=f"{service.settings.pattern}: {service.settings.service}",
         version=RELEASE,
-        lifespan=lambda _: resources(),
+        lifespan=lambda _: _lifespan(service, resources),
         redirect_slashes=False,
     )
     for router in (*routers, _operations(service)):
@@ -39,6 +41,17 @@ def build_app(
     for kind, convert in _CONVERSIONS.items():
         api.add_exception_handler(kind, _handler(convert))
     return App(api, service, direct)
+
+
+@asynccontextmanager
+async def _lifespan(service: Service, resources: Resources) -> AsyncIterator[None]:
+    service.spans = open_spans(f"{service.settings.pattern}-{service.settings.service}", RELEASE)
+    try:
+        async with resources():
+            yield
+    finally:
+        if service.spans is not None:
+            await asyncio.to_thread(service.spans.close)
 
 
 def _operations(service: Service) -> APIRouter:

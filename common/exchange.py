@@ -16,7 +16,7 @@ from common.tracing import Trace
 if TYPE_CHECKING:
     from starlette.types import Message, Receive
 
-_SAFE_ID = re.compile(rb"^[A-Za-z0-9._:/+=@-]{1,128}$")
+_SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 async def _never() -> Message:
@@ -75,6 +75,6 @@ current: ContextVar[Exchange] = ContextVar("exchange")
 
 def request_id(given: bytes | None, trace: Trace) -> str:
     """The caller's request id where it is safe to log and echo, else the trace's."""
-    if given is not None and _SAFE_ID.match(given):
+    if given is not None and _SAFE_ID.fullmatch(given):
         return given.decode()
     return trace.trace_id

@@ -33,7 +33,8 @@ class LineWriter:
 
     def line(self, fields: Mapping[str, Any]) -> None:
         """One JSON object as a line, soon."""
-        self._lines.append(orjson.dumps(fields, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        line = _encode(fields)
+        self._lines.append(line)  # nothing may come between reading the list and this: another thread may take it
         if self._scheduled:
             return
         try:
@@ -51,6 +52,13 @@ class LineWriter:
         if lines:
             self._stream.write(b"".join(lines))
             self._stream.flush()
+
+
+def _encode(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(fields, default=str, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # what JSON has no form for, such as half a surrogate pair or a huge number: escaped, then
+        return orjson.dumps({name: ascii(value) for name, value in fields.items()}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class Log:
@@ -107,10 +115,14 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         fields = {"logger": record.name}
+        try:
+            event = record.getMessage()
+        except Exception:  # a library's own mistake in its arguments is no reason to fail
+            event, fields["arguments"] = str(record.msg), repr(record.args)
         if record.exc_info and record.exc_info[1]:
             fields["exception"] = "".join(traceback.format_exception(record.exc_info[1]))
         write = self._log.error if record.levelno >= logging.ERROR else self._log.warning
-        write(record.getMessage(), **fields)
+        write(event, **fields)
 
 
 class Clock:

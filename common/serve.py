@@ -106,6 +106,8 @@ def main() -> None:
         )
     try:
         role = importlib.import_module(sys.argv[1])
+        if not (hasattr(role, "Settings") and hasattr(role, "create_app")):
+            raise SystemExit(f"no role {sys.argv[1]!r}: the module has no Settings and create_app")
         settings = role.Settings()
     except ModuleNotFoundError as error:
         raise SystemExit(f"no role {sys.argv[1]!r}: {error}") from None

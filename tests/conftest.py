@@ -7,7 +7,10 @@ A runtime that was asked for and is missing fails; without `--runtime`, the test
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -17,6 +20,7 @@ from runtimes.base import Stack
 
 PATTERNS = {path.name for path in (Path(__file__).parents[1] / "patterns").iterdir() if path.is_dir()}
 Start = Callable[..., Stack]
+_numbers = count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -42,34 +46,54 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def start_shared(runtime: str) -> Iterator[Start]:
     """Starts a stack once for all tests that ask for the same one; they only read from it."""
     stacks: dict[tuple[object, ...], Stack] = {}
+    with _starting(runtime) as start_new:
 
-    def start(pattern: str, variant: str | None = None, **env: str) -> Stack:
-        key = (pattern, variant, *sorted(env.items()))
-        if key not in stacks:
-            stack = Stack.create(pattern, runtime, variant, port=0, name=f"test-shared-{len(stacks)}", env=env)
-            stack.up()
-            stacks[key] = stack
-        return stacks[key]
+        def start(pattern: str, variant: str | None = None, **env: str) -> Stack:
+            key = (pattern, variant, *sorted(env.items()))
+            if key not in stacks:
+                stacks[key] = start_new(pattern, variant, **env)
+            return stacks[key]
 
-    yield start
-    for stack in stacks.values():
-        stack.down()
+        yield start
+
+
+@pytest.fixture(scope="module")
+def start_for_module(runtime: str) -> Iterator[Start]:
+    """Starts a stack for the tests of one module, which leave it as they found it."""
+    with _starting(runtime) as start:
+        yield start
 
 
 @pytest.fixture
 def start_own(runtime: str) -> Iterator[Start]:
     """Starts a stack for one test alone, which may break it."""
+    with _starting(runtime) as start:
+        yield start
+
+
+@pytest.fixture
+def start_local() -> Iterator[Start]:
+    """Starts a stack of local processes for one test, whatever runtimes were asked for: it needs this machine's files."""
+    with _starting("local") as start:
+        yield start
+
+
+@contextmanager
+def _starting(runtime: str) -> Iterator[Start]:
+    """Starts stacks, named so that several runs of the tests do not meet, and takes them down at the end."""
     stacks: list[Stack] = []
 
-    def start(pattern: str, variant: str | None = None, **env: str) -> Stack:
-        stack = Stack.create(pattern, runtime, variant, port=0, name=f"test-own-{len(stacks)}", env=env)
+    def start(pattern: str, variant: str | None = None, *, timeout_seconds: float = 120, **env: str) -> Stack:
+        stack = Stack.create(pattern, runtime, variant, port=0, name=f"test-{os.getpid()}-{next(_numbers)}", env=env)
+        stack.up(timeout_seconds)  # leaves nothing behind when it fails
         stacks.append(stack)
-        stack.up()
         return stack
 
-    yield start
-    for stack in stacks:
-        stack.down()
+    try:
+        yield start
+    finally:
+        for stack in reversed(stacks):
+            stack.down()
 
 
 @pytest.fixture

@@ -60,11 +60,12 @@ class Counts:
 class Member:
     """One request in the queue."""
 
-    __slots__ = ("answer", "arrived", "deadline", "inputs", "rows")
+    __slots__ = ("answer", "arrived", "deadline", "inputs", "rows", "timed")
 
     def __init__(self, inputs: dict[str, Array], rows: int, deadline: Deadline, answer: asyncio.Future[Answer]) -> None:
         self.inputs, self.rows, self.deadline, self.answer = inputs, rows, deadline, answer
         self.arrived = perf_counter()
+        self.timed = False
 
 
 Batch = list[Member]
@@ -83,10 +84,10 @@ class Batcher:
         self._waiting: deque[Member] = deque()
         self._rows_waiting = 0
         self._scheduled = False
+        self._held: asyncio.TimerHandle | None = None
         self._closing = False
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._thread = _Thread(name)
+        self._running: Batch = []
         self._running_since: float | None = None
         self.last_progress = time()
 
@@ -101,7 +102,7 @@ class Batcher:
         """Queues a request; whoever no longer wants the answer cancels the future, and it is not computed."""
         if self._closing:
             raise NotReady("this version of the model has just been replaced; try again", retry_after=1)
-        if len(self._waiting) >= self._limits.queue:
+        if len(self._waiting) >= self._limits.queue and not self._forget_gone():
             self._counts.full.add()
             raise Overloaded(
                 f"the queue is full ({self._limits.queue} requests wait)",
@@ -112,7 +113,7 @@ class Batcher:
         member = Member(inputs, rows, deadline, answer)
         self._waiting.append(member)
         self._rows_waiting += rows
-        if self._running_since is not None or self.slow(rows):
+        if self._running_since is not None or self._limits.delay or self.slow(rows):
             _expire_later(loop, member)
         self._wake(loop)
         return answer
@@ -124,7 +125,7 @@ class Batcher:
     @property
     def depth(self) -> int:
         """Requests that wait."""
-        return len(self._waiting)
+        return sum(not member.answer.done() for member in self._waiting)
 
     @property
     def running_for(self) -> float:
@@ -132,38 +133,58 @@ class Batcher:
         return perf_counter() - self._running_since if self._running_since is not None else 0.0
 
     async def close(self) -> None:
-        """Takes nothing more, answers what waits, ends the thread."""
+        """Takes nothing more, answers what waits, ends the thread; nobody waits for a run whose callers have gone."""
         self._closing = True
-        await self._idle.wait()
+        self._release(asyncio.get_running_loop())
+        answers = [member.answer for member in (*self._running, *self._waiting) if not member.answer.done()]
+        if answers:
+            await asyncio.wait(answers)
         self._thread.end()
 
+    def _forget_gone(self) -> bool:
+        """Whether a place in the queue is free once those who have left, or whose time is up, have given up theirs."""
+        gone = [member for member in self._waiting if member.answer.done()]
+        self._counts.gone.add(sum(member.answer.cancelled() for member in gone))
+        self._rows_waiting -= sum(member.rows for member in gone)
+        self._waiting = deque(member for member in self._waiting if not member.answer.done())
+        return bool(gone)
+
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._scheduled:
-            return
-        self._idle.clear()
-        self._scheduled = True
-        if self._limits.delay and not self._closing:
-            loop.call_later(self._limits.delay, self._turn)
-        else:
+        full = self._rows_waiting >= self._limits.max_rows
+        if full and self._held is not None:
+            self._release(loop)
+        elif not self._scheduled:
+            self._scheduled = True
+            if self._limits.delay and not full:
+                self._held = loop.call_later(self._limits.delay, self._turn)
+            else:
+                loop.call_soon(self._turn)
+
+    def _release(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Runs what a delay holds: it is full, or no more will come."""
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
             loop.call_soon(self._turn)
 
     def _turn(self) -> None:
         """Runs one batch of what waits; asks for another turn while something is left."""
-        self._scheduled = False
+        self._scheduled, self._held = False, None
         busy = self._running_since is not None
         batch = self._take(only_quick=busy)
         if batch:
             rows = sum(member.rows for member in batch)
             if self.slow(rows):
-                self._running_since = perf_counter()
-                self._thread.call(partial(self._run_in_thread, asyncio.get_running_loop(), batch))
+                loop = asyncio.get_running_loop()
+                for member in (*batch, *self._waiting):
+                    _expire_later(loop, member)
+                self._running, self._running_since = batch, perf_counter()
+                self._thread.call(partial(self._run_in_thread, loop, batch))
             else:
                 self._settle(batch, self._run(batch))
         if self._waiting and (self._running_since is None or (batch and busy)):
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
-        elif not self._waiting and self._running_since is None:
-            self._idle.set()
 
     def _take(self, only_quick: bool) -> Batch:
         """The next members that may share a run, skipping who has left and failing whose time is up."""
@@ -221,7 +242,7 @@ class Batcher:
             return ModelFailed(f"the model failed on this input: {' '.join(str(error).split())[:300]}")
 
     def _ran(self, batch: Batch, done: tuple[float, float, list[Outcome]]) -> None:
-        self._running_since = None
+        self._running, self._running_since = [], None
         self._settle(batch, done)
         if not self._scheduled:
             self._turn()
@@ -250,6 +271,9 @@ def _alike(one: Member, other: Member) -> bool:
 
 def _expire_later(loop: asyncio.AbstractEventLoop, member: Member) -> None:
     """Answers a member when its deadline passes, whether its run is still queued or already under way."""
+    if member.timed:
+        return
+    member.timed = True
 
     def expire() -> None:
         if not member.answer.done():

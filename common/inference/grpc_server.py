@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from math import ceil
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -38,6 +39,7 @@ _CONTENTS = {
     "INT64": "int64_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
     "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
+_WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # numpy alone makes fractions of some large numbers
 _SERVICE = "inference.GRPCInferenceService"
 _FAILURES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -102,15 +104,14 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         exchange = self._begin(method, context)
         token = current.set(exchange)
         code, detail = grpc.StatusCode.OK, ""
+        retry: tuple[tuple[str, str], ...] = ()
         try:
-            reply = await handle(exchange)
-            context.set_trailing_metadata((("server-timing", exchange.server_timing()),))
-            return reply
+            return await handle(exchange)
         except ServingError as error:
             code, detail = grpc.StatusCode[error.grpc_code], error.detail
             exchange.error = detail
             if error.retry_after is not None:
-                context.set_trailing_metadata((("retry-after", f"{max(1, round(error.retry_after))}"),))
+                retry = (("retry-after", f"{max(1, ceil(error.retry_after))}"),)
         except asyncio.CancelledError:
             code = grpc.StatusCode.CANCELLED
             raise
@@ -119,6 +120,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
             code, detail = grpc.StatusCode.INTERNAL, "an internal error; the log has it"
         finally:
             current.reset(token)
+            context.set_trailing_metadata((*_metadata(exchange), *retry))
             self._service.finish(exchange, code.name, failed=code in _FAILURES)
         return await context.abort(code, detail)
 
@@ -134,6 +136,15 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         exchange.route = path
         self._service.begin(exchange)
         return exchange
+
+
+def _metadata(exchange: Exchange) -> tuple[tuple[str, str], ...]:
+    """What every answer bears, as the headers over HTTP do."""
+    return (
+        ("x-request-id", exchange.request_id),
+        ("traceparent", exchange.trace.header()),
+        ("server-timing", exchange.server_timing()),
+    )
 
 
 def decode(request: pb.ModelInferRequest) -> dict[str, Array]:
@@ -169,7 +180,7 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, where: str) -> Array:
         array = np.empty(count, dtype=object)
         array[:] = list(values)
         return array.reshape(tensor.shape)
-    wide = np.array(values)
+    wide = np.array(values, dtype=_WIDE.get(dtype.kind, dtype))
     if dtype.kind in "iu" and count and not (np.iinfo(dtype).min <= wide.min() and wide.max() <= np.iinfo(dtype).max):
         raise InvalidInput.at(f"{where}.contents", f"holds a value outside the range of {tensor.datatype}")
     array = wide.astype(dtype).reshape(tensor.shape)
@@ -205,7 +216,10 @@ async def serve_grpc(plane: DataPlane, service: Service, host: str, port: int) -
     )
     pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(plane, service), server)  # type: ignore[no-untyped-call]
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(service), server)
-    server.add_insecure_port(f"{host}:{port}")
+    try:
+        server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError:
+        raise RuntimeError(f"cannot listen on {host}:{port} for gRPC; choose another GRPC_PORT") from None
     await server.start()
     try:
         yield server

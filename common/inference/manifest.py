@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.errors import ServingError
 from common.protocol.tensors import DATATYPES, TensorSpec
 
-
 # libyaml's, ten times as fast, where PyYAML was built with it
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -91,16 +90,18 @@ class Manifest(Part):
 def read_manifest(path: Path) -> Manifest:
     """The manifest in a file; ModelBroken, in one line, where there is none or it is not valid."""
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
     except OSError as error:
         raise ModelBroken(f"{path}: {error.strerror}; build it with `make models`") from None
+    except UnicodeDecodeError:
+        raise ModelBroken(f"{path}: is not YAML: it is not text in UTF-8") from None
     return parse_manifest(text, str(path))
 
 
 def parse_manifest(text: str, where: str) -> Manifest:
     try:
         return Manifest.model_validate(yaml.load(text, Loader=_Loader))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ModelBroken(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors())

@@ -89,7 +89,7 @@ class ModelRepository:
         entry = self._entries.get(name)
         if entry is None:
             raise NotFound(f"model {name!r} is not served here; there is {', '.join(self._entries) or 'none'}")
-        if version:
+        if version and entry.versions:
             if version not in entry.versions:
                 there = ", ".join(entry.versions) or "none"
                 raise NotFound(f"model {name!r} has no version {version!r} here; there is {there}")
@@ -119,18 +119,28 @@ class ModelRepository:
             raise NotFound(f"there is no model {name!r} in {self.root}")
         entry = self._entries.setdefault(name, Entry())
         async with entry.busy:
-            if not entry.versions:
+            if not entry.versions and entry.state != "UNAVAILABLE":
                 entry.state, entry.reason = "LOADING", "loading"
             try:
                 if self._source is not None:
                     await asyncio.to_thread(self._source.fetch, name, self.root)
-                for folder in await asyncio.to_thread(self._newest_folders, name):
-                    loaded = await asyncio.to_thread(self._open, name, folder, entry.versions.get(folder.name))
-                    self._swap_in(entry, loaded)
-            except ModelBroken as error:
-                self._failed(name, entry, error.detail)
-                raise
+                await self._load_newest(name, entry)
+            except Exception as error:  # a library may fail on a strange file in a way of its own
+                broken = error if isinstance(error, ModelBroken) else ModelBroken(f"model {name!r}: {_one_line(error)}")
+                self._failed(name, entry, broken.detail)
+                raise broken from None
             entry.reason = ""
+
+    async def _load_newest(self, name: str, entry: Entry) -> None:
+        broken: ModelBroken | None = None
+        for folder in await asyncio.to_thread(self._newest_folders, name):
+            try:
+                loaded = await asyncio.to_thread(self._open, name, folder, entry.versions.get(folder.name))
+                self._swap_in(entry, loaded)
+            except ModelBroken as error:
+                broken = error  # the other versions need not wait for it
+        if broken is not None:
+            raise broken
 
     def _failed(self, name: str, entry: Entry, reason: str) -> None:
         newest = entry.newest()
@@ -184,7 +194,10 @@ class ModelRepository:
                 f"{folder / 'model.yaml'}: says it is {manifest.name!r} version {manifest.version!r}, "
                 f"but its folder says {name!r} version {folder.name!r}"
             )
-        warm = warm_up(onnx, manifest)
+        try:
+            warm = warm_up(onnx, manifest)
+        except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
+            raise ModelBroken(f"{folder / 'model.onnx'}: fails when it is run: {_one_line(error)}") from None
         limits = self._policy.limits
         if warm.alone is not None:
             limits = Limits(1, limits.queue)
@@ -239,3 +252,7 @@ class ModelRepository:
         task = asyncio.create_task(loaded.batcher.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -5,6 +5,7 @@ Every role that holds a model is this one, plus what its pattern adds.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -102,6 +103,8 @@ class Predictor:
         """Loads the models in the background and serves gRPC until left."""
         settings = self._settings
         async with AsyncExitStack() as stack:
+            if settings.model_uri:
+                stack.callback(shutil.rmtree, self.repository.root, ignore_errors=True)
             await stack.enter_async_context(self.repository.open(settings.models))
             if settings.grpc_port:
                 await stack.enter_async_context(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -17,13 +17,17 @@ import orjson
 
 from common.errors import InvalidInput, ModelFailed, UpstreamFailed
 from common.protocol.json_body import decode_json
-from common.protocol.tensors import Array, TensorSpec, check_kind, datatype_of, from_binary, from_json, to_binary
+from common.protocol.tensors import Array, TensorSpec, datatype_of, from_binary, from_json, to_binary
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
 JSON = "application/json"
 EXTENSIONS = ["binary_tensor_data"]
 PLATFORM = "onnx_onnxv1"
+
+
+Data = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array"})]
+NO_DATA = msgspec.Raw()
 
 
 class InputTensor(msgspec.Struct):
@@ -33,7 +37,7 @@ class InputTensor(msgspec.Struct):
     shape: list[int]
     datatype: str
     parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
+    data: Data = NO_DATA
 
 
 class RequestedOutput(msgspec.Struct):
@@ -59,7 +63,7 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
     shape: list[int]
     datatype: str
     parameters: dict[str, Any] = {}
-    data: list[Any] | None = None
+    data: Data = NO_DATA
 
 
 class InferResponse(msgspec.Struct, omit_defaults=True):
@@ -89,14 +93,13 @@ class Question:
         return self.all_binary
 
 
-_SMALL = 4096  # bytes of JSON that cannot make an array of any size worth fearing
 _request = msgspec.json.Decoder(InferRequest)
 _response = msgspec.json.Decoder(InferResponse)
 
 
 def decode_question(body: bytes, inputs: Sequence[TensorSpec]) -> Question:
     """A JSON-only request. Raises InvalidInput naming the field that is wrong."""
-    return _question(_decode(body), memoryview(b""), inputs)
+    return _question(decode_json(_request, body), memoryview(b""), inputs)
 
 
 def decode_binary(body: bytes, header_length: str, inputs: Sequence[TensorSpec]) -> Question:
@@ -105,17 +108,7 @@ def decode_binary(body: bytes, header_length: str, inputs: Sequence[TensorSpec])
     if length == 0:
         return _raw(body, inputs)
     view = memoryview(body)
-    return _question(_decode(body[:length]), view[length:], inputs)
-
-
-def _decode(header: bytes) -> InferRequest:
-    """The JSON of a request. Its values are looked at one by one where numpy might read them as something else."""
-    request = decode_json(_request, header)
-    if len(header) > _SMALL or b"true" in header or b"false" in header:
-        for index, tensor in enumerate(request.inputs):
-            if tensor.data is not None:
-                check_kind(tensor.data, tensor.datatype, f"inputs[{index}]")
-    return request
+    return _question(decode_json(_request, body[:length]), view[length:], inputs)
 
 
 def _header_length(text: str, size: int) -> int:
@@ -134,7 +127,7 @@ def _question(request: InferRequest, binary: memoryview, specs: Sequence[TensorS
         where = f"inputs[{index}]"
         size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
-            if tensor.data is None:
+            if not tensor.data:
                 raise InvalidInput.at(where, "has neither data nor parameters.binary_data_size")
             array = from_json(tensor.data, tensor.datatype, tensor.shape, where)
         else:
@@ -152,7 +145,7 @@ def _question(request: InferRequest, binary: memoryview, specs: Sequence[TensorS
 
 
 def _check_binary(tensor: InputTensor, size: Any, left: int, where: str) -> None:
-    if tensor.data is not None:
+    if tensor.data:
         raise InvalidInput.at(where, "has both data and parameters.binary_data_size")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise InvalidInput.at(f"{where}.parameters.binary_data_size", f"expected a number of bytes, got {size!r}")
@@ -274,7 +267,9 @@ def decode_answer(body: bytes, header_length: int | None) -> tuple[InferResponse
         for index, tensor in enumerate(response.outputs):
             size = tensor.parameters.get("binary_data_size")
             if size is None:
-                arrays[tensor.name] = from_json(tensor.data or [], tensor.datatype, tensor.shape, f"outputs[{index}]")
+                arrays[tensor.name] = from_json(
+                    tensor.data or b"[]", tensor.datatype, tensor.shape, f"outputs[{index}]"
+                )
             else:
                 arrays[tensor.name] = from_binary(
                     view[at : at + size], tensor.datatype, tensor.shape, f"outputs[{index}]"

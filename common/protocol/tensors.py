@@ -10,13 +10,16 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from types import GenericAlias
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from common.errors import InvalidInput
+from common.protocol.json_body import decode_json
 
 Array = npt.NDArray[Any]
 
@@ -35,7 +38,8 @@ DATATYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
     "BYTES": np.dtype("O"),
 }
-NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+# by numpy's type character: a dtype itself is slow to hash, and C has two types of 64 bits
+_NAMES = {dtype.char: name for name, dtype in DATATYPES.items()} | {"q": "INT64", "Q": "UINT64"}
 MAX_RANK = 16
 MAX_ELEMENTS = 1 << 40
 
@@ -71,7 +75,7 @@ class TensorSpec:
 
 def datatype_of(array: Array) -> str:
     """The OIP name of an array's dtype; fixed-width strings and objects are BYTES."""
-    return NAMES.get(array.dtype, "BYTES")
+    return _NAMES.get(array.dtype.char, "BYTES")
 
 
 def dtype_of(datatype: str, where: str) -> np.dtype[Any]:
@@ -83,106 +87,66 @@ def dtype_of(datatype: str, where: str) -> np.dtype[Any]:
         ) from None
 
 
-def from_json(data: Sequence[Any], datatype: str, shape: Sequence[int], where: str) -> Array:
-    """An array out of JSON `data`, flat or nested in row-major order.
+def from_json(data: msgspec.Raw | bytes, datatype: str, shape: Sequence[int], where: str) -> Array:
+    """An array out of the JSON text of its `data`, flat or nested in row-major order.
 
-    Raises InvalidInput for ragged rows, values of another kind than `datatype` (a string or a fraction is never
-    silently turned into a number), values out of range, and NaN or infinity.
+    Raises InvalidInput for ragged rows, values of another kind than `datatype` (a string, a fraction or true is never
+    silently turned into a number) and values out of range; JSON has no NaN and no infinity.
     """
     dtype = dtype_of(datatype, where)
     if datatype == "FP16":
         raise InvalidInput.at(f"{where}.datatype", "FP16 has no JSON form; send it as binary tensor data")
-    array = _bytes_elements(data, where) if datatype == "BYTES" else _numbers(data, datatype, dtype, where)
+    try:
+        array = _array(_values(data, dtype.kind, where), dtype)
+    except OverflowError:
+        raise InvalidInput.at(f"{where}.data", f"holds a value outside the range of {datatype}") from None
+    except ValueError:
+        raise InvalidInput.at(f"{where}.data", "rows differ in length") from None
     return _shaped(array, shape, where)
 
 
-def check_kind(data: Any, datatype: str, where: str) -> None:
-    """Raises InvalidInput for JSON `data` with an element of another kind than `datatype` takes.
+def _values(data: msgspec.Raw | bytes, kind: str, where: str) -> list[Any]:
+    """The values as Python's, decoded strictly by kind; nested as deep as the text begins."""
+    try:
+        return _decoder(kind, 1).decode(data)
+    except msgspec.ValidationError:
+        start = bytes(memoryview(data)[:_PREFIX]).translate(None, b" \t\r\n")
+        depth = len(start) - len(start.lstrip(b"["))
+        return decode_json(_decoder(kind, min(max(depth, 1), MAX_RANK)), data, f"{where}.data")
 
-    numpy alone would read true as 1, and give every string the length of the longest: a small body, gigabytes.
-    """
-    kind = _PYTHON.get(DATATYPES[datatype].kind) if datatype in DATATYPES else None
-    if kind is None:
-        return
-    depth, first = 0, data
-    while isinstance(first, list) and depth <= MAX_RANK:
-        depth, first = depth + 1, first[0] if first else None
+
+@cache
+def _decoder(kind: str, depth: int) -> msgspec.json.Decoder[list[Any]]:
+    values: Any = _PYTHON[kind]
     for _ in range(depth):
-        kind = list[kind]
-    try:
-        msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
-        expected = _EXPECTED[DATATYPES[datatype].kind]
-        raise InvalidInput.at(f"{where}.data", f"expected {expected} for {datatype}: {error}") from None
+        values = GenericAlias(list, (values,))
+    return msgspec.json.Decoder(values)
 
 
-def _numbers(data: Sequence[Any], datatype: str, dtype: np.dtype[Any], where: str) -> Array:
-    try:
-        array = np.array(data)
-    except ValueError:
-        raise InvalidInput.at(f"{where}.data", "rows differ in length") from None
-    kind = dtype.kind
-    if array.dtype.kind == "O" or (array.dtype.kind == "f" and kind in "iu"):
-        array = _wide(data, datatype, where)
-    elif array.dtype.kind not in _ACCEPTED[kind] and array.size:
-        raise InvalidInput.at(f"{where}.data", f"expected {_EXPECTED[kind]} for {datatype}, got {_found(array)}")
-    if kind == "f":
-        return _floats(array, dtype, datatype, where)
-    if kind in "iu" and array.size:
-        limits = np.iinfo(dtype)
-        if int(array.min()) < limits.min or int(array.max()) > limits.max:
-            raise _out_of_range(datatype, where)
-    return array.astype(dtype)
+def _array(values: list[Any], dtype: np.dtype[Any]) -> Array:
+    if dtype.kind == "O":
+        array = np.array(values, dtype=object)
+        flat = array.reshape(-1)
+        flat[:] = [one.encode() if isinstance(one, str) else _ragged() for one in flat]
+        return array
+    if dtype.kind != "f":
+        return np.array(values, dtype=dtype)
+    wide = np.array(values, dtype=np.float64)
+    if dtype == wide.dtype:
+        return wide
+    if not np.vdot(wide, wide) < _SURELY_FP32 and np.abs(wide).max(initial=0) > np.finfo(dtype).max:
+        raise OverflowError
+    return wide.astype(dtype)
 
 
-def _wide(data: Sequence[Any], datatype: str, where: str) -> Array:
-    """Whole numbers that numpy has no type for, or only fractions: 64 unsigned bits beside smaller ones, or more bits."""
-    exact = np.array(data, dtype=object)
-    kind, found = DATATYPES[datatype].kind, {type(one) for one in exact.reshape(-1)}
-    if kind == "b" or not found <= ({int, float} if kind == "f" else {int}):
-        what = "fractions" if found <= {int, float} else "values of other or of mixed kinds"
-        raise InvalidInput.at(f"{where}.data", f"expected {_EXPECTED[kind]} for {datatype}, got {what}")
-    return exact
+def _ragged() -> NoReturn:
+    raise ValueError
 
 
-def _floats(array: Array, dtype: np.dtype[Any], datatype: str, where: str) -> Array:
-    if array.dtype.kind == "O" or (array.dtype.kind == "f" and not np.vdot(array, array) < _SURELY_FP32):
-        try:
-            with np.errstate(over="ignore"):
-                array = array.astype(dtype)
-        except OverflowError:
-            raise _out_of_range(datatype, where) from None
-        if not np.isfinite(array).all():
-            raise _out_of_range(datatype, where)
-    return array.astype(dtype)
-
-
-def _out_of_range(datatype: str, where: str) -> InvalidInput:
-    return InvalidInput.at(f"{where}.data", f"holds a value outside the range of {datatype}")
-
-
-# A sum of squares below this has no element that is NaN, infinite or beyond FP32; one product tells.
+# A sum of squares below this has no element beyond FP32; one product tells.
 _SURELY_FP32 = 1e76
-_PYTHON: dict[str, Any] = {"f": float, "i": int, "u": int, "b": bool}
-_ACCEPTED = {"f": "fiu", "i": "iu", "u": "iu", "b": "b"}
-_EXPECTED = {"f": "numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false"}
-
-
-def _found(array: Array) -> str:
-    found = {"U": "strings", "b": "true or false", "f": "fractions", "i": "whole numbers", "u": "whole numbers"}
-    return found.get(array.dtype.kind, "values of other or of mixed kinds")
-
-
-def _bytes_elements(data: Sequence[Any], where: str) -> Array:
-    array = np.array(data, dtype=object)
-    flat = array.reshape(-1)
-    for index, one in enumerate(flat):
-        if isinstance(one, list):
-            raise InvalidInput.at(f"{where}.data", "rows differ in length")
-        if not isinstance(one, str):
-            raise InvalidInput.at(f"{where}.data", f"expected strings for BYTES, got {type(one).__name__}")
-        flat[index] = one.encode()
-    return array
+_PREFIX = 1024  # enough to see how deep the data is nested, also where each row stands far to the right
+_PYTHON: dict[str, Any] = {"f": float, "i": int, "u": int, "b": bool, "O": str}
 
 
 def _shaped(array: Array, shape: Sequence[int], where: str) -> Array:

@@ -9,6 +9,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import numpy as np
 import pytest
 import pytest_asyncio
+
+from common.client import InferResult, Limits, ModelMetadata, PredictorClient, Unanswered
+from common.deadline import HEADER as TIMEOUT
+from common.deadline import Deadline
+from common.errors import (
+    DeadlineExceeded,
+    Overloaded,
+    UpstreamFailed,
+)
+from common.protocol.tensors import Array, TensorSpec
 from tests.unit.common.client.http_predictor import (
     HttpPredictor,
     Request,
@@ -20,16 +30,6 @@ from tests.unit.common.client.http_predictor import (
     status,
     stopwatch,
 )
-
-from common.client import InferResult, Limits, ModelMetadata, PredictorClient, Unanswered
-from common.deadline import HEADER as TIMEOUT
-from common.deadline import Deadline
-from common.errors import (
-    DeadlineExceeded,
-    Overloaded,
-    UpstreamFailed,
-)
-from common.protocol.tensors import Array, TensorSpec
 
 
 @pytest_asyncio.fixture

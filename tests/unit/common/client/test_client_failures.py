@@ -8,6 +8,17 @@ from time import monotonic
 
 import pytest
 import pytest_asyncio
+
+from common.client import Limits, PredictorClient
+from common.deadline import Deadline
+from common.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    Overloaded,
+    PayloadTooLarge,
+    ServingError,
+    UpstreamFailed,
+)
 from tests.unit.common.client.http_predictor import (
     HttpPredictor,
     Reply,
@@ -20,17 +31,6 @@ from tests.unit.common.client.http_predictor import (
     reset,
     stall,
     status,
-)
-
-from common.client import Limits, PredictorClient
-from common.deadline import Deadline
-from common.errors import (
-    DeadlineExceeded,
-    InvalidInput,
-    Overloaded,
-    PayloadTooLarge,
-    ServingError,
-    UpstreamFailed,
 )
 
 

@@ -12,13 +12,13 @@ import grpc.aio
 import numpy as np
 import pytest
 import pytest_asyncio
-from tests.unit.common.client.http_predictor import X, free_port, infer, stopwatch
 
 from common.client import Limits, ModelMetadata, PredictorClient
 from common.deadline import Deadline
 from common.errors import DeadlineExceeded, InvalidInput, Overloaded, ServingError, UpstreamFailed
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.tensors import TensorSpec
+from tests.unit.common.client.http_predictor import X, free_port, infer, stopwatch
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Reply = Callable[[pb.ModelInferRequest, Context], Awaitable[pb.ModelInferResponse]]

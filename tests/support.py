@@ -1,0 +1,80 @@
+"""What tests of running services have in common: requests that work, logs and metrics as values, patience."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from runtimes import containers, processes, records
+from runtimes.base import HTTP, Stack
+
+SETOSA = [5.1, 3.5, 1.4, 0.2]
+VIRGINICA = [6.3, 3.3, 6.0, 2.5]
+SETOSA_BY_NAME = dict(zip(("sepal_length", "sepal_width", "petal_length", "petal_width"), SETOSA, strict=True))
+INFER = "/v2/models/iris/infer"
+Lines = list[dict[str, Any]]
+
+
+def question(*rows: list[float], **rest: Any) -> dict[str, Any]:
+    """The body of an infer request for iris."""
+    flat = [value for row in rows for value in row]
+    features = {"name": "features", "shape": [len(rows), 4], "datatype": "FP32", "data": flat}
+    return {"inputs": [features], **rest}
+
+
+def labels(answer: dict[str, Any]) -> list[int]:
+    """The classes in an infer answer, one a row."""
+    (found,) = (output["data"] for output in answer["outputs"] if output["name"] == "label")
+    return list(found)
+
+
+def eventually(holds: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Asks again and again until the answer is true, and gives it; AssertionError once `seconds` are over."""
+    deadline = time.monotonic() + seconds
+    while not (answer := holds()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.02)
+    return answer
+
+
+def metric(base: str, name: str, **labels: str) -> float:
+    """The sum of a metric's samples that bear these labels, as GET /metrics of `base` tells it; 0 when there is none."""
+    found = 0.0
+    for family in text_string_to_metric_families(httpx.get(f"{base}/metrics", timeout=10).text):
+        for sample in family.samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                found += sample.value
+    return found
+
+
+def log_lines(stack: Stack, service: str = "api", **fields: Any) -> Lines:
+    """The JSON lines that a service has written so far, those with these fields."""
+    texts = [line.partition("| ")[2] for line in stack.logs(service)]
+    lines = [json.loads(text) for text in texts if text.startswith("{")]
+    return [line for line in lines if fields.items() <= line.items()]
+
+
+def direct_url(stack: Stack, service: str = "api") -> str:
+    """A service's own address: the engine's proxy for published ports takes connections even when nobody is behind it."""
+    for one in containers.of_project(f"sp-{stack.name}") if stack.runtime == "compose" else []:
+        if service in (one.service, one.name) and one.ip:
+            return f"http://{one.ip}:{HTTP}"
+    return stack.url(service)
+
+
+def exit_code(stack: Stack, service: str = "api") -> int | None:
+    """How a service's process has ended; None while it runs."""
+    if stack.runtime == "compose":
+        found = [one for one in containers.of_project(f"sp-{stack.name}") if service in (one.service, one.name)]
+        return found[0].exit_code if found[0].state == "exited" else None
+    state = stack.options.directory.parent / ".run" / stack.name / "state.json"
+    (process,) = (one.process for one in records.load(state) if one.instance.name == service)
+    if process is None or processes.condition(process).state != "gone":
+        return None
+    how = processes.ending(process)
+    return int(how.removeprefix("exited with code ")) if how.startswith("exited with") else -1
