@@ -33,7 +33,10 @@ class LineWriter:
 
     def line(self, fields: Mapping[str, Any]) -> None:
         """One JSON object as a line, soon."""
-        line = _encode(fields)
+        self.encoded(_encode(fields))
+
+    def encoded(self, line: bytes) -> None:
+        """A line that is JSON already, soon."""
         self._lines.append(line)  # nothing may come between reading the list and this: another thread may take it
         if self._scheduled:
             return
@@ -50,15 +53,15 @@ class LineWriter:
         self._scheduled = False
         lines, self._lines = self._lines, []
         if lines:
-            self._stream.write(b"".join(lines))
+            self._stream.write(b"\n".join((*lines, b"")))
             self._stream.flush()
 
 
 def _encode(fields: Mapping[str, Any]) -> bytes:
     try:
-        return orjson.dumps(fields, default=str, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(fields, default=str)
     except TypeError:  # what JSON has no form for, such as half a surrogate pair or a huge number: escaped, then
-        return orjson.dumps({name: ascii(value) for name, value in fields.items()}, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps({name: ascii(value) for name, value in fields.items()})
 
 
 class Log:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import importlib
 import socket
 import sys
@@ -29,6 +30,13 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._app = app
         self._spare = listener.dup()  # keeps the kernel's queue of connections alive when the loop closes its own
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._app.service.requests_at_hand = lambda: len(self.server_state.tasks)
+        # What was made until now stays; the collector need not look at it again and again under load.
+        gc.collect()
+        gc.freeze()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._app.service.health.draining = True
@@ -76,6 +84,7 @@ def serve(app: App) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=round(settings.drain_timeout_seconds),
     )
     listener = listen(settings.host, settings.http_port)

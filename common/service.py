@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
+
+import msgspec
 
 from common.exchange import Exchange
 from common.health import Health
@@ -12,6 +15,28 @@ from common.log import Logs
 from common.metrics import Metrics
 from common.settings import ServiceSettings
 from common.tracing import Spans
+
+
+class AccessLine(msgspec.Struct, omit_defaults=True, tag_field="event", tag="request"):
+    """One request as it is logged."""
+
+    time: str
+    level: str
+    pattern: str
+    service: str
+    request_id: str
+    trace_id: str
+    method: str
+    route: str
+    status: str
+    milliseconds: float
+    bytes_in: int
+    bytes_out: int
+    model: str = ""
+    error: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 @dataclass
@@ -23,6 +48,12 @@ class Service:
     health: Health = field(default_factory=Health)
     metrics: Metrics = field(default_factory=Metrics)
     spans: Spans | None = None
+    requests_at_hand: Callable[[], int] = lambda: 2
+    """Requests that the server has read and not answered; a server that cannot tell says several."""
+
+    def alone(self) -> bool:
+        """Whether the request being answered is the only one there is, so that nothing would share its run."""
+        return self.metrics.in_progress == 1 and self.requests_at_hand() == 1
 
     def begin(self, exchange: Exchange) -> None:
         """Counts a request in, and starts its span."""
@@ -42,22 +73,23 @@ class Service:
             self.spans.end(exchange, code, failed, time.time_ns())
 
     def _access_line(self, exchange: Exchange, code: str, seconds: float, bytes_out: int, failed: bool) -> None:
-        line = {
-            "time": self.logs.timestamp(),
-            "level": "error" if failed else "info",
-            "event": "request",
-            **self.logs.constant,
-            "request_id": exchange.request_id,
-            "trace_id": exchange.trace.trace_id,
-            "method": exchange.method,
-            "route": exchange.route,
-            "status": code,
-            "milliseconds": round(seconds * 1e3, 3),
-            "bytes_in": exchange.bytes_in,
-            "bytes_out": bytes_out,
-        }
-        if exchange.model:
-            line["model"] = exchange.model
-        if exchange.error:
-            line["error"] = exchange.error
-        self.logs.writer.line(line)
+        self.logs.writer.encoded(
+            _encode(
+                AccessLine(
+                    self.logs.timestamp(),
+                    "error" if failed else "info",
+                    self.settings.pattern,
+                    self.settings.service,
+                    exchange.request_id,
+                    exchange.trace.trace_id,
+                    exchange.method,
+                    exchange.route,
+                    code,
+                    round(seconds * 1e3, 3),
+                    exchange.bytes_in,
+                    bytes_out,
+                    exchange.model,
+                    exchange.error,
+                )
+            )
+        )

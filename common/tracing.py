@@ -80,10 +80,10 @@ class Spans:
 
         span = exchange.trace.span
         context = api.set_span_in_context(span)
-        at = end_ns - sum(int(seconds * 1e9) for _, seconds in exchange.stages)
-        for stage, seconds in exchange.stages:
+        at = end_ns - int(sum(exchange.stages.values()) * 1e6)
+        for stage, milliseconds in exchange.stages.items():
             child = self._tracer.start_span(stage, context=context, start_time=at)
-            at += int(seconds * 1e9)
+            at += int(milliseconds * 1e6)
             child.end(at)
         span.update_name(f"{exchange.method} {exchange.route}")
         span.set_attributes({"serving.status": code, "serving.request_id": exchange.request_id})

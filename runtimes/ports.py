@@ -2,19 +2,28 @@
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
 from pathlib import Path
 
+_CANDIDATES = range(20000, 32768)
+
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that nobody listens on at this moment."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    """`count` different ports that nobody listens on at this moment.
+
+    From below the range that systems take for outgoing connections (from 32768 on Linux, 49152 on macOS): one of those
+    would block the port of a service that is stopped and started again.
+    """
+    found: list[int] = []
+    for port in random.sample(_CANDIDATES, len(_CANDIDATES)):
+        if len(found) == count:
+            break
+        if is_free(port):
+            found.append(port)
+    return found
 
 
 def is_free(port: int) -> bool:

@@ -123,8 +123,11 @@ def _look_in_proc(pid: int) -> Condition:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        threads = len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return Condition("gone")
+    if fields[0] == "Z" and threads > 1:  # the first thread has ended, the others still hold the sockets
+        return Condition("running", fields[19])
     return _condition(fields[0], fields[19], pages * os.sysconf("SC_PAGE_SIZE"))
 
 

@@ -73,7 +73,7 @@ def start_own(runtime: str) -> Iterator[Start]:
 
 @pytest.fixture
 def start_local() -> Iterator[Start]:
-    """Starts a stack of local processes for one test, whatever runtimes were asked for: it needs this machine's files."""
+    """Starts a stack of local processes, whatever was asked for, for one test that needs this machine's files."""
     with _starting("local") as start:
         yield start
 

@@ -53,7 +53,7 @@ class Load:
     def __init__(self, base: str, requests: Sequence[bytes], right: Check, callers: int = 16) -> None:
         self.tally = Tally()
         self._base, self._requests, self._right, self._callers = base, requests, right, callers
-        self._ended = asyncio.Event()
+        self._ended, self._marked, self._mark = asyncio.Event(), asyncio.Event(), 0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Load:
@@ -66,9 +66,9 @@ class Load:
 
     async def answered(self, count: int, seconds: float = 60) -> None:
         """Waits until so many requests have been answered."""
-        async with asyncio.timeout(seconds):
-            while self.tally.answered < count:
-                await asyncio.sleep(0.005)
+        self._mark = count
+        self._marked.clear()
+        await asyncio.wait_for(self._marked.wait(), seconds)
 
     async def refused(self, seconds: float = 30) -> None:
         """Waits until every caller has been refused a connection: nobody listens any more."""
@@ -100,6 +100,8 @@ class Load:
                 tally.lost.append(repr(error))
                 return
             tally.answered += 1
+            if tally.answered >= self._mark:
+                self._marked.set()
             tally.statuses[status] = tally.statuses.get(status, 0) + 1
             if not self._right(body):
                 tally.wrong.append(body[:300])

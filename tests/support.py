@@ -43,7 +43,7 @@ def eventually(holds: Callable[[], Any], seconds: float, what: str) -> Any:
 
 
 def metric(base: str, name: str, **labels: str) -> float:
-    """The sum of a metric's samples that bear these labels, as GET /metrics of `base` tells it; 0 when there is none."""
+    """The sum of a metric's samples that bear these labels, by GET /metrics of `base`; 0 when there is none."""
     found = 0.0
     for family in text_string_to_metric_families(httpx.get(f"{base}/metrics", timeout=10).text):
         for sample in family.samples:
@@ -60,7 +60,7 @@ def log_lines(stack: Stack, service: str = "api", **fields: Any) -> Lines:
 
 
 def direct_url(stack: Stack, service: str = "api") -> str:
-    """A service's own address: the engine's proxy for published ports takes connections even when nobody is behind it."""
+    """A service's own address: the engine's proxy for published ports takes connections that nobody is behind."""
     for one in containers.of_project(f"sp-{stack.name}") if stack.runtime == "compose" else []:
         if service in (one.service, one.name) and one.ip:
             return f"http://{one.ip}:{HTTP}"

@@ -13,9 +13,10 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from time import perf_counter, time
+from time import monotonic, perf_counter, time
 
 import numpy as np
 
@@ -76,10 +77,22 @@ class Batcher:
     """The queue in front of one session."""
 
     def __init__(
-        self, session: Session, cost: Cost, limits: Limits, counts: Counts, name: str, *, uniform: bool = False
+        self,
+        session: Session,
+        cost: Cost,
+        limits: Limits,
+        counts: Counts,
+        name: str,
+        *,
+        uniform: bool = False,
+        alone: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`uniform`: every request's rows have the same shape, so it need not be compared."""
-        self._uniform = uniform
+        """`uniform`: every request's rows have the same shape, so it need not be compared.
+
+        `alone` tells whether no other request is at hand that could share a run, so that it need not wait its turn.
+        """
+        self._uniform, self._alone_now = uniform, alone
+        self._quick_rows = cost.rows_within(INLINE_SECONDS)
         self._session, self._cost, self._limits, self._counts = session, cost, limits, counts
         self._waiting: deque[Member] = deque()
         self._rows_waiting = 0
@@ -111,6 +124,9 @@ class Batcher:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         member = Member(inputs, rows, deadline, answer)
+        if not self._waiting and not self._limits.delay and not self.slow(rows) and self._alone_now():
+            self._settle([member], self._run([member]))
+            return answer
         self._waiting.append(member)
         self._rows_waiting += rows
         if self._running_since is not None or self._limits.delay or self.slow(rows):
@@ -120,7 +136,7 @@ class Batcher:
 
     def slow(self, rows: int) -> bool:
         """Whether a run of so many rows would hold the event loop for too long."""
-        return self._cost.of(rows) > INLINE_SECONDS
+        return rows > self._quick_rows
 
     @property
     def depth(self) -> int:
@@ -182,19 +198,19 @@ class Batcher:
                 self._thread.call(partial(self._run_in_thread, loop, batch))
             else:
                 self._settle(batch, self._run(batch))
-        if self._waiting and (self._running_since is None or (batch and busy)):
+        if self._waiting and (self._running_since is None or batch):
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _take(self, only_quick: bool) -> Batch:
         """The next members that may share a run, skipping who has left and failing whose time is up."""
         batch: Batch = []
-        rows = 0
+        rows, now = 0, monotonic()
         while self._waiting:
             member = self._waiting[0]
             if member.answer.done():
                 self._counts.gone.add(member.answer.cancelled())
-            elif member.deadline.passed:
+            elif member.deadline.at <= now:
                 member.answer.set_exception(DeadlineExceeded("the deadline passed while the request was queued"))
             else:
                 rows += member.rows
@@ -220,7 +236,9 @@ class Batcher:
         return start, perf_counter() - start, outcomes
 
     def _run_in_thread(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
-        loop.call_soon_threadsafe(self._ran, batch, self._run(batch))
+        done = self._run(batch)
+        with suppress(RuntimeError):  # the loop has ended meanwhile, and with it all who waited
+            loop.call_soon_threadsafe(self._ran, batch, done)
 
     def _together(self, batch: Batch) -> list[Outcome]:
         inputs = {name: np.concatenate([member.inputs[name] for member in batch]) for name in batch[0].inputs}

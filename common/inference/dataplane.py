@@ -42,8 +42,8 @@ class DataPlane:
         rows = len(next(iter(inputs.values())))
         future = model.batcher.submit(inputs, rows, exchange.deadline)
         answer = await (self._unless_gone(exchange, future) if model.batcher.slow(rows) else future)
-        exchange.stage("queue", answer.queued)
-        exchange.stage("infer", answer.ran)
+        exchange.stages["queue"] = answer.queued * 1e3
+        exchange.stages["infer"] = answer.ran * 1e3
         outputs = dict(zip(model.output_names, answer.outputs, strict=True))
         if self._logged_share and random.random() < self._logged_share:
             self._log_prediction(model, inputs, outputs)

@@ -41,6 +41,7 @@ _CONTENTS = {
 }  # fmt: skip
 _WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # numpy alone makes fractions of some large numbers
 _SERVICE = "inference.GRPCInferenceService"
+_SERVICES = ("", _SERVICE)  # the first means the server as a whole
 _FAILURES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -92,7 +93,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
             model = self._plane.repository.get(request.model_name, request.model_version)
             inputs = decode(request)
             oip.check_inputs(inputs, model.inputs)
-            exchange.stage("decode", perf_counter() - exchange.started)
+            exchange.stages["decode"] = (perf_counter() - exchange.started) * 1e3
             wanted = [output.name for output in request.outputs]
             outputs = await self._plane.infer(exchange, model, inputs, wanted)
             return encode(request, model.name, model.version, outputs)
@@ -234,16 +235,16 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
         self._service = service
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
-        if request.service not in ("", _SERVICE):
+        if request.service not in _SERVICES:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} here")
         return health_pb2.HealthCheckResponse(status=self._status())
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        said = None
+        said, known = None, request.service in _SERVICES
         while True:
-            status = self._status()
+            status = self._status() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             if status != said:
                 said = status
                 yield health_pb2.HealthCheckResponse(status=status)

@@ -101,8 +101,8 @@ def read_manifest(path: Path) -> Manifest:
 def parse_manifest(text: str, where: str) -> Manifest:
     try:
         return Manifest.model_validate(yaml.load(text, Loader=_Loader))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ModelBroken(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors())
         raise ModelBroken(f"{where}: {wrong}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
+        raise ModelBroken(f"{where}: is not YAML: {' '.join(str(error).split())}") from None

@@ -60,6 +60,7 @@ class LoadPolicy:
     limits: Limits
     keep: int = 1
     wrap: Callable[[Session], Session] | None = None
+    alone: Callable[[], bool] = lambda: False
 
 
 class ModelRepository:
@@ -107,7 +108,7 @@ class ModelRepository:
 
     def available(self) -> list[tuple[str, str]]:
         """Names and versions in the folder, whether loaded or not."""
-        found = (path.parent for path in self.root.glob("*/*/model.yaml") if path.parent.name.isdigit())
+        found = (path.parent for path in self.root.glob("*/*/model.yaml") if path.parent.name.isdecimal())
         return sorted(((folder.parent.name, folder.name) for folder in found), key=lambda one: (one[0], int(one[1])))
 
     async def load(self, name: str) -> None:
@@ -133,12 +134,14 @@ class ModelRepository:
 
     async def _load_newest(self, name: str, entry: Entry) -> None:
         broken: ModelBroken | None = None
+        opened = []
         for folder in await asyncio.to_thread(self._newest_folders, name):
             try:
-                loaded = await asyncio.to_thread(self._open, name, folder, entry.versions.get(folder.name))
-                self._swap_in(entry, loaded)
+                opened.append(await asyncio.to_thread(self._open, name, folder, entry.versions.get(folder.name)))
             except ModelBroken as error:
                 broken = error  # the other versions need not wait for it
+        for loaded in opened:  # all in one turn of the loop: the newest never has to be waited for once one is there
+            self._swap_in(entry, loaded)
         if broken is not None:
             raise broken
 
@@ -207,13 +210,15 @@ class ModelRepository:
         cost = warm.cost
         if self._policy.wrap:  # what it adds to a run must not hold the event loop, however quick the model itself is
             session, cost = self._policy.wrap(onnx), replace(cost, fixed=max(cost.fixed, 2 * INLINE_SECONDS))
-        batcher = Batcher(session, cost, limits, counts, f"{name}-{manifest.version}", uniform=uniform)
+        batcher = Batcher(
+            session, cost, limits, counts, f"{name}-{manifest.version}", uniform=uniform, alone=self._policy.alone
+        )
         return Loaded(manifest, batcher, warm)
 
     def _newest_folders(self, name: str) -> list[Path]:
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name) or name.startswith("."):
             raise ModelBroken(f"{name!r} is no model name")
-        versions = [path for path in self.root.glob(f"{name}/*") if path.name.isdigit() and path.is_dir()]
+        versions = [path for path in self.root.glob(f"{name}/*") if path.name.isdecimal() and path.is_dir()]
         if not versions:
             raise ModelBroken(f"{self.root / name}: holds no version; build it with `make models`, or set MODEL_URI")
         return sorted(versions, key=lambda path: int(path.name))[-self._policy.keep :]

@@ -40,12 +40,12 @@ class InferRoute:
         name, version = self._model(exchange)
         model = self._plane.repository.get(name, version)
         question = _decode(headers, body, model.inputs)
-        exchange.stage("decode", perf_counter() - exchange.started)
+        exchange.stages["decode"] = (perf_counter() - exchange.started) * 1e3
         wanted = [output.name for output in question.outputs]
         outputs = await self._plane.infer(exchange, model, question.inputs, wanted)
         start = perf_counter()
         answer, header_length = oip.encode_answer(question, model.name, model.version, outputs)
-        exchange.stage("encode", perf_counter() - start)
+        exchange.stages["encode"] = (perf_counter() - start) * 1e3
         if header_length is None:
             return Reply(200, answer)
         length = (oip.HEADER_LENGTH.lower().encode(), str(header_length).encode())

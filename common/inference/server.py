@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 
 from common import RELEASE
@@ -75,6 +75,7 @@ class Predictor:
             limits,
             settings.model_versions_kept,
             self._faults.wrap if settings.faults else None,
+            service.alone,
         )
         self.repository = ModelRepository(root, policy, metrics, service.logs.log, self._source())
         self.plane = DataPlane(self.repository, metrics, service.logs.log, settings.prediction_log_share)
@@ -152,13 +153,14 @@ def _metadata_routes(service: Service, repository: ModelRepository) -> APIRouter
     router = APIRouter(tags=["operations"])
 
     @router.get("/metadata", summary="What this service is and which model it serves")
-    async def metadata() -> dict[str, Any]:
+    async def metadata(request: Request) -> dict[str, Any]:
         loaded = next(iter(repository.loaded()), None)
         return {
             "pattern": service.settings.pattern,
             "service": service.settings.service,
             "release": RELEASE,
             "model": loaded.manifest.model_dump(mode="json") if loaded else None,
+            "routes": list(request.app.openapi()["paths"]),
         }
 
     return router

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,12 @@ class Cost:
 
     def of(self, rows: int) -> float:
         return self.fixed + self.row * (rows - 1)
+
+    def rows_within(self, seconds: float) -> int:
+        """The most rows that a run of so many seconds can take; 0 where not even one fits."""
+        if self.fixed > seconds:
+            return 0
+        return 1 + int((seconds - self.fixed) / self.row) if self.row else sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)

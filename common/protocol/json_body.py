@@ -8,10 +8,11 @@ from typing import TypeVar
 
 import msgspec
 
-from common.errors import InvalidInput, UnsupportedMedia
+from common.errors import InvalidInput, PayloadTooLarge, UnsupportedMedia
 
 Value = TypeVar("Value")
 _JSON = b"application/json"
+MAX_BYTES = 8_000_000  # Python's objects take up to 25 times the room of their JSON, such as [[],[],[]]
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<field>.*)`)?$", re.DOTALL)
 
 
@@ -27,6 +28,9 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
 
 def decode_json(decoder: msgspec.json.Decoder[Value], body: bytes | memoryview | msgspec.Raw, at: str = "") -> Value:
     """What `decoder` reads; InvalidInput naming the field otherwise, below `at` where the body is a part of another."""
+    size = memoryview(body).nbytes
+    if size > MAX_BYTES:
+        raise PayloadTooLarge.at("body", f"expected at most {MAX_BYTES} bytes of JSON, got {size}: send tensors binary")
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

@@ -27,7 +27,6 @@ PLATFORM = "onnx_onnxv1"
 
 
 Data = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array"})]
-NO_DATA = msgspec.Raw()
 
 
 class InputTensor(msgspec.Struct):
@@ -37,7 +36,7 @@ class InputTensor(msgspec.Struct):
     shape: list[int]
     datatype: str
     parameters: dict[str, Any] = {}
-    data: Data = NO_DATA
+    data: Data = msgspec.field(default_factory=msgspec.Raw)  # a plain default has no form in the OpenAPI document
 
 
 class RequestedOutput(msgspec.Struct):
@@ -63,7 +62,7 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
     shape: list[int]
     datatype: str
     parameters: dict[str, Any] = {}
-    data: Data = NO_DATA
+    data: Data = msgspec.field(default_factory=msgspec.Raw)  # a plain default has no form in the OpenAPI document
 
 
 class InferResponse(msgspec.Struct, omit_defaults=True):

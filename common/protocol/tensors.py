@@ -131,20 +131,24 @@ def _array(values: list[Any], dtype: np.dtype[Any]) -> Array:
         return array
     if dtype.kind != "f":
         return np.array(values, dtype=dtype)
-    wide = np.array(values, dtype=np.float64)
-    if dtype == wide.dtype:
-        return wide
-    if not np.vdot(wide, wide) < _SURELY_FP32 and np.abs(wide).max(initial=0) > np.finfo(dtype).max:
+    if 0 < len(values) <= _FEW and isinstance(values[0], float):
+        # Some numbers are looked at one by one sooner than numpy is set up to look at all of them.
+        if dtype.itemsize == 4 and (max(values) > _LARGEST_FP32 or min(values) < -_LARGEST_FP32):
+            raise OverflowError
+        return np.array(values, dtype=dtype)
+    with np.errstate(over="ignore"):
+        array = np.array(values, dtype=dtype)
+    if not np.isfinite(array).all():
         raise OverflowError
-    return wide.astype(dtype)
+    return array
 
 
 def _ragged() -> NoReturn:
     raise ValueError
 
 
-# A sum of squares below this has no element beyond FP32; one product tells.
-_SURELY_FP32 = 1e76
+_FEW = 64
+_LARGEST_FP32 = float(np.finfo(np.float32).max)
 _PREFIX = 1024  # enough to see how deep the data is nested, also where each row stands far to the right
 _PYTHON: dict[str, Any] = {"f": float, "i": int, "u": int, "b": bool, "O": str}
 

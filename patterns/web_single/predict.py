@@ -55,7 +55,7 @@ class PredictRoute:
         model = self._plane.repository.get(self._model)
         features = _features(model.manifest)
         rows = self._rows(_instances(headers, body, features), features)
-        exchange.stage("decode", perf_counter() - exchange.started)
+        exchange.stages["decode"] = (perf_counter() - exchange.started) * 1e3
         outputs = await self._plane.infer(exchange, model, {model.inputs[0].name: rows})
         start = perf_counter()
         answer = {
@@ -65,7 +65,7 @@ class PredictRoute:
             "release": RELEASE,
         }
         encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-        exchange.stage("encode", perf_counter() - start)
+        exchange.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
     def _rows(self, instances: Sequence[Mapping[str, float]], features: Sequence[Feature]) -> Array:

@@ -41,7 +41,8 @@ def arrays(datatype: str, shapes: Any = SHAPES) -> st.SearchStrategy[Array]:
     """Finite arrays of an OIP datatype."""
     if datatype == "BYTES":
         text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).map(str.encode)
-        return shapes.flatmap(lambda shape: _objects(text, shape))
+        strategy: st.SearchStrategy[Array] = shapes.flatmap(lambda shape: _objects(text, shape))
+        return strategy
     dtype = DATATYPES[datatype]
     elements: dict[str, Any] = {"allow_nan": False, "allow_infinity": False} if dtype.kind == "f" else {}
     return npst.arrays(dtype, shapes, elements=npst.from_dtype(dtype, **elements))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from common.errors import InvalidInput, ModelFailed, UpstreamFailed
 from common.protocol.oip import InferResponse, Question, RequestedOutput, decode_answer, encode_answer
-from common.protocol.tensors import DATATYPES
+from common.protocol.tensors import DATATYPES, Array
 from tests.unit.common.wire import arrays, same
 
 JSON_DATATYPES = [name for name in DATATYPES if name != "FP16"]
@@ -67,7 +67,11 @@ def test_what_is_asked_of_one_output_wins_over_what_is_asked_of_all(
 
 
 def test_json_and_binary_outputs_mix() -> None:
-    outputs = {"a": np.array([1], np.int64), "b": np.array([[2, 3]], np.float32), "c": np.array(["text"], dtype=object)}
+    outputs: dict[str, Array] = {
+        "a": np.array([1], np.int64),
+        "b": np.array([[2, 3]], np.float32),
+        "c": np.array(["text"], dtype=object),
+    }
     question = Question({}, outputs=[wants("b", True)])
     raw, length = encode_answer(question, "m", "1", outputs)
     _, read = decode_answer(raw, length)

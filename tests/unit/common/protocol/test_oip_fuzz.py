@@ -22,7 +22,7 @@ SPECS = [
     [spec("UINT64", -1, name="x"), spec("BOOL", -1, name="y")],
 ]
 NUMBERS = st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70)
-ELEMENTS = NUMBERS | st.booleans() | st.none() | st.text(max_size=5) | st.just({})
+ELEMENTS: st.SearchStrategy[Any] = NUMBERS | st.booleans() | st.none() | st.text(max_size=5) | st.just({})
 DATA = st.recursive(ELEMENTS, lambda inner: st.lists(inner, max_size=4), max_leaves=12)
 SIZES = st.integers(-2, 5) | st.sampled_from([2**31, 2**62, 2**63, 2**70, 10**4000])
 TENSORS = st.fixed_dictionaries(
@@ -45,7 +45,7 @@ REQUESTS = st.fixed_dictionaries(
     },
 )
 HEADERS = st.integers(0, 400).map(str) | st.text(st.characters(max_codepoint=255), max_size=24)
-MANY = settings(max_examples=150)
+MANY = settings(max_examples=10 * settings().max_examples)
 
 
 def ask(raw: bytes, header: str | None, specs: list[TensorSpec]) -> None:

@@ -78,7 +78,7 @@ def test_a_header_of_0_means_that_the_body_is_the_one_input() -> None:
         (bytes(16), [spec("FP32", -1, -1)], "expected a multiple of 4 bytes"),
         (bytes(16), [*FLOWERS, spec("FP32", -1, name="y")], "0 needs a model with one input, this one has 2"),
         (b"text", [spec("BYTES", -1, 2)], "0 needs a model that takes one BYTES element"),
-        (np.float32([np.nan] * 4).tobytes(), FLOWERS, "expected finite numbers"),
+        (np.array([np.nan] * 4, np.float32).tobytes(), FLOWERS, "expected finite numbers"),
     ],
 )
 def test_a_raw_body_that_is_not_the_one_input_is_refused(raw: bytes, specs: Any, reason: str) -> None:

@@ -1,0 +1,1 @@
+"""Clients of others, each run in a process of its own."""

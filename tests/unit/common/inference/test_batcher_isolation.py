@@ -1,0 +1,90 @@
+"""Whoever shares a run gets exactly its own rows' answer, whatever the others are and whenever they leave."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import count
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.deadline import Deadline
+from common.errors import DeadlineExceeded, ModelFailed
+from common.inference.batcher import Answer, Batcher, Limits
+from common.inference.session import Cost
+from tests.unit.common.sessions import IN_THREAD, INLINE, INLINE_WHILE_SMALL, POISON, Sum, batcher, rows
+
+KINDS = ["good", "good", "good", "poisonous", "leaves", "too late"]
+
+
+@dataclass
+class Caller:
+    """Someone who asks for a few rows, each of which has a number of its own."""
+
+    kind: str
+    values: list[float]
+    width: int
+
+    def submit(self, batcher: Batcher) -> asyncio.Future[Answer]:
+        values = [POISON, *self.values] if self.kind == "poisonous" else self.values
+        deadline = Deadline.after(-1 if self.kind == "too late" else 30)
+        answer = batcher.submit(rows(*values, width=self.width), len(values), deadline)
+        if self.kind == "leaves":
+            answer.cancel()
+        return answer
+
+    async def check(self, answer: asyncio.Future[Answer]) -> None:
+        if self.kind == "leaves":
+            assert answer.cancelled()
+        elif self.kind == "too late":
+            with pytest.raises(DeadlineExceeded):
+                await answer
+        elif self.kind == "poisonous":
+            with pytest.raises(ModelFailed, match="model failed on this input: a poisonous row spoils the run"):
+                await answer
+        else:
+            (sums,) = (await answer).outputs
+            assert sums.tolist() == [value * self.width for value in self.values]
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> list[list[Caller]]:
+    """Callers that come in one turn of the loop, turn after turn."""
+    number = count(1000)
+
+    def caller() -> Caller:
+        size = draw(st.integers(1, 4))
+        return Caller(draw(st.sampled_from(KINDS)), [float(next(number)) for _ in range(size)], draw(st.integers(1, 2)))
+
+    return [[caller() for _ in range(draw(st.integers(1, 6)))] for _ in range(draw(st.integers(1, 4)))]
+
+
+async def serve(crowd: list[list[Caller]], cost: Cost, limits: Limits) -> Sum:
+    session = Sum()
+    shared = batcher(session, cost, limits)
+    asked = []
+    for turn in crowd:
+        asked += [(caller, caller.submit(shared)) for caller in turn]
+        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        for caller, answer in asked:
+            await caller.check(answer)
+        await shared.close()
+    return session
+
+
+@settings(max_examples=6 * settings().max_examples)
+@given(
+    crowds(), st.sampled_from([INLINE, IN_THREAD, INLINE_WHILE_SMALL]), st.integers(1, 8), st.sampled_from([0, 0.0005])
+)
+def test_nobody_changes_another_ones_answer(crowd: list[list[Caller]], cost: Cost, most: int, delay: float) -> None:
+    session = asyncio.run(serve(crowd, cost, Limits(most, 1000, delay)))
+    computed = {value for run in session.runs for value in run[:, 0].tolist()}
+    callers = [caller for turn in crowd for caller in turn]
+    largest = max(len(caller.values) + 1 for caller in callers)
+    for caller in callers:
+        wanted = caller.kind in ("good", "poisonous")
+        assert computed.issuperset(caller.values) if wanted else computed.isdisjoint(caller.values)
+    assert max((len(run) for run in session.runs), default=0) <= max(most, largest)
