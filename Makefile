@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --no-header --no-annotate --no-
 STACK = $(PATTERN) --runtime $(RUNTIME)
 START = $(STACK) --port $(PORT) $(if $(VARIANT),--variant $(VARIANT))
 
-.PHONY: help up down demo logs status test lint bench models images lock clean
+.PHONY: help up down demo logs status test lint bench models images docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -49,6 +49,9 @@ models: .venv/.run  ## build every model, or MODELS="iris iris_rf"
 
 images: .venv/.run  ## build the images of PATTERN and its variants
 	@$(PY) -m runtimes images $(PATTERN)
+
+docs: .venv/.dev  ## write the settings tables of the documentation anew
+	@$(PY) -m common.settings_table docs/*.md patterns/*/README.md
 
 lock: $(UV)  ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 for the newest versions
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev pyproject.toml -o requirements/dev.txt

@@ -71,9 +71,9 @@ def start_own(runtime: str) -> Iterator[Start]:
         yield start
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def start_local() -> Iterator[Start]:
-    """Starts a stack of local processes, whatever was asked for, for one test that needs this machine's files."""
+    """Starts a stack of local processes, whatever was asked for, for a module whose tests need this machine's files."""
     with _starting("local") as start:
         yield start
 
