@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -40,6 +41,11 @@ def eventually(holds: Callable[[], Any], seconds: float, what: str) -> Any:
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(0.02)
     return answer
+
+
+async def soon(holds: Callable[[], Any], what: str, seconds: float = 10) -> None:
+    """The same, off the event loop that drives a test."""
+    await asyncio.to_thread(eventually, holds, seconds, what)
 
 
 def metric(base: str, name: str, **labels: str) -> float:

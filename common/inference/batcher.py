@@ -9,8 +9,6 @@ member that makes a shared run fail is found by running each on its own, and the
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,6 +21,7 @@ import numpy as np
 from common.deadline import Deadline
 from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded, ServingError
 from common.inference.session import Cost, Session
+from common.inference.thread import RunThread
 from common.metrics import Count, Distribution
 from common.protocol.tensors import Array
 
@@ -99,7 +98,7 @@ class Batcher:
         self._scheduled = False
         self._held: asyncio.TimerHandle | None = None
         self._closing = False
-        self._thread = _Thread(name)
+        self._thread = RunThread(name)
         self._running: Batch = []
         self._running_since: float | None = None
         self.last_progress = time()
@@ -299,25 +298,3 @@ def _expire_later(loop: asyncio.AbstractEventLoop, member: Member) -> None:
 
     timer = loop.call_later(max(member.deadline.left, 0.0), expire)
     member.answer.add_done_callback(lambda _: timer.cancel())
-
-
-class _Thread:
-    """One daemon thread, started when it is first needed: a run that never ends must not keep the process alive."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-
-    def call(self, work: Callable[[], None]) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._thread.start()
-        self._calls.put(work)
-
-    def end(self) -> None:
-        self._calls.put(None)
-
-    def _work(self) -> None:
-        while (work := self._calls.get()) is not None:
-            work()

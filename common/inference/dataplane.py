@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
 from common.errors import ClientGone, InvalidInput
 from common.exchange import Exchange
@@ -52,16 +51,20 @@ class DataPlane:
     async def _unless_gone(self, exchange: Exchange, future: asyncio.Future[Answer]) -> Answer:
         """Waits for an answer; a caller who leaves meanwhile takes the request out of the queue."""
         watch = asyncio.ensure_future(exchange.receive())
-        try:
-            await asyncio.wait((watch, future), return_when=asyncio.FIRST_COMPLETED)
-            if not future.done():
-                raise ClientGone("the caller left before its answer")
-            return future.result()
-        finally:
+
+        def leave(_: object) -> None:
             future.cancel()
+
+        watch.add_done_callback(leave)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if watch.done():
+                raise ClientGone("the caller left before its answer") from None
+            raise
+        finally:
+            watch.remove_done_callback(leave)
             watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await watch
 
     def _log_prediction(self, model: Loaded, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         self._log.info(

@@ -27,7 +27,7 @@ class ModelSource:
 
     def __init__(self, uri: str, manifest_sha256: str = "", *, timeout_seconds: float = 60.0, retries: int = 5) -> None:
         self._uri = uri.rstrip("/")
-        self._pinned = manifest_sha256
+        self._pinned = manifest_sha256.lower().removeprefix("sha256:")
         self._timeout, self._retries = timedelta(seconds=timeout_seconds), retries
 
     def fetch(self, name: str, root: Path) -> None:
@@ -63,7 +63,7 @@ class ModelSource:
             raise ModelBroken(f"{self._uri}/model.yaml: is larger than {MAX_MANIFEST_BYTES} bytes")
         text = bytes(answer.bytes())
         found = hashlib.sha256(text).hexdigest()
-        if self._pinned and found != self._pinned.removeprefix("sha256:"):
+        if self._pinned and found != self._pinned:
             raise ModelBroken(
                 f"{self._uri}/model.yaml: refused, its sha256 is {found[:12]}…, "
                 f"but MODEL_MANIFEST_SHA256 asks for {self._pinned[:12]}…"

@@ -13,7 +13,7 @@ import pytest
 from runtimes.base import Stack
 from tests.conftest import Start
 from tests.load import Load, connect, read_answer, request
-from tests.support import INFER, SETOSA, VIRGINICA, direct_url, eventually, exit_code, question
+from tests.support import INFER, SETOSA, VIRGINICA, direct_url, eventually, exit_code, metric, question, soon
 
 GRACE = 25.0
 REQUESTS = [request(INFER, question(SETOSA)), request(INFER, question(VIRGINICA, SETOSA))]
@@ -65,7 +65,7 @@ async def test_what_was_sent_is_answered(stack: Stack, before: int) -> None:
     assert tally.sent == tally.answered == tally.statuses[200]
     assert tally.wrong == []
     assert unready_at < min(tally.refused_at)
-    eventually(lambda: exit_code(stack) is not None, GRACE, "the service has ended")
+    await soon(lambda: exit_code(stack) is not None, "the service has ended", GRACE)
     assert exit_code(stack) == 0
 
 
@@ -84,22 +84,15 @@ async def test_a_slow_request_in_flight_is_answered(stack: Stack, http: httpx.Cl
     await asyncio.to_thread(http.post, f"{stack.url()}/faults", json={"latency_seconds": 3.0})
     reader, writer = await connect(direct_url(stack))
     writer.write(REQUESTS[0])
-    await asyncio.to_thread(eventually, lambda: in_progress(http, stack) == 2, 5, "the request is in flight")
+    await soon(lambda: metric(stack.url(), "serving_requests_in_progress") == 2, "the request is in flight")
     stack.signal("api", signal.SIGTERM)
     status, headers, body = await asyncio.wait_for(read_answer(reader), GRACE)
     writer.close()
     assert status == 200
     assert right(body)
     assert headers["connection"] == "close"
-    await asyncio.to_thread(eventually, lambda: exit_code(stack) is not None, GRACE, "the service has ended")
+    await soon(lambda: exit_code(stack) is not None, "the service has ended", GRACE)
     assert exit_code(stack) == 0
-
-
-def in_progress(http: httpx.Client, stack: Stack) -> int:
-    """Requests being answered, the one that asks included."""
-    lines = http.get(f"{stack.url()}/metrics").text.splitlines()
-    (line,) = (line for line in lines if line.startswith("serving_requests_in_progress "))
-    return int(float(line.split()[1]))
 
 
 async def test_a_body_that_is_still_arriving_is_waited_for(stack: Stack) -> None:

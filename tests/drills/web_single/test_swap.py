@@ -1,4 +1,4 @@
-"""A new version is loaded beside the old one under load; one that cannot serve leaves the old one answering, and says so.
+"""A new version is loaded beside the old one under load; one that cannot serve leaves the old one, and says why.
 
 On local processes alone: the tests write versions into the service's repository, and a container has no folder of this
 machine.
@@ -250,7 +250,9 @@ def test_versions_answer_side_by_side_where_a_setting_keeps_them(
     for version, model in (("1", "iris_mlp"), ("2", "iris_rf"), ("3", "iris")):
         versions.put(version, model)
     stack = start_local("web_single", MODEL_REPOSITORY=str(tmp_path), MODEL_VERSIONS_KEPT="2")
-    assert probabilities(stack) == ("3", pytest.approx(expected["iris"], abs=1e-5))
+    newest, answered = probabilities(stack)
+    assert newest == "3"
+    assert answered == pytest.approx(expected["iris"], abs=1e-5)
     assert probabilities(stack, "/v2/models/iris/versions/2/infer")[1] == pytest.approx(expected["iris_rf"], abs=1e-5)
     assert httpx.get(f"{stack.url()}/v2/models/iris").json()["versions"] == ["2", "3"]
     assert httpx.get(f"{stack.url()}/v2/models/iris/versions/1").status_code == 404

@@ -7,6 +7,8 @@ import json
 from typing import Any
 
 from common.log import Logs
+from common.service import Service
+from common.settings import ServiceSettings
 
 
 class Logged:
@@ -15,6 +17,10 @@ class Logged:
     def __init__(self, level: str = "info") -> None:
         self._stream = io.BytesIO()
         self.logs = Logs("a_pattern", "a_service", level, self._stream)
+
+    def service(self, **settings: Any) -> Service:
+        """A service that logs here; `settings` beside the defaults."""
+        return Service(ServiceSettings.model_validate(settings), self.logs)
 
     def lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """Every line as JSON (or those of one event), in order; fails on one that is not valid JSON."""

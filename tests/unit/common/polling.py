@@ -15,3 +15,11 @@ async def until(true: Callable[[], object], what: str) -> None:
     while not true():
         assert time.monotonic() < end, f"waited in vain for {what}"
         await asyncio.sleep(0.005)
+
+
+def wait_until(true: Callable[[], object], what: str) -> None:
+    """The same from outside an event loop."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not true():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.005)

@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from common.deadline import Deadline
 from common.errors import NotFound, NotReady
-from common.inference.batcher import Limits
 from common.inference.manifest import ModelBroken
-from common.inference.repository import LoadPolicy, ModelRepository
-from common.metrics import InferenceMetrics, Metrics
 from tests.unit.common import tiny_models as tiny
-from tests.unit.common.logged import Logged
 from tests.unit.common.polling import until
-from tests.unit.common.sessions import rows
-
-
-class Shelf:
-    """A repository over a folder of its own, and its log."""
-
-    def __init__(self, root: Path, keep: int = 1) -> None:
-        self.root, self.logged = root, Logged()
-        policy = LoadPolicy(threads=1, limits=Limits(64, 1000), keep=keep)
-        self.models = ModelRepository(root, policy, InferenceMetrics(Metrics()), self.logged.logs.log)
-
-    def put(self, version: str, factor: float, name: str = "tiny") -> Path:
-        return tiny.write(self.root, tiny.total(factor), name, version)
-
-    async def ask(self, version: str | None = None, name: str = "tiny") -> tuple[str, float]:
-        """The version that answered, and what it made of a row of ones: its factor, twice."""
-        loaded = self.models.get(name, version)
-        answer = await loaded.batcher.infer(rows(1), 1, Deadline.after(30))
-        return loaded.version, float(answer.outputs[0][0])
-
-    @asynccontextmanager
-    async def open(self, *names: str, retry_seconds: float = 0.01) -> AsyncIterator[None]:
-        """Serves while inside, once all are ready."""
-        async with self.models.open(names, retry_seconds):
-            await until(lambda: all(entry.versions for _, entry in self.models.required()), "the models")
-            yield
+from tests.unit.common.shelf import Shelf
 
 
 @pytest.fixture

@@ -1,0 +1,84 @@
+"""The variant `loaded`: the model comes from a store at the start, and is refused when it is not the one meant."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from runtimes.base import Stack
+from runtimes.errors import NotReady, StackError
+from tests.conftest import Start
+from tests.support import INFER, SETOSA, Lines, eventually, labels, log_lines, question
+
+BUILT = Path(__file__).parents[3] / "models" / "build"
+PATIENCE = 12.0
+
+
+@pytest.fixture(scope="module")
+def stack(start_shared: Start) -> Stack:
+    return start_shared("web_single", "loaded")
+
+
+def test_the_model_is_fetched_and_answers(http: httpx.Client, stack: Stack) -> None:
+    assert labels(http.post(stack.url() + INFER, json=question(SETOSA)).json()) == [0]
+    (ready,) = log_lines(stack, event="model ready")
+    assert ready["sha256"] == http.get(f"{stack.url()}/metadata").json()["model"]["sha256"]
+
+
+def refused(runtime: str, **settings: str) -> tuple[str, Lines]:
+    """What a stack that cannot become ready says: its readiness at last, and what its log has on the model."""
+    stack = Stack.create("web_single", runtime, "loaded", port=0, name=f"test-{os.getpid()}-refused", env=settings)
+    with ThreadPoolExecutor() as pool:
+        starting = pool.submit(stack.up, PATIENCE)
+        lines = eventually(lambda: told(stack, starting), 300, "the log says why")
+        # and not ServiceExited: it neither ends nor is it restarted
+        with pytest.raises(NotReady) as caught:
+            starting.result()
+    return str(caught.value), lines
+
+
+def told(stack: Stack, starting: Future[str]) -> Lines:
+    """What the log has on the model so far; StackError once the start has failed."""
+    if starting.done():
+        starting.result()
+    try:
+        return log_lines(stack, event="model not loaded")
+    except StackError:  # the service is not there yet
+        return []
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("MODEL_MANIFEST_SHA256", "0" * 64, "MODEL_MANIFEST_SHA256 asks for 000000000000"),
+        ("MODEL_URI", "http://store:8000/iris/9", "iris/9: cannot be fetched"),
+    ],
+    ids=["not the pinned one", "not there"],
+)
+def test_a_model_that_cannot_be_had_is_said_on_one_line_and_keeps_the_service_unready(
+    runtime: str, setting: str, value: str, says: str
+) -> None:
+    readiness, lines = refused(runtime, **{setting: value})
+    assert "/readyz answered 503" in readiness
+    assert says in readiness
+    (line,) = lines
+    assert line["level"] == "error"
+    assert says in line["reason"]
+
+
+def test_the_pinned_manifest_is_taken(start_local: Start) -> None:
+    """On local processes, whose store serves the very file that is pinned; an image has built its own."""
+    start_local("web_single")  # builds the model where it is not there yet
+    pinned = hashlib.sha256((BUILT / "iris" / "1" / "model.yaml").read_bytes()).hexdigest()
+    stack = start_local("web_single", "loaded", MODEL_MANIFEST_SHA256=pinned)
+    assert httpx.get(f"{stack.url()}/readyz").status_code == 200
+
+
+def test_a_file_can_be_where_a_model_comes_from(start_local: Start) -> None:
+    stack = start_local("web_single", "loaded", MODEL_URI=f"file://{BUILT / 'iris' / '1'}")
+    assert labels(httpx.post(stack.url() + INFER, json=question(SETOSA)).json()) == [0]

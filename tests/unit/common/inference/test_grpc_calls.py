@@ -1,0 +1,214 @@
+"""The protocol's calls over a real gRPC server: answers, refusals with their status, deadlines, callers who leave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import pytest
+import pytest_asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from common.inference.dataplane import DataPlane
+from common.inference.grpc_server import serve_grpc
+from common.protocol.grpc import oip_pb2 as pb
+from common.protocol.grpc import oip_pb2_grpc as pb_grpc
+from common.service import Service
+from tests.unit.common.polling import until
+from tests.unit.common.ports import free_port
+from tests.unit.common.shelf import Shelf
+
+Code = grpc.StatusCode
+
+
+class Running:
+    """A served shelf and a client of it."""
+
+    def __init__(self, shelf: Shelf, service: Service, channel: grpc.aio.Channel) -> None:
+        self.shelf, self.service = shelf, service
+        self.client: Any = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.health: Any = health_pb2_grpc.HealthStub(channel)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return self.shelf.logged.lines("request")
+
+
+@pytest_asyncio.fixture
+async def running(tmp_path: Path) -> AsyncIterator[Running]:
+    shelf = Shelf(tmp_path, queue=2, faults=True)
+    shelf.put("3", 5)
+    service = shelf.logged.service(max_body_bytes=4096)
+    plane = DataPlane(shelf.models, shelf.inference_metrics, shelf.logged.logs.log)
+    port = free_port()
+    async with (
+        shelf.open("tiny"),
+        serve_grpc(plane, service, "127.0.0.1", port),
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield Running(shelf, service, channel)
+
+
+def question(*values: float, model: str = "tiny", version: str = "", outputs: tuple[str, ...] = ()) -> Any:
+    rows = np.repeat(np.array(values, np.float32), 2).reshape(-1, 2)
+    tensor = pb.ModelInferRequest.InferInputTensor(name="x", datatype="FP32", shape=rows.shape)
+    wanted = [pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs]
+    return pb.ModelInferRequest(
+        model_name=model, model_version=version, id="7", inputs=[tensor], outputs=wanted,
+        raw_input_contents=[rows.tobytes()],
+    )  # fmt: skip
+
+
+async def failure(call: Any) -> tuple[Code, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), caught.value.details() or ""
+
+
+async def test_a_request_is_answered(running: Running) -> None:
+    answer = await running.client.ModelInfer(question(1, 2, outputs=("y",)))
+    assert (answer.model_name, answer.model_version, answer.id) == ("tiny", "3", "7")
+    assert np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() == [10, 20]
+
+
+async def test_what_is_there_is_told(running: Running) -> None:
+    client = running.client
+    assert (await client.ServerLive(pb.ServerLiveRequest())).live
+    assert (await client.ServerReady(pb.ServerReadyRequest())).ready
+    assert "binary_tensor_data" in (await client.ServerMetadata(pb.ServerMetadataRequest())).extensions
+    assert (await client.ModelReady(pb.ModelReadyRequest(name="tiny", version="3"))).ready
+    metadata = await client.ModelMetadata(pb.ModelMetadataRequest(name="tiny"))
+    assert (metadata.name, list(metadata.versions), metadata.platform) == ("tiny", ["3"], "onnx_onnxv1")
+    assert [(one.name, one.datatype, list(one.shape)) for one in metadata.inputs] == [("x", "FP32", [-1, 2])]
+    assert [(one.name, one.datatype, list(one.shape)) for one in metadata.outputs] == [("y", "FP32", [-1])]
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "detail"),
+    [
+        (question(1, model="other"), Code.NOT_FOUND, "model 'other' is not served here; there is tiny"),
+        (question(1, version="4"), Code.NOT_FOUND, "has no version '4' here; there is 3"),
+        (question(1, outputs=("z",)), Code.INVALID_ARGUMENT, "has no output 'z'"),
+        (question(), Code.INVALID_ARGUMENT, "inputs[0].shape: expected at least one row"),
+        (question(np.nan), Code.INVALID_ARGUMENT, "inputs[0].data: expected finite numbers"),
+        (pb.ModelInferRequest(model_name="tiny"), Code.INVALID_ARGUMENT, "inputs: expected 'x', got []"),
+    ],
+)
+async def test_a_wrong_request_is_refused_with_its_status(
+    running: Running, asked: Any, code: Code, detail: str
+) -> None:
+    found, said = await failure(running.client.ModelInfer(asked))
+    assert found == code
+    assert detail in said
+
+
+async def test_a_message_beyond_the_bound_is_refused(running: Running) -> None:
+    code, _ = await failure(running.client.ModelInfer(question(*range(1000))))
+    assert code == Code.RESOURCE_EXHAUSTED
+
+
+async def test_a_full_queue_says_when_to_come_back(running: Running) -> None:
+    async with running.shelf.held():
+        calls = [running.client.ModelInfer(question(1))]
+        await running.shelf.running()
+        calls += [running.client.ModelInfer(question(2)) for _ in range(2)]
+        await until(lambda: running.shelf.models.get("tiny").batcher.depth == 2, "a full queue")
+        refused = running.client.ModelInfer(question(3))
+        code, detail = await failure(refused)
+        assert (code, detail) == (Code.RESOURCE_EXHAUSTED, "the queue is full (2 requests wait)")
+        assert dict(await refused.trailing_metadata())["retry-after"].isdecimal()
+    for call in calls:
+        await call
+
+
+async def test_a_deadline_is_kept_while_the_model_runs(running: Running) -> None:
+    async with running.shelf.held():
+        code, _ = await failure(running.client.ModelInfer(question(1), timeout=0.2))
+    assert code == Code.DEADLINE_EXCEEDED
+
+
+async def test_a_caller_who_leaves_takes_the_request_out_of_the_queue(running: Running) -> None:
+    batcher = running.shelf.models.get("tiny").batcher
+    async with running.shelf.held():
+        first = running.client.ModelInfer(question(1))
+        await running.shelf.running()
+        second = running.client.ModelInfer(question(2))
+        await until(lambda: batcher.depth == 1, "a queued request")
+        second.cancel()
+        await until(lambda: batcher.depth == 0, "its leaving")
+    await first
+    await until(lambda: [line["status"] for line in running.lines()] == ["CANCELLED", "OK"], "both lines")
+    assert running.service.metrics.in_progress == 0
+
+
+async def test_id_and_trace_are_taken_over_into_the_log(running: Running) -> None:
+    trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    await running.client.ModelInfer(question(1), metadata=(("x-request-id", "mine"), ("traceparent", trace)))
+    await running.client.ModelInfer(question(1), metadata=(("x-request-id", '"}{'), ("traceparent", "none")))
+    mine, other = running.lines()
+    assert (mine["request_id"], mine["trace_id"]) == ("mine", "ab" * 16)
+    assert (mine["method"], mine["route"], mine["status"]) == (
+        "gRPC",
+        "/inference.GRPCInferenceService/ModelInfer",
+        "OK",
+    )
+    assert other["request_id"] == other["trace_id"] != "ab" * 16
+
+
+async def test_a_model_that_is_not_there_yet_is_not_ready(running: Running) -> None:
+    running.shelf.models.register("late")
+    assert not (await running.client.ModelReady(pb.ModelReadyRequest(name="late"))).ready
+    assert await failure(running.client.ModelInfer(question(1, model="late"))) == (
+        Code.UNAVAILABLE,
+        "model 'late' is not ready: not loaded yet",
+    )
+    assert (await failure(running.client.ModelReady(pb.ModelReadyRequest(name="other"))))[0] == Code.NOT_FOUND
+
+
+async def test_health_is_that_of_the_service(running: Running) -> None:
+    ask = health_pb2.HealthCheckRequest
+    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    assert (await running.health.Check(ask())).status == serving
+    running.service.health.draining = True
+    assert (await running.health.Check(ask(service="inference.GRPCInferenceService"))).status == not_serving
+    assert not (await running.client.ServerReady(pb.ServerReadyRequest())).ready
+    assert (await running.client.ServerLive(pb.ServerLiveRequest())).live
+    assert (await failure(running.health.Check(ask(service="other"))))[0] == Code.NOT_FOUND
+
+
+async def test_health_can_be_watched(running: Running) -> None:
+    watch = running.health.Watch(health_pb2.HealthCheckRequest())
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    running.service.health.draining = True
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    watch.cancel()
+
+
+async def test_a_taken_port_is_named(running: Running) -> None:
+    port = free_port()
+    plane = DataPlane(running.shelf.models, running.shelf.inference_metrics, running.shelf.logged.logs.log)
+    async with serve_grpc(plane, running.service, "127.0.0.1", port):
+        with pytest.raises(RuntimeError, match=f"cannot listen on 127.0.0.1:{port} for gRPC; choose another GRPC_PORT"):
+            async with serve_grpc(plane, running.service, "127.0.0.1", port):
+                raise AssertionError("two servers on one port")
+
+
+async def test_leaving_waits_for_calls_in_flight(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, faults=True)
+    shelf.put("1", 1)
+    service = shelf.logged.service()
+    plane, port = DataPlane(shelf.models, shelf.inference_metrics, shelf.logged.logs.log), free_port()
+    async with shelf.open("tiny"), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        client: Any = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        async with shelf.held():
+            async with serve_grpc(plane, service, "127.0.0.1", port):
+                call = asyncio.ensure_future(client.ModelInfer(question(1)))
+                await shelf.running()
+                asyncio.get_running_loop().call_later(0.1, shelf.let_go)
+            assert (await call).model_version == "1"
+    assert json.dumps(shelf.logged.lines("unhandled error")) == "[]"

@@ -1,0 +1,249 @@
+"""The stock predictor over HTTP: the protocol's routes, refusals, callers who leave, faults, health and metrics."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from common.inference.server import Settings, create_app
+from tests.unit.common import tiny_models as tiny
+from tests.unit.common.logged import Logged
+from tests.unit.common.polling import wait_until
+from tests.unit.common.serving import Running, served
+from tests.unit.common.wire import binary_body, body, tensor
+
+JSON = {"Content-Type": "application/json"}
+ROW = tensor("FP32", [1, 2], [1.0, 2.0])
+INFER = "/v2/models/tiny/infer"
+USUAL = body(ROW)
+
+
+class Predictor:
+    """A served predictor of `tiny`, which gives the sum of each row, and a client of it."""
+
+    def __init__(self, running: Running, client: httpx.Client, logged: Logged) -> None:
+        self.running, self.client, self.logged = running, client, logged
+
+    def infer(self, content: bytes = USUAL, path: str = INFER, headers: dict[str, str] | None = None) -> httpx.Response:
+        return self.client.post(path, content=content, headers=JSON | (headers or {}))
+
+    def faults(self, **faults: Any) -> None:
+        assert self.client.post("/faults", json=faults).json() == {
+            "latency_seconds": 0.0, "error_share": 0.0, "hang": False, **faults,
+        }  # fmt: skip
+
+    def metric(self, name: str) -> float:
+        lines = self.client.get("/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+
+@contextmanager
+def predictor(root: Path, **settings: Any) -> Iterator[Predictor]:
+    logged = Logged()
+    asked = {"model": "tiny", "model_repository": root, "grpc_port": 0, "faults": True, **settings}
+    app = create_app(Settings.model_validate(asked), logged.logs)
+    with served(app) as running, httpx.Client(base_url=running.url, timeout=20) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200, "readiness")
+        yield Predictor(running, client, logged)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    tiny.write(root, tiny.total())
+    return root
+
+
+@pytest.fixture(scope="module")
+def usual(root: Path) -> Iterator[Predictor]:
+    with predictor(root, queue_limit=2, prediction_log_share=1.0) as made:
+        yield made
+
+
+@pytest.mark.parametrize("path", [INFER, f"{INFER}/", "/v2/models/tiny/versions/1/infer"])
+def test_a_request_is_answered(usual: Predictor, path: str) -> None:
+    answer = usual.infer(body(ROW, id="7"), path)
+    assert answer.json() == {
+        "model_name": "tiny",
+        "model_version": "1",
+        "id": "7",
+        "outputs": [{"name": "y", "shape": [1], "datatype": "FP32", "data": [3.0]}],
+    }
+    stages = {stage.partition(";")[0] for stage in answer.headers["server-timing"].split(", ")}
+    assert stages == {"decode", "queue", "infer", "encode", "total"}
+
+
+def test_a_binary_request_is_answered_in_binary(usual: Predictor) -> None:
+    row = np.array([[1, 2], [3, 4]], np.float32)
+    content, length = binary_body(
+        (tensor("FP32", [2, 2], None), row.tobytes()), parameters={"binary_data_output": True}
+    )
+    answer = usual.infer(content, headers={"Inference-Header-Content-Length": length})
+    header = int(answer.headers["inference-header-content-length"])
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert np.frombuffer(answer.content[header:], np.float32).tolist() == [3, 7]
+    raw = usual.infer(row.tobytes(), headers={"Inference-Header-Content-Length": "0"})
+    assert raw.content.endswith(np.array([3, 7], np.float32).tobytes())
+
+
+def test_a_batch_takes_rows_that_are_not_aligned_in_memory(usual: Predictor) -> None:
+    rows = np.arange(512, dtype=np.float32).reshape(256, 2)
+    for spaces in range(4):
+        content, length = binary_body((tensor("FP32", [256, 2], None), rows.tobytes()), id=" " * spaces)
+        answer = usual.infer(content, headers={"Inference-Header-Content-Length": length})
+        assert answer.json()["outputs"][0]["data"] == rows.sum(axis=1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("content", "path", "headers", "status", "error"),
+    [
+        (b"{", INFER, JSON, 400, "body: is not valid JSON"),
+        (body(ROW), INFER, {"Content-Type": "text/plain"}, 415, "expected application/json, got text/plain"),
+        (body(ROW), "/v2/models/other/infer", JSON, 404, "model 'other' is not served here; there is tiny"),
+        (body(ROW), "/v2/models/tiny/versions/2/infer", JSON, 404, "model 'tiny' has no version '2' here; there is 1"),
+        (body(ROW), "/v2/models/tiny/versions//infer", JSON, 404, "no such path"),
+        (body(ROW), "/v2/models/a/b/infer", JSON, 404, "no such path"),
+        (body(ROW, outputs=[{"name": "z"}]), INFER, JSON, 400, "outputs: model 'tiny' has no output 'z': ['y']"),
+        (body(ROW), INFER, {"Inference-Header-Content-Length": "9999"}, 400, "says 9999 bytes"),
+        (body(ROW), INFER, {**JSON, "X-Request-Timeout-Seconds": "0"}, 400, "had passed before the request arrived"),
+    ],
+)  # fmt: skip
+def test_a_wrong_request_is_refused(
+    usual: Predictor, content: bytes, path: str, headers: dict[str, str], status: int, error: str
+) -> None:
+    answer = usual.client.post(path, content=content, headers=headers)
+    assert answer.status_code == status
+    assert error in answer.json()["error"]
+
+
+def test_the_protocol_tells_what_is_there(usual: Predictor) -> None:
+    def get(path: str) -> Any:
+        return usual.client.get(path).json()
+
+    assert get("/v2") == get("/v2/")
+    assert get("/v2")["extensions"] == ["binary_tensor_data"]
+    assert get("/v2/health/live") == {"live": True}
+    assert get("/v2/health/ready") == {"ready": True}
+    assert get("/v2/models") == {"models": ["tiny"]}
+    assert get("/v2/models/tiny/ready") == {"name": "tiny", "ready": True}
+    assert get("/v2/models/tiny") == get("/v2/models/tiny/versions/1") == {
+        "name": "tiny",
+        "versions": ["1"],
+        "platform": "onnx_onnxv1",
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
+    }  # fmt: skip
+    assert usual.client.get("/v2/models/tiny/versions/9/ready").status_code == 404
+    assert get("/metadata")["model"]["name"] == "tiny"
+
+
+def test_the_example_in_the_document_works(usual: Predictor) -> None:
+    operation = usual.client.get("/openapi.json").json()["paths"]["/v2/models/{model}/infer"]["post"]
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    assert usual.infer(json.dumps(example).encode()).status_code == 200
+
+
+def test_what_was_predicted_is_logged_where_that_is_asked_for(usual: Predictor) -> None:
+    usual.infer(headers={"X-Request-ID": "logged"})
+    (line,) = [line for line in usual.logged.lines("prediction") if line["request_id"] == "logged"]
+    assert line["inputs"] == {"x": {"shape": [1, 2], "data": [1.0, 2.0]}}
+    assert line["outputs"] == {"y": {"shape": [1], "data": [3.0]}}
+
+
+def test_loading_over_the_api_has_to_be_allowed(usual: Predictor, root: Path) -> None:
+    for action in ("load", "unload"):
+        answer = usual.client.post(f"/v2/repository/models/tiny/{action}")
+        assert answer.status_code == 403
+        assert "set MODEL_CONTROL=true" in answer.json()["error"]
+    with predictor(root, model_control=True) as allowed:
+        assert allowed.client.post("/v2/repository/models/tiny/unload").json()["state"] == "UNAVAILABLE"
+        assert allowed.infer().status_code == 503
+        assert allowed.client.post("/v2/repository/index").json()[0]["state"] == "UNLOADED"
+        assert allowed.client.post("/v2/repository/models/tiny/load").json()["version"] == "1"
+        assert allowed.infer().status_code == 200
+        assert allowed.client.post("/v2/repository/models/..%2Ftiny/load").status_code == 404
+
+
+def test_injected_faults_come_and_go(usual: Predictor) -> None:
+    usual.faults(error_share=1.0)
+    failed = usual.infer()
+    assert (failed.status_code, "injected fault" in failed.json()["error"]) == (500, True)
+    usual.faults(latency_seconds=60.0)
+    assert usual.infer(headers={"X-Request-Timeout-Seconds": "0.05"}).status_code == 504
+    usual.faults()
+    assert usual.infer().status_code == 200
+    assert usual.client.post("/faults", json={"error_share": 2}).status_code == 400
+    assert usual.client.get("/faults").json()["error_share"] == 0
+
+
+def ask_and_leave(predictor: Predictor, once: str, count: float) -> None:
+    """Sends a request over a connection of its own, and hangs up once a metric has reached a number."""
+    with socket.create_connection(("127.0.0.1", predictor.running.port), timeout=20) as caller:
+        head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body(ROW))}"
+        caller.sendall(head.encode() + b"\r\n\r\n" + body(ROW))
+        wait_until(lambda: predictor.metric(once) == count, f"{once} to be {count}")
+
+
+def test_a_caller_who_leaves_takes_the_request_out_of_the_queue(usual: Predictor) -> None:
+    runs = usual.metric("serving_inference_duration_seconds_count")
+    usual.faults(hang=True)
+    ask_and_leave(usual, "serving_requests_in_progress", 2)  # it, and the question itself
+    wait_until(lambda: usual.metric("serving_requests_in_progress") == 1, "its leaving")
+    for _ in range(3):  # more than there are places: each gives up its own
+        ask_and_leave(usual, "serving_queue_depth", 1)
+        wait_until(lambda: usual.metric("serving_queue_depth") == 0, "its leaving the queue")
+    usual.faults()
+    assert usual.infer().status_code == 200
+    assert usual.metric("serving_inference_duration_seconds_count") == runs + 2
+    assert usual.metric("serving_cancelled_total") == 3
+
+
+def test_an_inference_that_is_stuck_is_told_by_readiness_first_and_liveness_later(root: Path) -> None:
+    with predictor(root, stuck_seconds=0.2) as made:
+        made.faults(hang=True)
+        ask_and_leave(made, "serving_requests_in_progress", 2)
+        wait_until(lambda: made.client.get("/readyz").status_code == 503, "unready")
+        assert "an inference has been running for" in made.client.get("/readyz").json()["reasons"][0]
+        wait_until(lambda: made.client.get("/livez").status_code == 503, "dead")
+        made.faults()
+        for path in ("/readyz", "/livez"):
+            wait_until(lambda path=path: made.client.get(path).status_code == 200, "health")  # type: ignore[misc]
+
+
+def test_an_inference_that_never_ends_does_not_hold_up_the_stop(root: Path) -> None:
+    with predictor(root, drain_timeout_seconds=1) as made:
+        made.faults(hang=True)
+        ask_and_leave(made, "serving_requests_in_progress", 2)
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_service_unready_and_says_why(tmp_path: Path) -> None:
+    logged = Logged()
+    settings = Settings.model_validate({"model": "tiny", "model_repository": tmp_path, "grpc_port": 0})
+    with served(create_app(settings, logged.logs)) as running, httpx.Client(base_url=running.url) as client:
+        wait_until(lambda: logged.lines("model not loaded"), "the line")
+        answer = client.get("/readyz")
+        assert answer.status_code == 503
+        assert "model 'tiny': " in answer.json()["reasons"][0]
+        assert "holds no version" in answer.json()["reasons"][0]
+        assert client.get("/livez").status_code == 200
+        assert client.post(INFER, content=body(ROW), headers=JSON).status_code == 503
+        assert client.post("/v2/models/tiny/versions/1/infer", content=body(ROW), headers=JSON).status_code == 503
+        assert client.get("/v2/models/tiny/ready").json() == {"name": "tiny", "ready": False}
+
+
+def test_a_model_from_elsewhere_leaves_nothing_behind(
+    root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    uri = (root / "tiny" / "1").as_uri()
+    with predictor(root / "nowhere", model_uri=uri) as made:
+        assert made.infer().status_code == 200
+    assert not list(tmp_path.iterdir())

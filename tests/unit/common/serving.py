@@ -1,0 +1,57 @@
+"""A real server in a thread, set up as in an image, with its drain at hand."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from common.app import App
+from common.serve import DrainingServer, listen
+from tests.unit.common.polling import PATIENCE_SECONDS
+
+
+class Running:
+    """`url` is where it answers."""
+
+    def __init__(self, app: App) -> None:
+        config = uvicorn.Config(
+            app, loop="uvloop", http="httptools", log_config=None, access_log=False, server_header=False,
+            timeout_graceful_shutdown=5,
+        )  # fmt: skip
+        listener = listen("127.0.0.1", 0)
+        self.app, self.port = app, listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._server = DrainingServer(config, app, listener)
+        self.thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
+
+    def start(self) -> None:
+        self.thread.start()
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not self._server.started:
+            assert self.thread.is_alive(), "the server did not start"
+            assert time.monotonic() < end, "the server did not start in time"
+            time.sleep(0.005)
+
+    def drain(self) -> None:
+        """What SIGTERM does."""
+        self._server.handle_exit(15, None)
+
+    def stop(self) -> None:
+        """Drains, and returns when the server has ended."""
+        self.drain()
+        self.thread.join(PATIENCE_SECONDS)
+        assert not self.thread.is_alive(), "the server did not stop"
+
+
+@contextmanager
+def served(app: App) -> Iterator[Running]:
+    running = Running(app)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()

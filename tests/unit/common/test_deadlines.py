@@ -1,0 +1,65 @@
+"""A deadline is a duration on the wire and a moment within a process."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.deadline import Deadline, parse_timeout
+from common.errors import DeadlineExceeded, InvalidInput
+
+
+def test_what_is_left_goes_on_to_the_next_hop() -> None:
+    deadline = Deadline.after(5)
+    assert not deadline.passed
+    deadline.check("nothing")
+    assert 4 < parse_timeout(deadline.header(), longest=60) <= deadline.left + 1e-3 < 6
+
+
+def test_a_deadline_that_has_passed_leaves_nothing_and_says_what_is_not_started() -> None:
+    deadline = Deadline.after(-1)
+    assert deadline.passed
+    assert deadline.left < 0
+    assert deadline.header() == "0.0000"
+    with pytest.raises(DeadlineExceeded, match="^the deadline passed before inference started$") as caught:
+        deadline.check("inference started")
+    assert (caught.value.status, caught.value.grpc_code) == (504, "DEADLINE_EXCEEDED")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0.25", 0.25), ("1e-3", 0.001), (" 7 ", 7), ("61", 60), ("1e300", 60)])
+def test_a_timeout_is_seconds_up_to_the_longest(text: str, seconds: float) -> None:
+    assert parse_timeout(text, longest=60) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "expected a number of seconds such as 0.25, got ''"),
+        ("5s", "expected a number of seconds such as 0.25, got '5s'"),
+        ("x" * 99, f"got '{'x' * 40}'"),
+        ("nan", "expected a finite number"),
+        ("inf", "expected a finite number"),
+        ("-inf", "expected a finite number"),
+        ("0", "had passed before the request arrived"),
+        ("-0.5", "had passed before the request arrived (-0.5 s left)"),
+    ],
+)
+def test_a_timeout_that_is_none_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_timeout(text, longest=60)
+    (error,) = caught.value.fields
+    assert error.field == "X-Request-Timeout-Seconds"
+    assert reason in error.reason
+
+
+@given(st.text(max_size=20))
+def test_no_text_makes_it_fail_in_another_way(text: str) -> None:
+    try:
+        seconds = parse_timeout(text, longest=60)
+    except InvalidInput:
+        return
+    assert 0 < seconds <= 60
+    assert math.isfinite(seconds)

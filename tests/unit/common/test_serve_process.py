@@ -1,0 +1,135 @@
+"""`python -m common.serve`: a process that says in one line why it cannot start, and that ends well."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.unit.common import tiny_models as tiny
+from tests.unit.common.polling import wait_until
+from tests.unit.common.ports import free_port
+from tests.unit.common.wire import body, tensor
+
+ROLE = "common.inference.server"
+REPOSITORY = Path(__file__).parents[3]
+
+
+def start(*arguments: str, **env: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "common.serve", *arguments],
+        env={**os.environ, "GRPC_PORT": "0", **env}, cwd=REPOSITORY, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def complaint(*arguments: str, **env: str) -> str:
+    """The one line that a process which cannot start leaves behind."""
+    out, error = start(*arguments, **env).communicate(timeout=60)
+    assert not out
+    (line,) = error.splitlines()
+    return line
+
+
+def test_a_wrong_setting_is_named_with_its_reason() -> None:
+    line = complaint(ROLE, HTTP_PORT="eighty", FAULTS="perhaps")
+    assert line.startswith("settings: HTTP_PORT: Input should be a valid integer")
+    assert "FAULTS: Input should be a valid boolean" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ([], "usage: python -m common.serve ROLE"),
+        (["patterns.nowhere.api"], "no role 'patterns.nowhere.api': No module named 'patterns.nowhere'"),
+        (["json"], "no role 'json': the module has no Settings and create_app"),
+    ],
+)
+def test_a_role_that_is_none_is_named(arguments: list[str], reason: str) -> None:
+    assert complaint(*arguments).startswith(reason)
+
+
+def test_a_taken_port_is_named_with_its_setting() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        line = complaint(ROLE, HTTP_PORT=str(port))
+    assert line == f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another HTTP_PORT"
+
+
+def test_a_taken_grpc_port_ends_the_process_with_its_reason(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = start(ROLE, HTTP_PORT="0", GRPC_PORT=str(taken.getsockname()[1]), MODEL_REPOSITORY=str(tmp_path))
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert any("choose another GRPC_PORT" in json.loads(line)["event"] for line in out.splitlines())
+
+
+class Served:
+    """A running predictor process."""
+
+    def __init__(self, process: subprocess.Popen[str], client: httpx.Client) -> None:
+        self.process, self.client = process, client
+
+    def end(self) -> list[dict[str, Any]]:
+        """Its lines once it has ended well."""
+        out, error = self.process.communicate(timeout=60)
+        assert (self.process.returncode, error) == (0, "")
+        return [json.loads(line) for line in out.splitlines()]
+
+
+@contextmanager
+def predictor(root: Path, **env: str) -> Iterator[Served]:
+    tiny.write(root, tiny.total())
+    port = free_port()
+    process = start(ROLE, HTTP_PORT=str(port), MODEL="tiny", MODEL_REPOSITORY=str(root), **env)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            wait_until(lambda: process.poll() is not None or _ready(client), "readiness")
+            yield Served(process, client)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT])
+def test_a_process_told_to_stop_answers_what_it_has_accepted_and_ends_with_0(
+    tmp_path: Path, by: signal.Signals
+) -> None:
+    row = {"content": body(tensor("FP32", [1, 2], [1, 2])), "headers": {"Content-Type": "application/json"}}
+    answers: list[httpx.Response] = []
+    with predictor(tmp_path, FAULTS="true", LOG_LEVEL="info") as served:
+        served.client.post("/faults", json={"latency_seconds": 0.5})
+
+        def ask() -> None:
+            answers.append(served.client.post("/v2/models/tiny/infer", **row))  # type: ignore[arg-type]
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        wait_until(lambda: "in_progress 2.0" in served.client.get("/metrics").text, "the request")
+        served.process.send_signal(by)
+        asking.join()
+        events = [line["event"] for line in served.end()]
+    assert [answer.json()["outputs"][0]["data"] for answer in answers] == [[3.0]]
+    assert events.index("model ready") < events.index("draining") < events.index("stopped") == len(events) - 1

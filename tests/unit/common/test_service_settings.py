@@ -1,0 +1,49 @@
+"""Settings come from the environment, each checked and each documented."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from common.inference.server import Settings
+from common.settings import ServiceSettings
+from patterns.web_single.settings import Settings as WebSingle
+
+
+@pytest.mark.parametrize("settings", [ServiceSettings, Settings, WebSingle])
+def test_every_setting_says_what_it_is(settings: type[ServiceSettings]) -> None:
+    for name, field in settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+        if field.annotation is float and not name.endswith("_share"):
+            assert name.endswith("_seconds"), name
+
+
+def test_they_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"HTTP_PORT": "9", "FAULTS": "true", "MODEL": " a, b ,", "BATCH_DELAY_SECONDS": "0.5"}.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert (settings.http_port, settings.faults, settings.batch_delay_seconds) == (9, True, 0.5)
+    assert settings.models == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("http_port", "65536"), ("http_port", "-1"), ("http_port", "tcp://10.0.0.1:8000"), ("log_level", "loud"),
+        ("max_body_bytes", "0"), ("max_body_bytes", "64MB"), ("request_timeout_seconds", "0"),
+        ("request_timeout_seconds", "nan"), ("request_timeout_seconds", "inf"), ("drain_delay_seconds", "-1"),
+        ("drain_timeout_seconds", "inf"), ("batch_max_rows", "0"), ("queue_limit", "0"), ("batch_delay_seconds", "11"),
+        ("prediction_log_share", "1.1"), ("faults", "perhaps"), ("model_versions_kept", "0"), ("intra_op_threads", "0"),
+    ],
+)  # fmt: skip
+def test_a_value_that_makes_no_sense_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name.upper(), value)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    assert [error["loc"] for error in caught.value.errors()] == [(name,)]
+
+
+def test_they_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError):
+        Settings().http_port = 1

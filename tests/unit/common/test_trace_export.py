@@ -1,0 +1,123 @@
+"""Spans reach a collector over OTLP/HTTP, as children of the caller's, with their stages below them."""
+
+from __future__ import annotations
+
+import http.server
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from common.inference.server import Settings, create_app
+from tests.unit.common import tiny_models as tiny
+from tests.unit.common.logged import Logged
+from tests.unit.common.polling import wait_until
+from tests.unit.common.serving import served
+from tests.unit.common.wire import body, tensor
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+class Collector(http.server.ThreadingHTTPServer):
+    """Takes what an exporter sends to /v1/traces."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Take)
+        self.services: set[str] = set()
+        self.spans: list[Span] = []
+
+    def called(self, name: str) -> list[Span]:
+        return [span for span in self.spans if span.name == name]
+
+
+class _Take(http.server.BaseHTTPRequestHandler):
+    server: Collector
+
+    def do_POST(self) -> None:
+        message = ExportTraceServiceRequest()
+        message.ParseFromString(self.rfile.read(int(self.headers["Content-Length"])))
+        for resource in message.resource_spans:
+            attributes = {one.key: one.value.string_value for one in resource.resource.attributes}
+            self.server.services.add(attributes["service.name"])
+            for scope in resource.scope_spans:
+                self.server.spans += scope.spans
+        self.send_response(200 if self.path == "/v1/traces" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: the test says what matters."""
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
+    with Collector() as collector:
+        thread = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        yield collector
+        collector.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def answers(collector: Collector, tmp_path: Path) -> list[httpx.Response]:
+    """Of a traced request, a refused one, a failed one and one whose caller samples no trace; all spans are exported."""
+    tiny.write(tmp_path, tiny.total())
+    asked = {"model": "tiny", "model_repository": tmp_path, "grpc_port": 0, "faults": True}
+    app = create_app(Settings.model_validate(asked), Logged().logs)
+    headers = {"Content-Type": "application/json", "traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-ID": "mine"}
+    row = body(tensor("FP32", [1, 2], [1, 2]))
+    with served(app) as running, httpx.Client(base_url=running.url, timeout=20) as client:
+        wait_until(lambda: client.get("/readyz").status_code == 200, "readiness")
+        infer = "/v2/models/tiny/infer"
+        good, wrong = (client.post(infer, content=content, headers=headers) for content in (row, b"{"))
+        client.post("/faults", json={"error_share": 1})
+        failed = client.post(infer, content=row, headers={"Content-Type": "application/json"})
+        unsampled = client.get("/v2/models", headers={"traceparent": f"00-{'ab' * 16}-{PARENT}-00"})
+    return [good, wrong, failed, unsampled]
+
+
+def test_requests_become_spans_below_their_callers(collector: Collector, answers: list[httpx.Response]) -> None:
+    good, wrong, failed, unsampled = answers
+    assert collector.services == {"web_single-api"}
+    by_id = {span.span_id.hex(): span for span in collector.spans}
+    for answer, status, code in ((good, "200", Status.STATUS_CODE_UNSET), (wrong, "400", Status.STATUS_CODE_UNSET),
+                                 (failed, "500", Status.STATUS_CODE_ERROR)):  # fmt: skip
+        _, trace, span_id, flags = answer.headers["traceparent"].split("-")
+        span = by_id[span_id]
+        attributes = {one.key: one.value.string_value for one in span.attributes}
+        assert (span.name, span.kind) == ("POST /v2/models/{model}/infer", Span.SPAN_KIND_SERVER)
+        assert (span.trace_id.hex(), flags, attributes["serving.status"]) == (trace, "01", status)
+        assert span.status.code == code
+        assert attributes["serving.request_id"] == answer.headers["x-request-id"]
+        assert span.parent_span_id.hex() == ("" if answer is failed else PARENT)
+    assert good.headers["traceparent"].split("-")[1] == TRACE
+    assert "injected fault" in by_id[failed.headers["traceparent"].split("-")[2]].status.message
+    assert unsampled.headers["traceparent"].split("-")[1::2] == ["ab" * 16, "00"]
+    assert not [span for span in collector.spans if span.trace_id.hex() == "ab" * 16]
+
+
+def test_stages_are_children_within_their_request(collector: Collector, answers: list[httpx.Response]) -> None:
+    span_id = answers[0].headers["traceparent"].split("-")[2]
+    (parent,) = (span for span in collector.spans if span.span_id.hex() == span_id)
+    children = [span for span in collector.spans if span.parent_span_id == parent.span_id]
+    assert [child.name for child in sorted(children, key=lambda one: one.start_time_unix_nano)] == [
+        "decode", "queue", "infer", "encode",
+    ]  # fmt: skip
+    for child in children:
+        assert child.trace_id == parent.trace_id
+        assert child.start_time_unix_nano <= child.end_time_unix_nano <= parent.end_time_unix_nano
+
+
+def test_without_a_collector_nothing_of_opentelemetry_is_imported() -> None:
+    import subprocess
+
+    code = "import sys, common.inference.server, common.api; print([m for m in sys.modules if 'opentelemetry' in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
