@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from time import time
 from typing import Any, BinaryIO
 
-import orjson
+import msgspec
 
 from common.exchange import current
 
@@ -23,20 +23,19 @@ FLUSH_SECONDS = 0.05
 LEVELS = {"info": 0, "warning": 1, "error": 2}
 
 
+Line = Mapping[str, Any] | msgspec.Struct
+
+
 class LineWriter:
     """A binary stream that takes whole lines from any thread and writes them together."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._lines: list[bytes] = []
+        self._lines: list[Line] = []
         self._scheduled = False
 
-    def line(self, fields: Mapping[str, Any]) -> None:
-        """One JSON object as a line, soon."""
-        self.encoded(_encode(fields))
-
-    def encoded(self, line: bytes) -> None:
-        """A line that is JSON already, soon."""
+    def line(self, line: Line) -> None:
+        """One JSON object as a line, soon; it must not change any more."""
         self._lines.append(line)  # nothing may come between reading the list and this: another thread may take it
         if self._scheduled:
             return
@@ -53,15 +52,26 @@ class LineWriter:
         self._scheduled = False
         lines, self._lines = self._lines, []
         if lines:
-            self._stream.write(b"\n".join((*lines, b"")))
+            self._stream.write(_encode(lines))
             self._stream.flush()
 
 
-def _encode(fields: Mapping[str, Any]) -> bytes:
+_encoder = msgspec.json.Encoder(enc_hook=str)
+
+
+def _encode(lines: list[Line]) -> bytes:
     try:
-        return orjson.dumps(fields, default=str)
-    except TypeError:  # what JSON has no form for, such as half a surrogate pair or a huge number: escaped, then
-        return orjson.dumps({name: ascii(value) for name, value in fields.items()})
+        return _encoder.encode_lines(lines)
+    except (TypeError, ValueError, OverflowError):
+        return b"".join(map(_encode_alone, lines))
+
+
+def _encode_alone(line: Line) -> bytes:
+    try:
+        return _encoder.encode_lines([line])
+    except (TypeError, ValueError, OverflowError):  # half a surrogate pair, say, or a huge number: escaped, then
+        fields = line if isinstance(line, Mapping) else msgspec.structs.asdict(line)
+        return _encoder.encode_lines([{name: ascii(value) for name, value in fields.items()}])
 
 
 class Log:

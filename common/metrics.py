@@ -53,9 +53,10 @@ class Counter(Collector):
         registry.register(self)
 
     def at(self, *labels: str) -> Count:
-        if labels not in self.values:
-            self.values[labels] = Count()
-        return self.values[labels]
+        count = self.values.get(labels)
+        if count is None:
+            count = self.values[labels] = Count()
+        return count
 
     def collect(self) -> Iterable[Metric]:
         family = CounterMetricFamily(self.name, self.help, labels=self.labels)
@@ -80,9 +81,10 @@ class Histogram(Collector):
         registry.register(self)
 
     def at(self, *labels: str) -> Distribution:
-        if labels not in self.values:
-            self.values[labels] = Distribution(self.bounds)
-        return self.values[labels]
+        distribution = self.values.get(labels)
+        if distribution is None:
+            distribution = self.values[labels] = Distribution(self.bounds)
+        return distribution
 
     def collect(self) -> Iterable[Metric]:
         family = HistogramMetricFamily(self.name, self.help, labels=self.labels)

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import gc
 import importlib
+import math
 import socket
 import sys
 from typing import Any
@@ -34,9 +35,9 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._app.service.requests_at_hand = lambda: len(self.server_state.tasks)
-        # What was made until now stays; the collector need not look at it again and again under load.
-        gc.collect()
+        # What was made until now stays: the collector need not look at it again and again under load.
         gc.freeze()
+        gc.enable()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._app.service.health.draining = True
@@ -85,7 +86,7 @@ def serve(app: App) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=round(settings.drain_timeout_seconds),
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_seconds),
     )
     listener = listen(settings.host, settings.http_port)
     DrainingServer(config, app, listener).run(sockets=[listener])
@@ -100,6 +101,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
     except OSError as error:
+        listener.close()
         taken = error.errno == errno.EADDRINUSE
         raise SystemExit(
             f"cannot listen on {host}:{port}: {error.strerror}" + ("; choose another HTTP_PORT" if taken else "")
@@ -109,6 +111,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 def main() -> None:
     """Reads the role's settings from the environment, builds its application and serves it."""
+    gc.disable()  # until it serves: loading modules leaves nothing to collect
     if len(sys.argv) != 2:
         raise SystemExit(
             "usage: python -m common.serve ROLE, such as patterns.web_single.api or common.inference.server"

@@ -16,7 +16,6 @@ from common.metrics import Metrics
 from common.settings import ServiceSettings
 from common.tracing import Spans
 
-
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds for ever; logged when they fail
 
 
@@ -37,9 +36,6 @@ class AccessLine(msgspec.Struct, omit_defaults=True, tag_field="event", tag="req
     bytes_out: int
     model: str = ""
     error: str = ""
-
-
-_encode = msgspec.json.Encoder().encode
 
 
 @dataclass
@@ -76,23 +72,21 @@ class Service:
             self.spans.end(exchange, code, failed, time.time_ns())
 
     def _access_line(self, exchange: Exchange, code: str, seconds: float, bytes_out: int, failed: bool) -> None:
-        self.logs.writer.encoded(
-            _encode(
-                AccessLine(
-                    self.logs.timestamp(),
-                    "error" if failed else "info",
-                    self.settings.pattern,
-                    self.settings.service,
-                    exchange.request_id,
-                    exchange.trace.trace_id,
-                    exchange.method,
-                    exchange.route,
-                    code,
-                    round(seconds * 1e3, 3),
-                    exchange.bytes_in,
-                    bytes_out,
-                    exchange.model,
-                    exchange.error,
-                )
+        self.logs.writer.line(
+            AccessLine(
+                self.logs.timestamp(),
+                "error" if failed else "info",
+                self.settings.pattern,
+                self.settings.service,
+                exchange.request_id,
+                exchange.trace.trace_id,
+                exchange.method,
+                exchange.route,
+                code,
+                round(seconds * 1e3, 3),
+                exchange.bytes_in,
+                bytes_out,
+                exchange.model,
+                exchange.error,
             )
         )

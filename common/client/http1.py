@@ -179,14 +179,15 @@ class HttpPool:
         return None
 
     async def _connect(self) -> Connection:
-        loop = asyncio.get_running_loop()
+        connection = Connection(self._opened, self._max_bytes)
         try:
             async with asyncio.timeout(self._connect_seconds):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self._opened, self._max_bytes), self._host, self._port
-                )
-        except OSError as error:
-            raise Broken(_reason(error)) from error
+                await asyncio.get_running_loop().create_connection(lambda: connection, self._host, self._port)
+        except BaseException as error:
+            self._opened.discard(connection)  # uvloop does not tell of the end of one whose making was cancelled
+            if isinstance(error, OSError):
+                raise Broken(_reason(error)) from error
+            raise
         return connection
 
 

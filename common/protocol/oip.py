@@ -195,17 +195,11 @@ def encode_answer(
     question: Question, model: str, version: str, outputs: Mapping[str, Array]
 ) -> tuple[bytes, int | None]:
     """The body that answers `question`, and the length of its JSON header where binary tensors follow it."""
-    described: list[dict[str, Any]] = []
     parts: list[bytes] = []
-    for name, array in outputs.items():
-        datatype = datatype_of(array)
-        if question.binary(name):
-            part = to_binary(array)
-            parts.append(part)
-            extra: dict[str, Any] = {"parameters": {"binary_data_size": len(part)}}
-        else:
-            extra = {"data": json_data(array, name, datatype)}
-        described.append({"name": name, "shape": array.shape, "datatype": datatype, **extra})
+    if question.outputs or question.all_binary:
+        described = [_describe(question, name, array, parts) for name, array in outputs.items()]
+    else:
+        described = [_with_data(name, array) for name, array in outputs.items()]
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
     if question.id is not None:
         answer["id"] = question.id
@@ -215,13 +209,25 @@ def encode_answer(
     return (b"".join((header, *parts)), len(header)) if parts else (header, None)
 
 
-def json_data(array: Array, name: str, datatype: str) -> Any:
-    """What orjson writes for an array: flat. Raises InvalidInput for FP16, which has no JSON form."""
+def _describe(question: Question, name: str, array: Array, parts: list[bytes]) -> dict[str, Any]:
+    """An output as the header has it; where it goes as binary, its bytes are added to `parts`."""
+    if not question.binary(name):
+        return _with_data(name, array)
+    part = to_binary(array)
+    parts.append(part)
+    size = {"binary_data_size": len(part)}
+    return {"name": name, "shape": array.shape, "datatype": datatype_of(array), "parameters": size}
+
+
+def _with_data(name: str, array: Array) -> dict[str, Any]:
+    """An output with its data, flat, as orjson writes it. Raises InvalidInput for FP16, which has no JSON form."""
+    datatype = datatype_of(array)
+    data: Any = array.reshape(-1)
     if datatype == "BYTES":
-        return [one.decode(errors="replace") if isinstance(one, bytes) else one for one in array.reshape(-1)]
-    if datatype == "FP16":
+        data = [one.decode(errors="replace") if isinstance(one, bytes) else one for one in data]
+    elif datatype == "FP16":
         raise InvalidInput.at("outputs", f"{name!r} is FP16, which has no JSON form; ask for binary_data")
-    return array.reshape(-1)
+    return {"name": name, "shape": array.shape, "datatype": datatype, "data": data}
 
 
 def _check_outputs(question: Question, outputs: Mapping[str, Array]) -> None:

@@ -6,10 +6,14 @@ import asyncio
 import signal
 import time
 from collections.abc import Iterator
+from typing import Any
 
+import grpc
 import httpx
 import pytest
 
+from common.protocol.grpc import oip_pb2 as pb
+from common.protocol.grpc import oip_pb2_grpc as pb_grpc
 from runtimes.base import Stack
 from tests.conftest import Start
 from tests.load import Load, connect, read_answer, request
@@ -91,6 +95,31 @@ async def test_a_slow_request_in_flight_is_answered(stack: Stack, http: httpx.Cl
     assert status == 200
     assert right(body)
     assert headers["connection"] == "close"
+    await soon(lambda: exit_code(stack) is not None, "the service has ended", GRACE)
+    assert exit_code(stack) == 0
+
+
+async def asking_on(stub: Any) -> None:
+    """Calls until one is refused."""
+    while True:
+        await stub.ServerLive(pb.ServerLiveRequest(), timeout=GRACE)
+
+
+async def test_a_slow_grpc_call_in_flight_is_answered_and_a_new_one_is_refused(
+    stack: Stack, http: httpx.Client
+) -> None:
+    await asyncio.to_thread(http.post, f"{stack.url()}/faults", json={"latency_seconds": 3.0})
+    features: dict[str, Any] = {"name": "features", "datatype": "FP32", "shape": [1, 4]}
+    asked = pb.ModelInferRequest(model_name="iris", inputs=[features | {"contents": {"fp32_contents": SETOSA}}])
+    async with grpc.aio.insecure_channel(stack.grpc()) as channel:
+        stub: Any = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        call = asyncio.ensure_future(stub.ModelInfer(asked, timeout=GRACE))
+        await soon(lambda: metric(stack.url(), "serving_requests_in_progress") == 2, "the call is in flight")
+        await asyncio.to_thread(stack.signal, "api", signal.SIGTERM)
+        assert (await call).model_name == "iris"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await asking_on(stub)
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     await soon(lambda: exit_code(stack) is not None, "the service has ended", GRACE)
     assert exit_code(stack) == 0
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtimes.base import Stack
@@ -77,6 +78,13 @@ def test_every_metric_is_there_from_the_start_under_its_name(stack: Stack) -> No
     ):
         assert name in names
     assert metric(stack.url(), "serving_requests_in_progress") == 1  # the one that asks
+
+
+def test_metrics_come_in_the_newer_format_to_those_who_ask_for_it(http: httpx.Client, stack: Stack) -> None:
+    answer = http.get(f"{stack.url()}/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    families = openmetrics.text_string_to_metric_families(answer.text)  # type: ignore[no-untyped-call]
+    assert "serving_requests" in {family.name for family in families}
 
 
 def test_no_label_takes_a_value_that_a_caller_chooses(http: httpx.Client, stack: Stack) -> None:

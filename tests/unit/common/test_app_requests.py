@@ -151,6 +151,11 @@ def test_an_unknown_path_is_404_and_a_wrong_method_405_with_those_it_takes(site:
     assert site.client.head("/direct/echo").content == b""
 
 
+def test_an_invented_method_becomes_no_label(site: Site) -> None:
+    assert site.client.request("INVENTED", "/hello/you").status_code == 400
+    assert "INVENTED" not in site.client.get("/metrics").text
+
+
 def test_who_is_refused_for_load_is_told_when_to_come_back(site: Site) -> None:
     for answer, seconds in ((site.client.post("/direct/busy"), "2"), (site.client.get("/v2/loading"), "1")):
         assert answer.status_code == 503

@@ -24,7 +24,7 @@ def test_a_deadline_that_has_passed_leaves_nothing_and_says_what_is_not_started(
     assert deadline.passed
     assert deadline.left < 0
     assert deadline.header() == "0.0000"
-    with pytest.raises(DeadlineExceeded, match="^the deadline passed before inference started$") as caught:
+    with pytest.raises(DeadlineExceeded, match="the deadline passed before inference started") as caught:
         deadline.check("inference started")
     assert (caught.value.status, caught.value.grpc_code) == (504, "DEADLINE_EXCEEDED")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from time import perf_counter
 
 import pytest
 
@@ -48,8 +49,6 @@ def test_runs_that_wait_go_on_when_the_faults_are_off(switch: FaultSwitch, fault
 
 
 def test_latency_is_added(switch: FaultSwitch) -> None:
-    from time import perf_counter
-
     switch.set(Faults(latency_seconds=0.05))
     start = perf_counter()
     switch.wrap(Sum()).run(rows(1))

@@ -8,6 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from common.deadline import Deadline
 from common.exchange import Exchange, current
-from common.log import FLUSH_SECONDS, LineWriter
+from common.log import FLUSH_SECONDS, LineWriter, Logs
 from common.tracing import continue_trace
 from tests.unit.common.logged import Logged
 from tests.unit.common.polling import until
@@ -27,14 +28,18 @@ def logged() -> Logged:
     return Logged()
 
 
-@pytest.fixture
-def taken_over(logged: Logged) -> Iterator[Logged]:
+@contextmanager
+def taking_over(logged: Logged) -> Iterator[None]:
+    """What libraries log goes to `logged` alone; for a test's body, where pytest's own handlers are there too."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level = root.handlers, root.level
     root.handlers = []
     logged.logs.take_over_stdlib()
-    yield logged
-    root.handlers, root.level = handlers, level
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
 
 
 def test_a_line_says_when_what_and_where(logged: Logged) -> None:
@@ -42,7 +47,8 @@ def test_a_line_says_when_what_and_where(logged: Logged) -> None:
     (line,) = logged.lines()
     assert datetime.now(UTC) - datetime.fromisoformat(line.pop("time")) < timedelta(minutes=1)
     assert line == {
-        "level": "info", "event": "model ready", "pattern": "a_pattern", "service": "a_service", "model": "iris", "rows": 3,
+        "level": "info", "event": "model ready", "model": "iris", "rows": 3,
+        "pattern": "a_pattern", "service": "a_service",
     }  # fmt: skip
 
 
@@ -93,23 +99,25 @@ def test_no_value_keeps_a_line_from_being_written(logged: Logged, value: Any) ->
     assert (line["event"] in ("event", "'event'"), "value" in line) == (True, True)
 
 
-def test_what_libraries_log_comes_as_such_lines(taken_over: Logged) -> None:
+def test_what_libraries_log_comes_as_such_lines(logged: Logged) -> None:
     logger = logging.getLogger("some.library")
-    logger.info("not this")
-    logger.warning("%d of %s", 3, "four")
-    try:
-        raise RuntimeError("broke")
-    except RuntimeError:
-        logger.exception("it failed")
-    warning, error = taken_over.lines()
+    with taking_over(logged):
+        logger.info("not this")
+        logger.warning("%d of %s", 3, "four")
+        try:
+            raise RuntimeError("broke")
+        except RuntimeError:
+            logger.exception("it failed")
+    warning, error = logged.lines()
     assert (warning["event"], warning["level"], warning["logger"]) == ("3 of four", "warning", "some.library")
-    assert (error["level"], error["pattern"]) == ("error", "a_pattern")
+    assert (error["event"], error["level"], error["pattern"]) == ("it failed", "error", "a_pattern")
     assert "RuntimeError: broke" in error["exception"]
 
 
-def test_a_librarys_mistake_in_its_own_line_harms_nobody(taken_over: Logged) -> None:
-    logging.getLogger("some.library").error("%d pieces", "three")
-    (line,) = taken_over.lines()
+def test_a_librarys_mistake_in_its_own_line_harms_nobody(logged: Logged) -> None:
+    with taking_over(logged):
+        logging.getLogger("some.library").error("%d pieces", "three")
+    (line,) = logged.lines()
     assert line["event"] == "%d pieces"
     assert "three" in line["arguments"]
 
@@ -136,11 +144,11 @@ async def test_lines_of_a_moment_are_written_together_and_soon() -> None:
     assert FLUSH_SECONDS <= 0.1
 
 
-async def test_an_error_is_written_at_once_and_takes_earlier_lines_along(logged: Logged) -> None:
+async def test_an_error_is_written_at_once_and_takes_earlier_lines_along() -> None:
     stream = io.BytesIO()
-    logged.logs.writer._stream = stream
-    logged.logs.log.info("first")
-    logged.logs.log.error("second")
+    log = Logs("a_pattern", "a_service", "info", stream).log
+    log.info("first")
+    log.error("second")
     assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["first", "second"]
 
 
@@ -167,5 +175,5 @@ async def test_lines_of_many_threads_are_whole_in_order_and_none_is_lost(logged:
     for thread in threads:
         await asyncio.to_thread(thread.join)
     lines = logged.lines()
-    for thread in (0, 1, 2, 3, "loop"):
-        assert [line["number"] for line in lines if line["thread"] == thread] == list(range(300))
+    for writer in (0, 1, 2, 3, "loop"):
+        assert [line["number"] for line in lines if line["thread"] == writer] == list(range(300))

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from pydantic import ValidationError
 
 from common.inference.server import Settings
 from common.settings import ServiceSettings
 from patterns.web_single.settings import Settings as WebSingle
+
+
+def read() -> Settings:
+    """All of it out of the environment."""
+    made: Callable[..., Settings] = Settings
+    return made()
 
 
 @pytest.mark.parametrize("settings", [ServiceSettings, Settings, WebSingle])
@@ -22,7 +30,7 @@ def test_every_setting_says_what_it_is(settings: type[ServiceSettings]) -> None:
 def test_they_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"HTTP_PORT": "9", "FAULTS": "true", "MODEL": " a, b ,", "BATCH_DELAY_SECONDS": "0.5"}.items():
         monkeypatch.setenv(name, value)
-    settings = Settings()
+    settings = read()
     assert (settings.http_port, settings.faults, settings.batch_delay_seconds) == (9, True, 0.5)
     assert settings.models == ["a", "b"]
 
@@ -40,10 +48,10 @@ def test_they_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_value_that_makes_no_sense_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name.upper(), value)
     with pytest.raises(ValidationError) as caught:
-        Settings()
+        read()
     assert [error["loc"] for error in caught.value.errors()] == [(name,)]
 
 
 def test_they_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
-        Settings().http_port = 1
+        read().http_port = 1

@@ -238,12 +238,21 @@ async def test_no_place_is_lost_however_callers_leave(predictor: HttpPredictor) 
             await asyncio.sleep(chance.choice([0, 0, 0.002]))
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-        so_far = len(predictor.requests)
         predictor.usual = stall
-        held = [asyncio.create_task(infer(client, 1)) for _ in range(4)]
-        await predictor.received(so_far + 3)
+        held = [asyncio.create_task(infer(client, 60)) for _ in range(4)]
+
+        def arrived() -> int:
+            """The held ones among them: the last of those that were cancelled may still be arriving."""
+            left = [float(one.headers["x-request-timeout-seconds"]) for one in predictor.requests]
+            return sum(seconds > 30 for seconds in left)
+
+        async with asyncio.timeout(10):
+            while arrived() < 3:
+                await asyncio.sleep(0.005)
+        for call in held:
+            call.cancel()
         await asyncio.gather(*held, return_exceptions=True)
-        assert len(predictor.requests) == so_far + 3
+        assert arrived() == 3
 
 
 async def test_ready_and_metadata_are_asked_of_the_predictor(predictor: HttpPredictor) -> None:
