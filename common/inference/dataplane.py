@@ -38,7 +38,7 @@ class DataPlane:
                 raise InvalidInput.at("outputs", f"model {model.name!r} has no output {name!r}: {model.output_names}")
         exchange.deadline.check("inference started")
         exchange.model = model.name
-        rows = len(next(iter(inputs.values())))
+        rows = (next(iter(inputs.values())).shape or (1,))[0]
         future = model.batcher.submit(inputs, rows, exchange.deadline)
         answer = await (self._unless_gone(exchange, future) if model.batcher.slow(rows) else future)
         exchange.stages["queue"] = answer.queued * 1e3

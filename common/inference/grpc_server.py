@@ -243,7 +243,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         said, known = None, request.service in _SERVICES
-        while True:
+        while not (said is not None and self._service.health.draining):  # a drain need not wait for those who watch
             status = self._status() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             if status != said:
                 said = status

@@ -58,8 +58,10 @@ def counts() -> Counts:
     return Counts(Distribution(ROWS), Distribution(SECONDS), Distribution(SECONDS), Count(), Count())
 
 
-def batcher(session: Session, cost: Cost, limits: Limits = ROOMY, noted: Counts | None = None) -> Batcher:
-    return Batcher(session, cost, limits, noted or counts(), "test")
+def batcher(
+    session: Session, cost: Cost, limits: Limits = ROOMY, noted: Counts | None = None, alone: bool = False
+) -> Batcher:
+    return Batcher(session, cost, limits, noted or counts(), "test", alone=lambda: alone)
 
 
 def rows(*values: float, width: int = 2) -> dict[str, Array]:

@@ -6,10 +6,23 @@ import asyncio
 
 import pytest
 
-from common.errors import DeadlineExceeded, NotReady, Overloaded
+from common.deadline import Deadline
+from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded
 from common.inference.batcher import Limits
 from common.inference.session import Cost
-from tests.unit.common.sessions import IN_THREAD, INLINE, INLINE_WHILE_SMALL, ROOMY, Held, Sum, ask, batcher, counts
+from tests.unit.common.sessions import (
+    IN_THREAD,
+    INLINE,
+    INLINE_WHILE_SMALL,
+    POISON,
+    ROOMY,
+    Held,
+    Sum,
+    ask,
+    batcher,
+    counts,
+    rows,
+)
 
 
 async def together(*answers: asyncio.Future[list[float]]) -> list[list[float]]:
@@ -30,6 +43,27 @@ async def test_a_lone_request_runs_at_once() -> None:
     for _ in range(4):  # turns of the loop: the task, its run, its answer
         await asyncio.sleep(0)
     assert answer.done()
+
+
+async def test_a_quick_request_that_is_the_only_one_is_answered_on_the_spot() -> None:
+    session = Sum()
+    shared = batcher(session, INLINE, alone=True)
+    answer = shared.submit(rows(1), 1, Deadline.after(30))
+    assert answer.done()
+    assert [output.tolist() for output in answer.result().outputs] == [[2]]
+    with pytest.raises(ModelFailed):
+        await ask(shared, POISON)
+    await shared.close()
+
+
+async def test_a_slow_request_that_is_the_only_one_does_not_hold_the_loop() -> None:
+    session = Held()
+    shared = batcher(session, IN_THREAD, alone=True)
+    answer = ask(shared, 1)
+    await session.running()
+    assert not answer.done()
+    session.release.set()
+    assert await answer == [2]
 
 
 async def test_no_run_holds_more_rows_than_allowed() -> None:

@@ -189,6 +189,17 @@ async def test_health_can_be_watched(running: Running) -> None:
     watch.cancel()
 
 
+async def test_those_who_watch_do_not_hold_up_the_drain(running: Running) -> None:
+    plane = DataPlane(running.shelf.models, running.shelf.inference_metrics, running.shelf.logged.logs.log)
+    service, port = running.shelf.logged.service(drain_timeout_seconds=600), free_port()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(20):
+        async with serve_grpc(plane, service, "127.0.0.1", port):
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+            service.health.draining = True
+        assert [answer.status async for answer in watch] in ([], [health_pb2.HealthCheckResponse.NOT_SERVING])
+
+
 async def test_a_taken_port_is_named(running: Running) -> None:
     port = free_port()
     plane = DataPlane(running.shelf.models, running.shelf.inference_metrics, running.shelf.logged.logs.log)

@@ -1,0 +1,56 @@
+"""Where both protocols meet: inputs that have been checked go in, the outputs that were asked for come out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.deadline import Deadline
+from common.errors import DeadlineExceeded, InvalidInput
+from common.exchange import Exchange
+from common.inference.dataplane import DataPlane
+from common.protocol.tensors import Array
+from common.tracing import continue_trace
+from tests.unit.common import tiny_models as tiny
+from tests.unit.common.sessions import rows
+from tests.unit.common.shelf import Shelf
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+async def infer(shelf: Shelf, inputs: dict[str, Array], *wanted: str, seconds: float = 30.0) -> dict[str, Any]:
+    plane = DataPlane(shelf.models, shelf.inference_metrics, shelf.logged.logs.log)
+    exchange = Exchange("POST", "/", "id", continue_trace(None), Deadline.after(seconds))
+    outputs = await plane.infer(exchange, shelf.models.get("tiny"), inputs, wanted)
+    return {name: output.tolist() for name, output in outputs.items()}
+
+
+async def test_outputs_bear_their_names(shelf: Shelf) -> None:
+    shelf.put("1", 1)
+    async with shelf.open("tiny"):
+        for wanted in ((), ("y",), ("y", "y")):
+            assert await infer(shelf, rows(1, 2), *wanted) == {"y": [2, 4]}
+        with pytest.raises(InvalidInput, match="model 'tiny' has no output 'z'"):
+            await infer(shelf, rows(1), "y", "z")
+
+
+async def test_with_no_time_left_nothing_is_computed(shelf: Shelf) -> None:
+    shelf.put("1", 1)
+    async with shelf.open("tiny"):
+        with pytest.raises(DeadlineExceeded, match="before inference started"):
+            await infer(shelf, rows(1), seconds=-1)
+        assert not any(shelf.inference_metrics.batch_size.at("tiny").buckets)
+
+
+async def test_an_input_may_be_a_single_number(shelf: Shelf) -> None:
+    inputs = [{"name": "x", "datatype": "FP32", "shape": []}]
+    outputs = [{"name": "y", "datatype": "FP32", "shape": []}]
+    tiny.write(shelf.root, tiny.graph(tiny.node("Neg", "x", "y"), x=[], y=[]), inputs=inputs, outputs=outputs)
+    async with shelf.open("tiny"):
+        assert await infer(shelf, {"x": np.array(3, np.float32)}) == {"y": -3}
