@@ -243,11 +243,13 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         said, known = None, request.service in _SERVICES
-        while not (said is not None and self._service.health.draining):  # a drain need not wait for those who watch
+        while True:
             status = self._status() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             if status != said:
                 said = status
                 yield health_pb2.HealthCheckResponse(status=status)
+            if self._service.health.draining:  # which need not wait for those who watch
+                return
             await asyncio.sleep(1)
 
     def _status(self) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:

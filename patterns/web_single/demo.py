@@ -39,9 +39,7 @@ def _ask(url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     return found
 
 
-def _table(
-    title: str, rows: list[dict[str, float]], predictions: list[dict[str, Any]], truth: list[str]
-) -> Table:
+def _table(title: str, rows: list[dict[str, float]], predictions: list[dict[str, Any]], truth: list[str]) -> Table:
     table = Table(title=title, title_justify="left")
     for heading in (*rows[0], "answer", "truth"):
         table.add_column(heading.replace("_", " "))

@@ -197,7 +197,8 @@ async def test_those_who_watch_do_not_hold_up_the_drain(running: Running) -> Non
             watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
             service.health.draining = True
-        assert [answer.status async for answer in watch] in ([], [health_pb2.HealthCheckResponse.NOT_SERVING])
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert await watch.read() is grpc.aio.EOF
 
 
 async def test_a_taken_port_is_named(running: Running) -> None:
