@@ -82,6 +82,7 @@ def serve(app: App) -> None:
         app,
         loop="uvloop",
         http="httptools",
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -1,6 +1,6 @@
 """W3C trace context in, through and out of a service, and OpenTelemetry spans where an exporter is configured.
 
-Format: https://www.w3.org/TR/trace-context/. Without `OTEL_EXPORTER_OTLP_ENDPOINT` nothing of OpenTelemetry is
+Format: https://www.w3.org/TR/trace-context/. Without `OTEL_EXPORTER_OTLP_ENDPOINT` no OpenTelemetry SDK is
 imported; ids are still taken over from the caller, logged and passed on.
 """
 

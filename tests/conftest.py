@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from runtimes.base import Stack
+from tests.support import client
 
 PATTERNS = {path.name for path in (Path(__file__).parents[1] / "patterns").iterdir() if path.is_dir()}
 Start = Callable[..., Stack]
@@ -97,7 +98,6 @@ def _starting(runtime: str) -> Iterator[Start]:
 
 
 @pytest.fixture
-def http() -> Iterator[httpx.Client]:
+def http() -> httpx.Client:
     """A client that never waits longer than ten seconds."""
-    with httpx.Client(timeout=10) as client:
-        yield client
+    return client()

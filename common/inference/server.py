@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Settings(ServiceSettings):
     """What a service that holds models is told besides."""
 
-    model: str = Field("iris", description="The model to serve; several with commas between.")
+    model: str = Field("iris", pattern=r"\w", description="The model to serve; several with commas between.")
     model_repository: Path = Field(
         Path("models/build"), description="Folder of <name>/<version>/model.onnx + model.yaml."
     )

@@ -11,7 +11,7 @@ import pytest
 
 from runtimes.base import Stack
 from tests.conftest import Start
-from tests.support import INFER, SETOSA, eventually, labels, question
+from tests.support import INFER, SETOSA, client, eventually, labels, question
 
 STUCK = 1.0
 SLACK = 1.5  # what a busy machine may add
@@ -33,7 +33,7 @@ def switch(stack: Stack, **faults: object) -> None:
 
 
 def probe(stack: Stack, path: str) -> int:
-    return httpx.get(stack.url() + path, timeout=5).status_code
+    return client().get(stack.url() + path).status_code
 
 
 class Held:

@@ -16,7 +16,7 @@ from tests.conftest import Start
 from tests.support import INFER, SETOSA, Lines, eventually, labels, log_lines, question
 
 BUILT = Path(__file__).parents[3] / "models" / "build"
-PATIENCE = 12.0
+PATIENCE = 9.0
 
 
 @pytest.fixture(scope="module")

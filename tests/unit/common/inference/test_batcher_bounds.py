@@ -136,7 +136,7 @@ async def test_a_deadline_is_kept_while_the_model_runs(cost: Cost) -> None:
 async def test_a_run_that_never_ends_harms_only_those_who_share_it() -> None:
     session = Held(least=2)
     shared = batcher(session, INLINE_WHILE_SMALL, Limits(max_rows=2, queue=100))
-    first, second, *rest = [ask(shared, number, seconds=1) for number in range(5)]
+    first, second, *rest = [ask(shared, number, seconds=1 if number < 2 else 30) for number in range(5)]
     async with asyncio.timeout(20):
         assert await together(*rest) == [[4], [6], [8]]
         for answer in (first, second):
