@@ -19,6 +19,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from common.app import App
+from common.http_protocol import HttpProtocol
 from common.log import Logs
 
 LINGER_SECONDS = 0.25
@@ -81,7 +82,7 @@ def serve(app: App) -> None:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         log_config=None,
         access_log=False,
