@@ -35,7 +35,7 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._app.service.requests_at_hand = lambda: len(self.server_state.tasks)
+        self._app.service.requests_read = lambda: len(self.server_state.tasks)
         # What was made until now stays: the collector need not look at it again and again under load.
         gc.freeze()
         gc.enable()

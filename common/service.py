@@ -47,12 +47,16 @@ class Service:
     health: Health = field(default_factory=Health)
     metrics: Metrics = field(default_factory=Metrics)
     spans: Spans | None = None
-    requests_at_hand: Callable[[], int] = lambda: 2
-    """Requests that the server has read and not answered; a server that cannot tell says several."""
+    requests_read: Callable[[], int] | None = None
+    """How many requests the server has read and not answered; None where a server cannot tell."""
+
+    def coming(self) -> int:
+        """Requests that have been read and will begin in the next turn of the event loop."""
+        return max(self.requests_read() - self.metrics.in_progress, 0) if self.requests_read else 0
 
     def alone(self) -> bool:
         """Whether the request being answered is the only one there is, so that nothing would share its run."""
-        return self.metrics.in_progress == 1 and self.requests_at_hand() == 1
+        return self.metrics.in_progress == 1 and self.requests_read is not None and self.requests_read() == 1
 
     def begin(self, exchange: Exchange) -> None:
         """Counts a request in, and starts its span."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic, perf_counter, time
 
@@ -20,52 +19,13 @@ import numpy as np
 
 from common.deadline import Deadline
 from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded, ServingError
+from common.inference.batching import Answer, Arrivals, Counts, Limits, Member, NobodyCanTell
 from common.inference.session import Cost, Session
 from common.inference.thread import RunThread
-from common.metrics import Count, Distribution
 from common.protocol.tensors import Array
 
 INLINE_SECONDS = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """`max_rows` rows share a run; `queue` requests wait; a run is held up to `delay` seconds to fill (0: never)."""
-
-    max_rows: int
-    queue: int
-    delay: float = 0.0
-
-
-@dataclass(slots=True)
-class Answer:
-    """A request's outputs, in the manifest's order, and where its time went in seconds."""
-
-    outputs: Sequence[Array]
-    queued: float
-    ran: float
-
-
-@dataclass(slots=True)
-class Counts:
-    """Where a batcher notes what it did."""
-
-    batch_rows: Distribution
-    queue_wait: Distribution
-    run_seconds: Distribution
-    full: Count
-    gone: Count
-
-
-class Member:
-    """One request in the queue."""
-
-    __slots__ = ("answer", "arrived", "deadline", "inputs", "rows", "timed")
-
-    def __init__(self, inputs: dict[str, Array], rows: int, deadline: Deadline, answer: asyncio.Future[Answer]) -> None:
-        self.inputs, self.rows, self.deadline, self.answer = inputs, rows, deadline, answer
-        self.arrived = perf_counter()
-        self.timed = False
+PUT_OFF = 3  # turns of the loop, each spent on reading requests that will share the run
 
 
 Batch = list[Member]
@@ -84,13 +44,15 @@ class Batcher:
         name: str,
         *,
         uniform: bool = False,
-        alone: Callable[[], bool] = lambda: False,
+        arrivals: Arrivals | None = None,
     ) -> None:
         """`uniform`: every request's rows have the same shape, so it need not be compared.
 
-        `alone` tells whether no other request is at hand that could share a run, so that it need not wait its turn.
+        `arrivals`, where a server can tell: a request that is alone need not wait its turn, and a run waits for those
+        that have been read already.
         """
-        self._uniform, self._alone_now = uniform, alone
+        self._uniform, self._arrivals = uniform, arrivals or NobodyCanTell()
+        self._put_off = 0
         self._quick_rows = cost.rows_within(INLINE_SECONDS)
         self._session, self._cost, self._limits, self._counts = session, cost, limits, counts
         self._waiting: deque[Member] = deque()
@@ -123,7 +85,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Answer] = loop.create_future()
         member = Member(inputs, rows, deadline, answer)
-        if not self._waiting and not self._limits.delay and not self.slow(rows) and self._alone_now():
+        if not self._waiting and not self._limits.delay and not self.slow(rows) and self._arrivals.alone():
             self._settle([member], self._run([member]))
             return answer
         self._waiting.append(member)
@@ -184,7 +146,12 @@ class Batcher:
 
     def _turn(self) -> None:
         """Runs one batch of what waits; asks for another turn while something is left."""
-        self._scheduled, self._held = False, None
+        self._held = None
+        if self._put_off < PUT_OFF and self._rows_waiting < self._limits.max_rows and self._arrivals.coming():
+            self._put_off += 1
+            asyncio.get_running_loop().call_soon(self._turn)
+            return
+        self._put_off, self._scheduled = 0, False
         busy = self._running_since is not None
         batch = self._take(only_quick=busy)
         if batch:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from common.errors import ClientGone, InvalidInput
 from common.exchange import Exchange
-from common.inference.batcher import Answer
+from common.inference.batching import Answer
 from common.inference.repository import Loaded, ModelRepository
 from common.log import Log
 from common.metrics import InferenceMetrics

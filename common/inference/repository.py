@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from common.errors import NotFound, NotReady
-from common.inference.batcher import INLINE_SECONDS, Batcher, Counts, Limits
+from common.inference.batcher import INLINE_SECONDS, Batcher
+from common.inference.batching import Arrivals, Counts, Limits
 from common.inference.manifest import Manifest, ModelBroken, read_manifest
 from common.inference.session import Session, WarmUp, open_model, warm_up
 from common.log import Log
@@ -60,7 +61,7 @@ class LoadPolicy:
     limits: Limits
     keep: int = 1
     wrap: Callable[[Session], Session] | None = None
-    alone: Callable[[], bool] = lambda: False
+    arrivals: Arrivals | None = None
 
 
 class ModelRepository:
@@ -211,7 +212,7 @@ class ModelRepository:
         if self._policy.wrap:  # what it adds to a run must not hold the event loop, however quick the model itself is
             session, cost = self._policy.wrap(onnx), replace(cost, fixed=max(cost.fixed, 2 * INLINE_SECONDS))
         batcher = Batcher(
-            session, cost, limits, counts, f"{name}-{manifest.version}", uniform=uniform, alone=self._policy.alone
+            session, cost, limits, counts, f"{name}-{manifest.version}", uniform=uniform, arrivals=self._policy.arrivals
         )
         return Loaded(manifest, batcher, warm)
 

@@ -19,7 +19,7 @@ from common import RELEASE
 from common.api import build_app
 from common.app import App
 from common.faults import FaultSwitch, fault_routes
-from common.inference.batcher import Limits
+from common.inference.batching import Limits
 from common.inference.dataplane import DataPlane
 from common.inference.grpc_server import serve_grpc
 from common.inference.repository import LoadPolicy, ModelRepository
@@ -75,7 +75,7 @@ class Predictor:
             limits,
             settings.model_versions_kept,
             self._faults.wrap if settings.faults else None,
-            service.alone,
+            service,
         )
         self.repository = ModelRepository(root, policy, metrics, service.logs.log, self._source())
         self.plane = DataPlane(self.repository, metrics, service.logs.log, settings.prediction_log_share)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from common.deadline import Deadline
-from common.inference.batcher import Batcher, Counts, Limits
+from common.inference.batcher import Batcher
+from common.inference.batching import Counts, Limits
 from common.inference.session import Cost, Session
 from common.metrics import ROWS, SECONDS, Count, Distribution
 from common.protocol.tensors import Array
@@ -54,6 +55,16 @@ class Held(Sum):
         assert await asyncio.to_thread(self._running.wait, 30), "no run began"
 
 
+class OnItsOwn:
+    """A server with one request at a time."""
+
+    def alone(self) -> bool:
+        return True
+
+    def coming(self) -> int:
+        return 0
+
+
 def counts() -> Counts:
     return Counts(Distribution(ROWS), Distribution(SECONDS), Distribution(SECONDS), Count(), Count())
 
@@ -61,7 +72,7 @@ def counts() -> Counts:
 def batcher(
     session: Session, cost: Cost, limits: Limits = ROOMY, noted: Counts | None = None, alone: bool = False
 ) -> Batcher:
-    return Batcher(session, cost, limits, noted or counts(), "test", alone=lambda: alone)
+    return Batcher(session, cost, limits, noted or counts(), "test", arrivals=OnItsOwn() if alone else None)
 
 
 def rows(*values: float, width: int = 2) -> dict[str, Array]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common.deadline import Deadline
 from common.faults import Faults, FaultSwitch
-from common.inference.batcher import Limits
+from common.inference.batching import Limits
 from common.inference.repository import LoadPolicy, ModelRepository
 from common.metrics import InferenceMetrics, Metrics
 from tests.unit.common import tiny_models as tiny

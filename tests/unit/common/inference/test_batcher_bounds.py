@@ -8,7 +8,7 @@ import pytest
 
 from common.deadline import Deadline
 from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded
-from common.inference.batcher import Limits
+from common.inference.batching import Limits
 from common.inference.session import Cost
 from tests.unit.common.sessions import (
     IN_THREAD,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from common.deadline import Deadline
 from common.errors import DeadlineExceeded, ModelFailed
-from common.inference.batcher import Answer, Batcher, Limits
+from common.inference.batcher import Batcher
+from common.inference.batching import Answer, Limits
 from common.inference.session import Cost
 from tests.unit.common.sessions import IN_THREAD, INLINE, INLINE_WHILE_SMALL, POISON, Sum, batcher, rows
 

@@ -1,0 +1,71 @@
+"""What a batcher works with: its limits, a request in its queue, the answer, and what a server knows of arrivals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+from common.deadline import Deadline
+from common.metrics import Count, Distribution
+from common.protocol.tensors import Array
+
+
+class Arrivals(Protocol):
+    """What a server knows of the requests that are not in a queue yet."""
+
+    def alone(self) -> bool:
+        """Whether the request being answered is the only one there is."""
+
+    def coming(self) -> int:
+        """Requests that have been read and will begin in the next turn of the event loop."""
+
+
+class NobodyCanTell:
+    def alone(self) -> bool:
+        return False
+
+    def coming(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_rows` rows share a run; `queue` requests wait; a run is held up to `delay` seconds to fill (0: never)."""
+
+    max_rows: int
+    queue: int
+    delay: float = 0.0
+
+
+@dataclass(slots=True)
+class Answer:
+    """A request's outputs, in the manifest's order, and where its time went in seconds."""
+
+    outputs: Sequence[Array]
+    queued: float
+    ran: float
+
+
+@dataclass(slots=True)
+class Counts:
+    """Where a batcher notes what it did."""
+
+    batch_rows: Distribution
+    queue_wait: Distribution
+    run_seconds: Distribution
+    full: Count
+    gone: Count
+
+
+class Member:
+    """One request in the queue."""
+
+    __slots__ = ("answer", "arrived", "deadline", "inputs", "rows", "timed")
+
+    def __init__(self, inputs: dict[str, Array], rows: int, deadline: Deadline, answer: asyncio.Future[Answer]) -> None:
+        self.inputs, self.rows, self.deadline, self.answer = inputs, rows, deadline, answer
+        self.arrived = perf_counter()
+        self.timed = False
