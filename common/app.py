@@ -17,7 +17,15 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
 from common.deadline import Deadline, parse_timeout
-from common.errors import ClientGone, DeadlineExceeded, MethodNotAllowed, Overloaded, PayloadTooLarge, ServingError
+from common.errors import (
+    ClientGone,
+    DeadlineExceeded,
+    MethodNotAllowed,
+    Overloaded,
+    PayloadTooLarge,
+    ServingError,
+    UnsupportedMedia,
+)
 from common.exchange import Exchange, current, request_id
 from common.reply import Reply, render
 from common.service import Service
@@ -87,6 +95,8 @@ class App:
             self._set_deadline(exchange, headers)
             if exchange.method != "POST":
                 raise MethodNotAllowed(f"{exchange.path} takes POST, not {exchange.method}", allowed="POST")
+            if (coding := headers.get(b"content-encoding", b"identity")) != b"identity":
+                raise UnsupportedMedia.at("Content-Encoding", f"expected none, got {coding.decode('latin-1')[:40]}")
             message = await _first(exchange)
             body: bytes = message.get("body", b"")
             if message.get("more_body") or len(body) > _SMALL:

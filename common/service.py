@@ -16,7 +16,7 @@ from common.metrics import Metrics
 from common.settings import ServiceSettings
 from common.tracing import Spans
 
-PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds for ever; logged when they fail
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds for ever
 
 
 class AccessLine(msgspec.Struct, omit_defaults=True, tag_field="event", tag="request"):
@@ -70,7 +70,7 @@ class Service:
         self.metrics.in_progress -= 1
         self.metrics.requests.at(exchange.route, exchange.method, code).add()
         self.metrics.request_seconds.at(exchange.route).observe(seconds)
-        if self.settings.access_log and (failed or exchange.route not in PROBES):
+        if self.settings.access_log and exchange.route not in PROBES:
             self._access_line(exchange, code, seconds, bytes_out, failed)
         if self.spans is not None and exchange.trace.span is not None:
             self.spans.end(exchange, code, failed, time.time_ns())

@@ -39,7 +39,7 @@ class Settings(ServiceSettings):
 
     model: str = Field("iris", pattern=r"\w", description="The model to serve; several with commas between.")
     model_repository: Path = Field(
-        Path("models/build"), description="Folder of <name>/<version>/model.onnx + model.yaml."
+        Path("models/build"), description="Folder of `<name>/<version>/` with model.onnx and model.yaml."
     )
     model_uri: str = Field(
         "", description="A version's folder to fetch the model from (file, http, s3, gs, az); empty: the repository."

@@ -169,6 +169,7 @@ CASES = {
     "predict: a wrong name": Case(
         {"instances": [{"length": 1.0, **dict(list(ROW.items())[1:])}]}, 400, ("length", "sepal_length"), PREDICT
     ),
+    "compressed": Case(b"\x1f\x8b", 415, ("Content-Encoding", "gzip"), headers={"Content-Encoding": "gzip"}),
     "predict: content type": Case({}, 415, ("application/json",), PREDICT, {"Content-Type": "text/csv"}),
     "predict: deadline past": Case({"instances": [ROW]}, 400, (TIMEOUT,), PREDICT, {TIMEOUT: "0"}),
 }  # fmt: skip
