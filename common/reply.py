@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+import msgspec
 import orjson
 
 from common.errors import MethodNotAllowed, ServingError
 from common.exchange import Exchange
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """Status, body and the headers that go with it."""
 
     status: int

@@ -23,6 +23,7 @@ from common.http_protocol import HttpProtocol
 from common.log import Logs
 
 LINGER_SECONDS = 0.25
+YOUNG_OBJECTS = 10_000  # before the collector looks at them: many requests in flight are no garbage
 
 
 class DrainingServer(uvicorn.Server):
@@ -38,6 +39,7 @@ class DrainingServer(uvicorn.Server):
         self._app.service.requests_read = lambda: len(self.server_state.tasks)
         # What was made until now stays: the collector need not look at it again and again under load.
         gc.freeze()
+        gc.set_threshold(YOUNG_OBJECTS)
         gc.enable()
 
     def handle_exit(self, sig: int, frame: Any) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import random
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     from common.exchange import Exchange
@@ -20,8 +21,7 @@ _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 _NOT_ZERO = 1 << 64 | 1  # a bit in either id: all zeros would be invalid
 
 
-@dataclass(slots=True)
-class Trace:
+class Trace(msgspec.Struct):
     """Where a request stands in its trace: this service's span and the caller's."""
 
     trace_id: str

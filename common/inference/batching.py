@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Protocol
 
+import msgspec
+
 from common.deadline import Deadline
 from common.metrics import Count, Distribution
 from common.protocol.tensors import Array
@@ -40,8 +42,7 @@ class Limits:
     delay: float = 0.0
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """A request's outputs, in the manifest's order, and where its time went in seconds."""
 
     outputs: Sequence[Array]

@@ -50,6 +50,8 @@ class Entry:
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def newest(self) -> Loaded | None:
+        if len(self.versions) == 1:
+            return next(iter(self.versions.values()))
         return self.versions[max(self.versions, key=int)] if self.versions else None
 
 

@@ -24,7 +24,7 @@ from common.protocol.tensors import TensorSpec
 from common.reply import Reply
 
 _PREFIX, _SUFFIX = "/v2/models/", "/infer"
-_MODEL, _VERSION = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+_INFER, _INFER_VERSION = "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"
 
 
 class InferRoute:
@@ -54,10 +54,10 @@ class InferRoute:
     def _model(self, exchange: Exchange) -> tuple[str, str | None]:
         parts = exchange.path[len(_PREFIX) : -len(_SUFFIX)].split("/")
         if len(parts) == 1:
-            exchange.route = _MODEL + _SUFFIX
+            exchange.route = _INFER
             return parts[0], None
         if len(parts) == 3 and parts[1] == "versions" and parts[2]:
-            exchange.route = _VERSION + _SUFFIX
+            exchange.route = _INFER_VERSION
             return parts[0], parts[2]
         raise NotFound("no such path")
 
@@ -74,8 +74,8 @@ class InferRoute:
         names = list(repository.entries())
         return {
             "paths": {
-                _MODEL + _SUFFIX: {"post": _operation("infer", {"model": names}, request, refs[1])},
-                _VERSION + _SUFFIX: {
+                _INFER: {"post": _operation("infer", {"model": names}, request, refs[1])},
+                _INFER_VERSION: {
                     "post": _operation("infer_version", {"model": names, "version": ["1"]}, request, refs[1])
                 },
             },

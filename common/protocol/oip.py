@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -75,8 +74,7 @@ class InferResponse(msgspec.Struct, omit_defaults=True):
     parameters: dict[str, Any] = {}
 
 
-@dataclass(slots=True)
-class Question:
+class Question(msgspec.Struct):
     """A decoded request: arrays by input name, and how the caller wants the outputs."""
 
     inputs: dict[str, Array]
