@@ -36,7 +36,7 @@ status: .venv/.run  ## show PATTERN's services: state, URL, uptime, memory
 # local always; containers too where an engine answers, unless RUNTIME says which
 test: RUNTIMES = $(if $(filter auto,$(RUNTIME)),local $(shell docker info >/dev/null 2>&1 && echo compose),$(RUNTIME))
 test: .venv/.dev  ## run the tests; PATTERN=x for one pattern, ARGS="-k name" for pytest
-	@$(PY) -m pytest $(addprefix --runtime ,$(RUNTIMES)) $(if $(filter file,$(origin PATTERN)),,--pattern $(PATTERN)) $(ARGS)
+	@$(PY) -m pytest $(addprefix --runtime=,$(RUNTIMES)) $(if $(filter file,$(origin PATTERN)),,--pattern=$(PATTERN)) $(ARGS)
 
 lint: .venv/.dev  ## check style and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet . && $(PY) -m mypy .

@@ -1,6 +1,6 @@
 """Stacks for the tests: real services, on each runtime that was asked for.
 
-    pytest --runtime local --runtime compose --pattern web_single
+    pytest tests --runtime local --runtime compose --pattern web_single
 
 A runtime that was asked for and is missing fails; without `--runtime`, the tests run on local processes.
 """
