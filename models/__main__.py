@@ -35,9 +35,18 @@ def _summary(source: Source, output: Path, built: bool, seconds: float) -> str:
     return f"{source.name} {'built in ' + format(seconds, '.1f') + ' s' if built else 'is fresh'} ({measured})"
 
 
+def _is_given(folder: Path) -> bool:
+    """Whether somebody has put a model here that no recipe builds."""
+    return any((found.parent / "model.onnx").exists() for found in folder.glob("*/model.yaml"))
+
+
 def _run(names: list[str], output: Path, force: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    ordered = builder.in_order(builder.catalogue(RECIPES), names)
+    sources = builder.catalogue(RECIPES)
+    given = [name for name in names if name not in sources and _is_given(output / name)]
+    for name in given:
+        console.print(f"{name} has no recipe and is taken as it is")
+    ordered = builder.in_order(sources, [name for name in names if name not in given])
     with _display(console, len(ordered)) as show:
         since = time.perf_counter()
         for source, built in builder.build(ordered, output, force, lambda source: show(source.name)):
