@@ -31,10 +31,14 @@ class HeadWithBody:
         else:
             self._transport.write(data)
 
-    def close(self) -> None:
+    def flush(self) -> None:
+        """Writes a head that no body follows: the answer to HEAD, or one that was broken off."""
         if self._head:
             self._transport.write(self._head)
             self._head = b""
+
+    def close(self) -> None:
+        self.flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -45,4 +49,9 @@ class HttpProtocol(HttpToolsProtocol):
     """What serves one connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, HeadWithBody(cast(asyncio.Transport, transport))))
+        self._answers = HeadWithBody(cast(asyncio.Transport, transport))
+        super().connection_made(cast(asyncio.Transport, self._answers))
+
+    def on_response_complete(self) -> None:
+        self._answers.flush()
+        super().on_response_complete()

@@ -26,7 +26,7 @@ def stack(start_shared: Start) -> Stack:
 
 def test_the_model_is_fetched_and_answers(http: httpx.Client, stack: Stack) -> None:
     assert labels(http.post(stack.url() + INFER, json=question(SETOSA)).json()) == [0]
-    (ready,) = log_lines(stack, event="model ready")
+    (ready,) = eventually(lambda: log_lines(stack, event="model ready"), 10, "the log says that the model is ready")
     assert ready["sha256"] == http.get(f"{stack.url()}/metadata").json()["model"]["sha256"]
 
 
