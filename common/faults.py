@@ -50,10 +50,6 @@ class FaultSwitch:
             if random.random() < self.faults.error_share:
                 raise ModelFailed("an injected fault (POST /faults) made this run fail")
 
-    @property
-    def on(self) -> bool:
-        return self.faults != Faults()
-
 
 class _FaultySession:
     def __init__(self, session: Session, switch: FaultSwitch) -> None:

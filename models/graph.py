@@ -67,7 +67,7 @@ def drop_unused(graph: onnx.GraphProto) -> None:
 
 def _replace(field: object, values: Iterable[object]) -> None:
     copies = list(values)
-    del field[:]  # type: ignore[attr-defined]
+    del field[:]  # type: ignore[attr-defined]  # a protobuf list, whose type is private
     field.extend(copies)  # type: ignore[attr-defined]
 
 

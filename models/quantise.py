@@ -14,7 +14,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the library has no types
     def __init__(self, name: str, batches: Iterable[NDArray[np.float32]]) -> None:
         self.feeds: Iterator[dict[str, NDArray[np.float32]]] = ({name: batch} for batch in batches)
 

@@ -65,15 +65,12 @@ class Batcher:
         self._running_since: float | None = None
         self.last_progress = time()
 
-    async def infer(self, inputs: dict[str, Array], rows: int, deadline: Deadline) -> Answer:
-        """The outputs for `inputs`, whose first dimension is `rows`.
-
-        Raises Overloaded when the queue is full, DeadlineExceeded, ModelFailed when the model fails on these inputs.
-        """
-        return await self.submit(inputs, rows, deadline)
-
     def submit(self, inputs: dict[str, Array], rows: int, deadline: Deadline) -> asyncio.Future[Answer]:
-        """Queues a request; whoever no longer wants the answer cancels the future, and it is not computed."""
+        """Queues a request for `inputs`, whose first dimension is `rows`.
+
+        Whoever no longer wants the answer cancels the future, and it is not computed. Raises Overloaded when the queue
+        is full; the future fails with DeadlineExceeded, or with ModelFailed when the model fails on these inputs.
+        """
         if self._closing:
             raise NotReady("this version of the model has just been replaced; try again", retry_after=1)
         if len(self._waiting) >= self._limits.queue and not self._forget_gone():

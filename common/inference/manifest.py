@@ -38,7 +38,7 @@ class Feature(Part):
 
 class TensorEntry(Part):
     name: str
-    datatype: Literal[tuple(DATATYPES)]  # type: ignore[valid-type]
+    datatype: Literal[tuple(DATATYPES)]  # type: ignore[valid-type]  # pydantic reads the names at run time
     shape: list[int]
     features: list[Feature] = []
     description: str = ""

@@ -85,7 +85,7 @@ def ask(batcher: Batcher, *values: float, seconds: float = 30.0, width: int = 2)
     deadline = Deadline.after(seconds)
 
     async def answer() -> list[float]:
-        outputs = (await batcher.infer(rows(*values, width=width), len(values), deadline)).outputs
+        outputs = (await batcher.submit(rows(*values, width=width), len(values), deadline)).outputs
         return [float(one) for one in outputs[0]]
 
     return asyncio.ensure_future(answer())

@@ -50,7 +50,7 @@ class Shelf:
     async def ask(self, version: str | None = None, name: str = "tiny") -> tuple[str, float]:
         """The version that answered, and what it made of a row of ones: its factor, twice."""
         loaded = self.models.get(name, version)
-        answer = await loaded.batcher.infer(rows(1), 1, Deadline.after(30))
+        answer = await loaded.batcher.submit(rows(1), 1, Deadline.after(30))
         return loaded.version, float(answer.outputs[0][0])
 
     @asynccontextmanager

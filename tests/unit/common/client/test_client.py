@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-import pytest_asyncio
 
 from common.client import InferResult, Limits, ModelMetadata, PredictorClient, Unanswered
 from common.deadline import HEADER as TIMEOUT
@@ -28,12 +27,6 @@ from tests.unit.common.client.http_predictor import (
     status,
     stopwatch,
 )
-
-
-@pytest_asyncio.fixture
-async def predictor() -> AsyncIterator[HttpPredictor]:
-    async with HttpPredictor().running() as running:
-        yield running
 
 
 async def test_arrays_come_back_with_who_made_them(predictor: HttpPredictor) -> None:

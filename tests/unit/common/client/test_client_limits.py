@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from common.client import InferResult, Limits, PredictorClient
 from common.errors import DeadlineExceeded, Overloaded
@@ -19,12 +17,6 @@ from tests.unit.common.client.http_predictor import (
     stall,
     stopwatch,
 )
-
-
-@pytest_asyncio.fixture
-async def predictor() -> AsyncIterator[HttpPredictor]:
-    async with HttpPredictor().running() as running:
-        yield running
 
 
 async def test_calls_beyond_the_limit_wait_or_are_refused_at_once(predictor: HttpPredictor) -> None:
