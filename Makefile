@@ -57,8 +57,10 @@ lock: $(UV)  ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 for
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) -c requirements/dev.txt --extra api --extra telemetry pyproject.toml -o requirements/api.txt
 	@$(COMPILE) -c requirements/dev.txt --extra model --extra telemetry pyproject.toml -o requirements/model.txt
+	@$(COMPILE) -c requirements/dev.txt --extra api --extra pictures --extra telemetry pyproject.toml -o requirements/prep.txt
+	@$(COMPILE) -c requirements/dev.txt --extra model --extra pictures --extra telemetry pyproject.toml -o requirements/vision.txt
 	@$(COMPILE) -c requirements/dev.txt --extra build pyproject.toml -o requirements/build.txt
-	@$(COMPILE) -c requirements/dev.txt --extra model --extra build --extra run pyproject.toml -o requirements/run.txt
+	@$(COMPILE) -c requirements/dev.txt --extra model --extra pictures --extra build --extra run pyproject.toml -o requirements/run.txt
 
 clean:  ## end what runs locally and remove what was built
 	@for stack in .run/*/; do [ ! -d "$$stack" ] || $(MAKE) -s down RUNTIME=local \

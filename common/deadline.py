@@ -31,6 +31,10 @@ class Deadline:
     def passed(self) -> bool:
         return monotonic() >= self.at
 
+    def sooner(self, seconds: float) -> Deadline:
+        """This deadline, or one in so many seconds if that is before it."""
+        return Deadline(min(self.at, monotonic() + seconds))
+
     def check(self, doing: str) -> None:
         """Raises DeadlineExceeded where no time is left, naming what will not be started."""
         if self.passed:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from contextvars import ContextVar
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.deadline import HEADER as TIMEOUT_HEADER
 from common.deadline import Deadline
@@ -28,12 +28,14 @@ async def _never() -> Message:
 class Exchange:
     """What is known of one request while it is answered; reachable anywhere below it as `current.get()`.
 
-    `stages` are milliseconds by name; they go out as `Server-Timing`.
+    `stages` are milliseconds by name; they go out as `Server-Timing`. `request_parameters` are those of an Open
+    Inference Protocol request, `answer_parameters` go out with its answer. `choices` are the turns that a composition
+    has taken.
     """
 
     __slots__ = (
-        "bytes_in", "deadline", "error", "method", "model", "path", "receive", "request_id", "route", "stages",
-        "started", "trace",
+        "answer_parameters", "bytes_in", "choices", "deadline", "error", "method", "model", "path", "receive",
+        "request_id", "request_parameters", "route", "stages", "started", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -51,6 +53,9 @@ class Exchange:
         self.error = ""
         self.bytes_in = 0
         self.stages: dict[str, float] = {}
+        self.choices: dict[str, str] = {}
+        self.request_parameters: Mapping[str, Any] = {}
+        self.answer_parameters: dict[str, bool | int | float | str] = {}
 
     def server_timing(self) -> str:
         """The `Server-Timing` header: each stage and the total so far, in milliseconds."""

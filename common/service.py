@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 
 import msgspec
@@ -49,6 +50,8 @@ class Service:
     spans: Spans | None = None
     requests_read: Callable[[], int] | None = None
     """How many requests the server has read and not answered; None where a server cannot tell."""
+    samples: Path | None = None
+    """A folder of files to try the service with, which its page offers."""
 
     def coming(self) -> int:
         """Requests that have been read and will begin in the next turn of the event loop."""

@@ -6,6 +6,6 @@ A proxy holds one `PredictorClient` for each predictor. The client decides wheth
 
 from common.client.limits import Limits
 from common.client.predictor import PredictorClient
-from common.client.transport import InferResult, ModelMetadata, Transport, Unanswered
+from common.client.transport import InferResult, ModelMetadata, Question, Transport, Unanswered
 
-__all__ = ["InferResult", "Limits", "ModelMetadata", "PredictorClient", "Transport", "Unanswered"]
+__all__ = ["InferResult", "Limits", "ModelMetadata", "PredictorClient", "Question", "Transport", "Unanswered"]

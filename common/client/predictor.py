@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from common.client.limits import Gate, Limits, RetryBudget
 from common.client.rest import RestTransport
-from common.client.transport import InferResult, ModelMetadata, Transport, Unanswered
+from common.client.transport import InferResult, ModelMetadata, Question, Transport, Unanswered
 from common.deadline import Deadline
 from common.errors import DeadlineExceeded, ServingError
 from common.protocol.tensors import Array
 
 T = TypeVar("T")
 
+Observe = Callable[[str, float], None]
 _SPENT = 0.001  # with less than a millisecond left no call is started
 
 
 class PredictorClient:
     """One model of one predictor, at `http://host:port` (REST) or `grpc://host:port`.
 
-    `name` is what errors call it (the model's name unless given); `version` pins one version of the model. Nothing is
-    opened before the first call. Use as an async context manager, or close it.
+    `name` is what errors call it (the model's name unless given); `version` pins one version of the model; `observe`
+    hears how each inference ended and how many seconds it took. Nothing is opened before the first call. Use as an
+    async context manager, or close it.
     """
 
     def __init__(
@@ -38,12 +41,14 @@ class PredictorClient:
         name: str = "",
         limits: Limits | None = None,
         transport: Transport | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self.name = name or model
         self._limits = limits or Limits()
         self._transport = transport or open_transport(base_url, model, version, self.name, self._limits)
         self._gate = Gate(self._limits.concurrency, self._limits.queue, self.name)
         self._budget = RetryBudget(self._limits.retry_share, self._limits.retry_reserve)
+        self._observe = observe
 
     async def infer(
         self,
@@ -52,14 +57,28 @@ class PredictorClient:
         deadline: Deadline,
         outputs: Sequence[str] | None = None,
         context: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
     ) -> InferResult:
         """Runs the model on arrays by input name; all outputs, or those named.
 
-        Raises InvalidInput with the predictor's words where it refuses the input, Overloaded, DeadlineExceeded, and
-        UpstreamFailed for every other failure. Cancelling the caller drops the call on the wire.
+        `context` is headers to pass on, `parameters` those of the protocol's request. Raises InvalidInput or Mismatch
+        with the predictor's words where it refuses the input, ModelGone where it has no such version, Overloaded,
+        DeadlineExceeded, and UpstreamFailed for every other failure. Cancelling the caller drops the call on the wire.
         """
         transport = self._transport
-        return await self._call(lambda: transport.infer(inputs, outputs or (), deadline, context or {}), deadline)
+        question = Question(inputs, deadline, outputs or (), context or {}, parameters or {})
+        started = monotonic()
+        outcome = "cancelled"
+        try:
+            result = await self._call(lambda: transport.infer(question), deadline)
+            outcome = "ok"
+            return result
+        except ServingError as error:
+            outcome = error.title.lower()
+            raise
+        finally:
+            if self._observe is not None:
+                self._observe(outcome, monotonic() - started)
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
         """What the predictor says of its model. Raises as `infer` does."""
@@ -72,6 +91,12 @@ class PredictorClient:
                 return await self._transport.ready(deadline)
         except (Unanswered, ServingError, TimeoutError):
             return False
+
+    def pinned(self, version: str) -> Self:
+        """The same predictor, connections and limits, for one version of its model; closed with this one."""
+        other = copy.copy(self)
+        other._transport = self._transport.pinned(version)
+        return other
 
     async def close(self) -> None:
         """Drops the connections, idle and busy."""

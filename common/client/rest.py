@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from typing import Self
 from urllib.parse import SplitResult, quote
 
 import msgspec
@@ -13,6 +14,7 @@ from common.client.limits import Limits
 from common.client.transport import (
     InferResult,
     ModelMetadata,
+    Question,
     Unanswered,
     check_outputs,
     onward,
@@ -24,15 +26,17 @@ from common.deadline import Deadline
 from common.errors import (
     DeadlineExceeded,
     InvalidInput,
+    Mismatch,
+    ModelGone,
     Overloaded,
     PayloadTooLarge,
     ServingError,
     UpstreamFailed,
 )
 from common.protocol.oip import BINARY, HEADER_LENGTH, decode_answer, encode_request
-from common.protocol.tensors import Array
 
 _LONGEST_TEXT = 1000  # characters of a predictor's error that are passed on
+_REFUSALS = {400: InvalidInput, 404: ModelGone, 409: Mismatch, 413: PayloadTooLarge, 422: InvalidInput}
 _NAMED_LENGTH = HEADER_LENGTH.lower().encode()
 
 
@@ -47,6 +51,7 @@ class _Metadata(msgspec.Struct):
     inputs: list[_Tensor]
     outputs: list[_Tensor]
     versions: list[str] = []
+    properties: dict[str, str] = {}
 
 
 class RestTransport:
@@ -55,13 +60,9 @@ class RestTransport:
     def __init__(self, url: SplitResult, model: str, version: str, predictor: str, limits: Limits) -> None:
         assert url.hostname
         self._predictor = predictor
-        path = f"{url.path.rstrip('/')}/v2/models/{quote(model, safe='')}"
-        if version:
-            path += f"/versions/{quote(version, safe='')}"
-        host = f"Host: {url.netloc.rpartition('@')[2]}\r\n"
-        self._infer = f"POST {path}/infer HTTP/1.1\r\n{host}Content-Type: {BINARY}\r\n"
-        self._ready = f"GET {path}/ready HTTP/1.1\r\n{host}"
-        self._metadata = f"GET {path} HTTP/1.1\r\n{host}"
+        self._path = f"{url.path.rstrip('/')}/v2/models/{quote(model, safe='')}"
+        self._host = f"Host: {url.netloc.rpartition('@')[2]}\r\n"
+        self._address(version)
         self._pool = HttpPool(
             url.hostname,
             url.port or 80,
@@ -70,19 +71,29 @@ class RestTransport:
             max_answer_bytes=limits.max_answer_bytes,
         )
 
-    async def infer(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str], deadline: Deadline, context: Mapping[str, str]
-    ) -> InferResult:
-        body, header_length = encode_request(inputs, outputs)
-        passed_on = "".join([f"{name}: {value}\r\n" for name, value in onward(context)])
+    def _address(self, version: str) -> None:
+        """The beginnings of all requests."""
+        path = f"{self._path}/versions/{quote(version, safe='')}" if version else self._path
+        self._infer = f"POST {path}/infer HTTP/1.1\r\n{self._host}Content-Type: {BINARY}\r\n"
+        self._ready = f"GET {path}/ready HTTP/1.1\r\n{self._host}"
+        self._metadata = f"GET {path} HTTP/1.1\r\n{self._host}"
+
+    def pinned(self, version: str) -> Self:
+        other = copy.copy(self)
+        other._address(version)
+        return other
+
+    async def infer(self, question: Question) -> InferResult:
+        body, header_length = encode_request(question.inputs, question.outputs, parameters=question.parameters)
+        passed_on = "".join([f"{name}: {value}\r\n" for name, value in onward(question.context)])
         answer = await self._request(
             f"{self._infer}Content-Length: {len(body)}\r\n{HEADER_LENGTH}: {header_length}\r\n{passed_on}",
             body,
-            deadline,
+            question.deadline,
         )
         if answer.status != 200:
             raise self._refused(answer)
-        return check_outputs(self._decode(answer), outputs, self._predictor)
+        return check_outputs(self._decode(answer), question.outputs, self._predictor)
 
     async def ready(self, deadline: Deadline) -> bool:
         return (await self._request(self._ready, b"", deadline)).status == 200
@@ -99,7 +110,7 @@ class RestTransport:
             tuple(tensor_spec(one.name, one.datatype, one.shape, self._predictor) for one in tensors)
             for tensors in (found.inputs, found.outputs)
         )
-        return ModelMetadata(found.name, tuple(found.versions), inputs, outputs)
+        return ModelMetadata(found.name, tuple(found.versions), inputs, outputs, found.properties)
 
     async def close(self) -> None:
         await self._pool.close()
@@ -120,7 +131,8 @@ class RestTransport:
             response, arrays = decode_answer(answer.body, int(length[:20]) if length else None)
         except (UpstreamFailed, ValueError) as error:
             raise UpstreamFailed(f"predictor {self._predictor}: {error}") from None
-        return InferResult(arrays, response.model_name, response.model_version, answer.header(b"server-timing"))
+        timing = answer.header(b"server-timing")
+        return InferResult(arrays, response.model_name, response.model_version, timing, response.parameters)
 
     def _refused(self, answer: Answer) -> ServingError | Unanswered:
         """What an answer other than 200 means here."""
@@ -135,9 +147,9 @@ class RestTransport:
             return Overloaded(said, retry_after=after or 1.0)
         if status == 504:
             return DeadlineExceeded(said)
-        if status == 413:
-            return PayloadTooLarge(text)
-        return InvalidInput(text) if status in (400, 422) else UpstreamFailed(said)
+        if status in _REFUSALS:
+            return _REFUSALS[status](said if status in (404, 409) else text)
+        return UpstreamFailed(said)
 
 
 def _error_text(body: bytes) -> str:

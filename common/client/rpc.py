@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import TypeVar
+import copy
+from collections.abc import Awaitable
+from typing import Self, TypeVar
 
 import grpc
 import grpc.aio
@@ -12,6 +13,7 @@ from common.client.limits import Limits
 from common.client.transport import (
     InferResult,
     ModelMetadata,
+    Question,
     Unanswered,
     check_outputs,
     onward,
@@ -19,12 +21,18 @@ from common.client.transport import (
     tensor_spec,
 )
 from common.deadline import Deadline
-from common.errors import DeadlineExceeded, InvalidInput, Overloaded, ServingError, UpstreamFailed
+from common.errors import DeadlineExceeded, InvalidInput, Mismatch, ModelGone, Overloaded, ServingError, UpstreamFailed
 from common.protocol.grpc import oip_pb2 as pb
+from common.protocol.grpc.parameters import parameter, parameter_value
 from common.protocol.tensors import Array, datatype_of, from_binary, to_binary
 
 T = TypeVar("T")
 
+_FAILURES: dict[grpc.StatusCode, type[ServingError]] = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.NOT_FOUND: ModelGone,
+    grpc.StatusCode.FAILED_PRECONDITION: Mismatch,
+}
 _SERVICE = "/inference.GRPCInferenceService/"
 
 
@@ -37,24 +45,28 @@ class GrpcTransport:
         self._version = version
         self._predictor = predictor
         self._options = _options(limits)
-        self._opened: grpc.aio.Channel | None = None
+        self._opened: list[grpc.aio.Channel] = []  # none or one, shared with those that are pinned
 
-    async def infer(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str], deadline: Deadline, context: Mapping[str, str]
-    ) -> InferResult:
+    def pinned(self, version: str) -> Self:
+        other = copy.copy(self)
+        other._version = version
+        return other
+
+    async def infer(self, question: Question) -> InferResult:
         call = self._channel().unary_unary(
             f"{_SERVICE}ModelInfer",
             request_serializer=pb.ModelInferRequest.SerializeToString,
             response_deserializer=pb.ModelInferResponse.FromString,
         )(
-            self._request(inputs, outputs),
-            timeout=max(deadline.left, 0.0),
-            metadata=[(name.lower(), value) for name, value in onward(context)],
+            self._request(question),
+            timeout=max(question.deadline.left, 0.0),
+            metadata=[(name.lower(), value) for name, value in onward(question.context)],
         )
         response = await self._answer(call)
         timing = str((await call.trailing_metadata()).get("server-timing", ""))
-        result = InferResult(self._arrays(response), response.model_name, response.model_version, timing)
-        return check_outputs(result, outputs, self._predictor)
+        parameters = {name: parameter_value(one) for name, one in response.parameters.items()}
+        result = InferResult(self._arrays(response), response.model_name, response.model_version, timing, parameters)
+        return check_outputs(result, question.outputs, self._predictor)
 
     async def ready(self, deadline: Deadline) -> bool:
         call = self._channel().unary_unary(
@@ -77,29 +89,29 @@ class GrpcTransport:
             tuple(tensor_spec(one.name, one.datatype, one.shape, self._predictor) for one in tensors)
             for tensors in (found.inputs, found.outputs)
         )
-        return ModelMetadata(found.name, tuple(found.versions), inputs, outputs)
+        return ModelMetadata(found.name, tuple(found.versions), inputs, outputs, dict(found.properties))
 
     async def close(self) -> None:
-        if self._opened is not None:
-            await self._opened.close()
-            self._opened = None
+        while self._opened:
+            await self._opened.pop().close()
 
     def _channel(self) -> grpc.aio.Channel:
         """The channel, opened by the first call: it binds itself to the running loop."""
-        if self._opened is None:
-            self._opened = grpc.aio.insecure_channel(self._target, options=self._options)
-        return self._opened
+        if not self._opened:
+            self._opened.append(grpc.aio.insecure_channel(self._target, options=self._options))
+        return self._opened[0]
 
-    def _request(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> pb.ModelInferRequest:
+    def _request(self, question: Question) -> pb.ModelInferRequest:
         return pb.ModelInferRequest(
             model_name=self._model,
             model_version=self._version,
             inputs=[
                 pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype_of(array), shape=array.shape)
-                for name, array in inputs.items()
+                for name, array in question.inputs.items()
             ],
-            outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs],
-            raw_input_contents=[to_binary(array) for array in inputs.values()],
+            outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in question.outputs],
+            raw_input_contents=[to_binary(array) for array in question.inputs.values()],
+            parameters={name: parameter(value) for name, value in question.parameters.items()},
         )
 
     async def _answer(self, call: Awaitable[T]) -> T:
@@ -127,9 +139,9 @@ class GrpcTransport:
             return Unanswered(UpstreamFailed(f"predictor {self._predictor} is unavailable"), after)
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" not in text:
             return Overloaded(said, retry_after=after or 1.0)
-        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return DeadlineExceeded(said)
-        return InvalidInput(text) if code is grpc.StatusCode.INVALID_ARGUMENT else UpstreamFailed(said)
+        if code is grpc.StatusCode.INVALID_ARGUMENT:
+            return InvalidInput(text)
+        return _FAILURES.get(code, UpstreamFailed)(said)
 
 
 def _options(limits: Limits) -> list[tuple[str, int | str]]:

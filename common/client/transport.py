@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
 
 from common.deadline import HEADER as TIMEOUT_HEADER
 from common.deadline import Deadline
@@ -22,6 +22,7 @@ class InferResult:
     model_name: str
     model_version: str
     server_timing: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,18 @@ class ModelMetadata:
     versions: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a predictor is asked. `context` is headers to pass on (request id, trace)."""
+
+    inputs: Mapping[str, Array]
+    deadline: Deadline
+    outputs: Sequence[str] = ()
+    context: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Unanswered(Exception):
@@ -49,19 +62,19 @@ class Unanswered(Exception):
 class Transport(Protocol):
     """One attempt at a call. Raises Unanswered where another attempt may help, a ServingError where none will.
 
-    `context` is headers to pass on (request id, trace). The caller ends an attempt by cancelling it; then nothing may
-    go on at the predictor's end.
+    The caller ends an attempt by cancelling it; then nothing may go on at the predictor's end.
     """
 
-    async def infer(
-        self, inputs: Mapping[str, Array], outputs: Sequence[str], deadline: Deadline, context: Mapping[str, str]
-    ) -> InferResult: ...
+    async def infer(self, question: Question) -> InferResult: ...
 
     async def ready(self, deadline: Deadline) -> bool: ...
 
     async def metadata(self, deadline: Deadline) -> ModelMetadata: ...
 
     async def close(self) -> None: ...
+
+    def pinned(self, version: str) -> Self:
+        """The same connections, to one version of the model."""
 
 
 def onward(context: Mapping[str, str]) -> list[tuple[str, str]]:

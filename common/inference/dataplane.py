@@ -6,15 +6,17 @@ import asyncio
 import random
 from collections.abc import Mapping, Sequence
 
-from common.errors import ClientGone, InvalidInput
+from common.errors import ClientGone, InvalidInput, Mismatch
 from common.exchange import Exchange
 from common.inference.batching import Answer
 from common.inference.repository import Loaded, ModelRepository
 from common.log import Log
 from common.metrics import InferenceMetrics
+from common.protocol import oip
 from common.protocol.tensors import Array
 
 LOGGED_ELEMENTS = 64
+FINGERPRINT = "preprocessing_fingerprint"
 
 
 class DataPlane:
@@ -25,17 +27,31 @@ class DataPlane:
     ) -> None:
         self.repository = repository
         self._metrics, self._log, self._logged_share = metrics, log, logged_share
+        self.platform = oip.PLATFORM
+        self.get = repository.get
+
+    def names(self) -> list[str]:
+        return list(self.repository.entries())
+
+    def versions(self, name: str) -> list[str]:
+        return list(self.repository.entries()[name].versions)
+
+    def ready(self) -> list[Loaded]:
+        return list(self.repository.loaded())
 
     async def infer(
         self, exchange: Exchange, model: Loaded, inputs: dict[str, Array], wanted: Sequence[str] = ()
     ) -> Mapping[str, Array]:
         """Outputs by name (all, or those `wanted`), for inputs that have been checked against the model.
 
-        Raises InvalidInput for an output that the model does not have, and whatever the batcher raises.
+        Raises InvalidInput for an output that the model does not have, Mismatch for inputs that say they were prepared
+        for another model, and whatever the batcher raises.
         """
         for name in wanted:
             if name not in model.output_names:
                 raise InvalidInput.at("outputs", f"model {model.name!r} has no output {name!r}: {model.output_names}")
+        if exchange.request_parameters:
+            _check_fingerprint(model, exchange.request_parameters.get(FINGERPRINT))
         exchange.deadline.check("inference started")
         exchange.model = model.name
         rows = (next(iter(inputs.values())).shape or (1,))[0]
@@ -73,6 +89,15 @@ class DataPlane:
             version=model.version,
             inputs={name: _brief(array) for name, array in inputs.items()},
             outputs={name: _brief(array) for name, array in outputs.items()},
+        )
+
+
+def _check_fingerprint(model: Loaded, stated: object) -> None:
+    expected = model.manifest.preprocessing.fingerprint
+    if stated is not None and stated != expected:
+        raise Mismatch(
+            f"the input was prepared with preprocessing {str(stated)[:80]!r}, but model {model.name!r} version "
+            f"{model.version} expects {expected!r}: release both sides together"
         )
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from math import ceil
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -15,13 +14,14 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common import RELEASE
-from common.deadline import Deadline
-from common.errors import InvalidInput, NotReady, ServingError
-from common.exchange import Exchange, current, request_id
-from common.inference.dataplane import DataPlane
+from common.errors import InvalidInput, NotReady
+from common.exchange import Exchange
+from common.inference.grpc_calls import Calls, Context
+from common.inference.plane import Plane
 from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
+from common.protocol.grpc.parameters import Value, parameter, parameter_value
 from common.protocol.tensors import (
     Array,
     check_finite,
@@ -32,7 +32,6 @@ from common.protocol.tensors import (
     to_binary,
 )  # fmt: skip
 from common.service import Service
-from common.tracing import continue_trace
 
 _CONTENTS = {
     "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
@@ -41,19 +40,16 @@ _CONTENTS = {
 }  # fmt: skip
 _WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # numpy alone makes fractions of some large numbers
 _SERVICE = "inference.GRPCInferenceService"
-_SERVICES = ("", _SERVICE)  # the first means the server as a whole
-_FAILURES = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-Context = grpc.aio.ServicerContext[Any, Any]
 
-
-Reply = TypeVar("Reply")
+AddServices = Callable[[grpc.aio.Server, Plane[Any], Service], Sequence[str]]
+"""Adds further services to a server; gives their full names, for the health service."""
 
 
 class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
     """Answers the six calls of the protocol."""
 
-    def __init__(self, plane: DataPlane, service: Service) -> None:
-        self._plane, self._service = plane, service
+    def __init__(self, plane: Plane[Any], service: Service) -> None:
+        self._plane, self._service, self._calls = plane, service, Calls(service, _SERVICE)
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=not self._service.health.dead())
@@ -64,88 +60,43 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
         async def ready(_: Exchange) -> pb.ModelReadyResponse:
             try:
-                self._plane.repository.get(request.name, request.version)
+                self._plane.get(request.name, request.version)
             except NotReady:
                 return pb.ModelReadyResponse(ready=False)
             return pb.ModelReadyResponse(ready=True)
 
-        return await self._call("ModelReady", context, ready)
+        return await self._calls.answer("ModelReady", context, ready)
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(name="serving-patterns", version=RELEASE, extensions=oip.EXTENSIONS)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
         async def metadata(_: Exchange) -> pb.ModelMetadataResponse:
-            model = self._plane.repository.get(request.name, request.version)
+            model = self._plane.get(request.name, request.version)
             tensor = pb.ModelMetadataResponse.TensorMetadata
             return pb.ModelMetadataResponse(
                 name=model.name,
-                versions=list(self._plane.repository.entries()[model.name].versions),
-                platform=oip.PLATFORM,
+                versions=self._plane.versions(model.name),
+                platform=self._plane.platform,
+                properties=model.properties,
                 inputs=[tensor(name=one.name, datatype=one.datatype, shape=one.shape) for one in model.inputs],
                 outputs=[tensor(name=one.name, datatype=one.datatype, shape=one.shape) for one in model.outputs],
             )
 
-        return await self._call("ModelMetadata", context, metadata)
+        return await self._calls.answer("ModelMetadata", context, metadata)
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         async def infer(exchange: Exchange) -> pb.ModelInferResponse:
-            model = self._plane.repository.get(request.model_name, request.model_version)
+            model = self._plane.get(request.model_name, request.model_version)
             inputs = decode(request)
             oip.check_inputs(inputs, model.inputs)
+            exchange.request_parameters = {name: parameter_value(one) for name, one in request.parameters.items()}
             exchange.stages["decode"] = (perf_counter() - exchange.started) * 1e3
             wanted = [output.name for output in request.outputs]
             outputs = await self._plane.infer(exchange, model, inputs, wanted)
-            return encode(request, model.name, model.version, outputs)
+            return encode(request, model.name, model.version, outputs, exchange.answer_parameters)
 
-        return await self._call("ModelInfer", context, infer)
-
-    async def _call(self, method: str, context: Context, handle: Callable[[Exchange], Awaitable[Reply]]) -> Reply:
-        """Does for a call what `App` does for a request: id, trace, deadline, errors, metrics, the access line."""
-        exchange = self._begin(method, context)
-        token = current.set(exchange)
-        code, detail = grpc.StatusCode.OK, ""
-        retry: tuple[tuple[str, str], ...] = ()
-        try:
-            return await handle(exchange)
-        except ServingError as error:
-            code, detail = grpc.StatusCode[error.grpc_code], error.detail
-            exchange.error = detail
-            if error.retry_after is not None:
-                retry = (("retry-after", f"{max(1, ceil(error.retry_after))}"),)
-        except asyncio.CancelledError:
-            code = grpc.StatusCode.CANCELLED
-            raise
-        except Exception:
-            self._service.logs.log.exception("unhandled error", route=exchange.route)
-            code, detail = grpc.StatusCode.INTERNAL, "an internal error; the log has it"
-        finally:
-            current.reset(token)
-            context.set_trailing_metadata((*_metadata(exchange), *retry))
-            self._service.finish(exchange, code.name, failed=code in _FAILURES)
-        return await context.abort(code, detail)
-
-    def _begin(self, method: str, context: Context) -> Exchange:
-        given = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        identity = given.get("x-request-id")
-        longest = self._service.settings.request_timeout_seconds
-        left = context.time_remaining()
-        trace = continue_trace(given.get("traceparent"), given.get("tracestate", ""))
-        deadline = Deadline.after(longest if left is None else min(left, longest))
-        path = f"/{_SERVICE}/{method}"
-        exchange = Exchange("gRPC", path, request_id(identity.encode() if identity else None, trace), trace, deadline)
-        exchange.route = path
-        self._service.begin(exchange)
-        return exchange
-
-
-def _metadata(exchange: Exchange) -> tuple[tuple[str, str], ...]:
-    """What every answer bears, as the headers over HTTP do."""
-    return (
-        ("x-request-id", exchange.request_id),
-        ("traceparent", exchange.trace.header()),
-        ("server-timing", exchange.server_timing()),
-    )
+        return await self._calls.answer("ModelInfer", context, infer)
 
 
 def decode(request: pb.ModelInferRequest) -> dict[str, Array]:
@@ -191,7 +142,11 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, where: str) -> Array:
 
 
 def encode(
-    request: pb.ModelInferRequest, model: str, version: str, outputs: Mapping[str, Array]
+    request: pb.ModelInferRequest,
+    model: str,
+    version: str,
+    outputs: Mapping[str, Array],
+    parameters: Mapping[str, Value] | None = None,
 ) -> pb.ModelInferResponse:
     """The answer, its outputs raw, as every client of the protocol reads them."""
     tensor = pb.ModelInferResponse.InferOutputTensor
@@ -201,11 +156,14 @@ def encode(
         id=request.id,
         outputs=[tensor(name=name, datatype=datatype_of(one), shape=one.shape) for name, one in outputs.items()],
         raw_output_contents=[to_binary(one) for one in outputs.values()],
+        parameters={name: parameter(value) for name, value in (parameters or {}).items()},
     )
 
 
 @asynccontextmanager
-async def serve_grpc(plane: DataPlane, service: Service, host: str, port: int) -> AsyncIterator[grpc.aio.Server]:
+async def serve_grpc(
+    plane: Plane[Any], service: Service, host: str, port: int, more: Sequence[AddServices] = ()
+) -> AsyncIterator[grpc.aio.Server]:
     """Serves until left; then takes no new call and gives those in flight the drain timeout."""
     limit = service.settings.max_body_bytes
     server = grpc.aio.server(
@@ -216,7 +174,8 @@ async def serve_grpc(plane: DataPlane, service: Service, host: str, port: int) -
         ]
     )
     pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(plane, service), server)  # type: ignore[no-untyped-call]
-    health_pb2_grpc.add_HealthServicer_to_server(HealthService(service), server)
+    names = [name for add in more for name in add(server, plane, service)]
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), server)
     try:
         server.add_insecure_port(f"{host}:{port}")
     except RuntimeError:
@@ -231,18 +190,19 @@ async def serve_grpc(plane: DataPlane, service: Service, host: str, port: int) -
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the library has no types
     """grpc.health.v1: serving while this service is ready."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, services: Sequence[str]) -> None:
         self._service = service
+        self._services = ("", *services)  # the first means the server as a whole
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
-        if request.service not in _SERVICES:
+        if request.service not in self._services:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} here")
         return health_pb2.HealthCheckResponse(status=self._status())
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        said, known = None, request.service in _SERVICES
+        said, known = None, request.service in self._services
         while True:
             status = self._status() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             if status != said:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,6 +87,29 @@ class Manifest(Part):
 
     def output_specs(self) -> list[TensorSpec]:
         return [entry.spec() for entry in self.outputs]
+
+    def properties(self) -> dict[str, str]:
+        """What a caller that composes this model with others may want to know; lists are JSON."""
+        said = {
+            "task": self.task,
+            "unit": self.unit,
+            "labels": json.dumps(self.labels, ensure_ascii=False) if self.labels else "",
+            "features": json.dumps([one.name for one in self.inputs[0].features]) if self.inputs[0].features else "",
+            "preprocessing_fingerprint": self.preprocessing.fingerprint,
+        }
+        return {name: value for name, value in said.items() if value}
+
+    def example_request(self) -> dict[str, Any]:
+        """An inference request that works, out of the first example, or zeros; empty where it would be long."""
+        inputs = []
+        for entry in self.inputs:
+            shape = [1 if size == -1 else size for size in entry.shape]
+            count = math.prod(shape)
+            data = self.examples[0].get("features") if self.examples and entry.features else None
+            if data is None and (count > 64 or entry.datatype == "BYTES"):
+                return {}
+            inputs.append({"name": entry.name, "shape": shape, "datatype": entry.datatype, "data": data or [0] * count})
+        return {"inputs": inputs}
 
 
 def read_manifest(path: Path) -> Manifest:

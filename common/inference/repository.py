@@ -38,6 +38,8 @@ class Loaded:
         self.inputs: list[TensorSpec] = manifest.input_specs()
         self.outputs: list[TensorSpec] = manifest.output_specs()
         self.output_names = [spec.name for spec in self.outputs]
+        self.properties = manifest.properties()
+        self.example = manifest.example_request()
 
 
 @dataclass

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from fastapi import APIRouter
@@ -15,13 +14,14 @@ from common.app import Headers
 from common.errors import Forbidden, NotFound, NotReady
 from common.exchange import Exchange
 from common.health import Health
-from common.inference.dataplane import DataPlane
-from common.inference.manifest import Manifest
-from common.inference.repository import Entry, ModelRepository
+from common.inference.plane import Plane
 from common.protocol import oip
 from common.protocol.json_body import check_json
 from common.protocol.tensors import TensorSpec
 from common.reply import Reply
+
+if TYPE_CHECKING:
+    from common.inference.repository import Entry, ModelRepository
 
 _PREFIX, _SUFFIX = "/v2/models/", "/infer"
 _INFER, _INFER_VERSION = "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"
@@ -30,7 +30,7 @@ _INFER, _INFER_VERSION = "/v2/models/{model}/infer", "/v2/models/{model}/version
 class InferRoute:
     """POST /v2/models/{model}[/versions/{version}]/infer."""
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: Plane[Any]) -> None:
         self._plane = plane
 
     def match(self, path: str) -> bool:
@@ -38,13 +38,16 @@ class InferRoute:
 
     async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
         name, version = self._model(exchange)
-        model = self._plane.repository.get(name, version)
+        model = self._plane.get(name, version)
         question = _decode(headers, body, model.inputs)
+        exchange.request_parameters = question.parameters
         exchange.stages["decode"] = (perf_counter() - exchange.started) * 1e3
         wanted = [output.name for output in question.outputs]
         outputs = await self._plane.infer(exchange, model, question.inputs, wanted)
         start = perf_counter()
-        answer, header_length = oip.encode_answer(question, model.name, model.version, outputs)
+        answer, header_length = oip.encode_answer(
+            question, model.name, model.version, outputs, exchange.answer_parameters
+        )
         exchange.stages["encode"] = (perf_counter() - start) * 1e3
         if header_length is None:
             return Reply(200, answer)
@@ -62,16 +65,15 @@ class InferRoute:
         raise NotFound("no such path")
 
     def document(self) -> dict[str, Any]:
-        repository = self._plane.repository
         schemas: dict[str, Any]
         refs, schemas = msgspec.json.schema_components(
             (oip.InferRequest, oip.InferResponse), ref_template="#/components/schemas/{name}"
         )
         request: dict[str, Any] = {"schema": refs[0]}
-        newest = next(iter(repository.loaded()), None)
-        if newest is not None and (example := example_request(newest.manifest)):
-            request["example"] = example
-        names = list(repository.entries())
+        newest = next(iter(self._plane.ready()), None)
+        if newest is not None and newest.example:
+            request["example"] = newest.example
+        names = self._plane.names()
         return {
             "paths": {
                 _INFER: {"post": _operation("infer", {"model": names}, request, refs[1])},
@@ -91,8 +93,8 @@ def _decode(headers: Headers, body: bytes, inputs: list[TensorSpec]) -> oip.Ques
     return oip.decode_question(body, inputs)
 
 
-def model_routes(repository: ModelRepository, health: Health, control: bool) -> APIRouter:
-    """Everything of the protocol that is about models; loading and unloading where `control` allows it."""
+def model_routes(plane: Plane[Any], health: Health) -> APIRouter:
+    """Everything of the protocol that is about models and changes nothing."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
     @router.get("", summary="The server")
@@ -109,33 +111,33 @@ def model_routes(repository: ModelRepository, health: Health, control: bool) -> 
 
     @router.get("/models")
     async def models() -> dict[str, list[str]]:
-        return {"models": list(repository.entries())}
+        return {"models": plane.names()}
 
     for path in ("/models/{model}", "/models/{model}/versions/{version}"):
-        router.add_api_route(path, _metadata(repository), methods=["GET"], summary="A model's inputs and outputs")
-        router.add_api_route(path + "/ready", _ready(repository), methods=["GET"], summary="Can a model answer now?")
-    _add_repository_routes(router, repository, control)
+        router.add_api_route(path, _metadata(plane), methods=["GET"], summary="A model's inputs and outputs")
+        router.add_api_route(path + "/ready", _ready(plane), methods=["GET"], summary="Can a model answer now?")
     return router
 
 
-def _metadata(repository: ModelRepository) -> Any:
+def _metadata(plane: Plane[Any]) -> Any:
     async def metadata(model: str, version: str = "") -> dict[str, Any]:
-        loaded = repository.get(model, version)
-        return {
-            "name": loaded.name,
-            "versions": list(repository.entries()[model].versions),
-            "platform": oip.PLATFORM,
-            "inputs": [_tensor(spec) for spec in loaded.inputs],
-            "outputs": [_tensor(spec) for spec in loaded.outputs],
+        found = plane.get(model, version)
+        told = {
+            "name": found.name,
+            "versions": plane.versions(model),
+            "platform": plane.platform,
+            "inputs": [_tensor(spec) for spec in found.inputs],
+            "outputs": [_tensor(spec) for spec in found.outputs],
         }
+        return {**told, "properties": found.properties} if found.properties else told
 
     return metadata
 
 
-def _ready(repository: ModelRepository) -> Any:
+def _ready(plane: Plane[Any]) -> Any:
     async def ready(model: str, version: str = "") -> JSONResponse:
         try:
-            repository.get(model, version)
+            plane.get(model, version)
         except NotReady:
             return JSONResponse({"name": model, "ready": False}, 503)
         return JSONResponse({"name": model, "ready": True})
@@ -143,7 +145,10 @@ def _ready(repository: ModelRepository) -> Any:
     return ready
 
 
-def _add_repository_routes(router: APIRouter, repository: ModelRepository, control: bool) -> None:
+def repository_routes(repository: ModelRepository, control: bool) -> APIRouter:
+    """The protocol's repository extension; loading and unloading where `control` allows it."""
+    router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+
     def allowed() -> None:
         if not control:
             raise Forbidden("loading and unloading over the API is off; set MODEL_CONTROL=true to allow it")
@@ -164,6 +169,8 @@ def _add_repository_routes(router: APIRouter, repository: ModelRepository, contr
         await repository.unload(model)
         return {"name": model, "state": "UNAVAILABLE"}
 
+    return router
+
 
 def _index_rows(name: str, entry: Entry) -> list[dict[str, str]]:
     if not entry.versions:
@@ -177,19 +184,6 @@ def _flag(name: str, value: bool) -> JSONResponse:
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
-
-
-def example_request(manifest: Manifest) -> dict[str, Any]:
-    """A request body that works, out of the manifest's first example, or zeros."""
-    inputs = []
-    for entry in manifest.inputs:
-        shape = [1 if size == -1 else size for size in entry.shape]
-        count = math.prod(shape)
-        data = manifest.examples[0].get("features") if manifest.examples and entry.features else None
-        if data is None and count > 64:
-            return {}
-        inputs.append({"name": entry.name, "shape": shape, "datatype": entry.datatype, "data": data or [0] * count})
-    return {"inputs": inputs}
 
 
 def _operation(

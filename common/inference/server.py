@@ -21,12 +21,12 @@ from common.app import App
 from common.faults import FaultSwitch, fault_routes
 from common.inference.batching import Limits
 from common.inference.dataplane import DataPlane
-from common.inference.grpc_server import serve_grpc
+from common.inference.grpc_server import AddServices, serve_grpc
 from common.inference.repository import LoadPolicy, ModelRepository
-from common.inference.rest import InferRoute, model_routes
+from common.inference.rest import InferRoute, model_routes, repository_routes
 from common.log import Logs
 from common.metrics import InferenceMetrics
-from common.page import page_routes
+from common.page import page_routes, sample_names
 from common.service import Service
 from common.settings import ServiceSettings
 
@@ -62,10 +62,10 @@ class Settings(ServiceSettings):
 
 
 class Predictor:
-    """The data plane of a service, its routes, and what has to run beneath them."""
+    """The data plane of a service, its routes, and what has to run beneath them; `grpc_services` beside its own."""
 
-    def __init__(self, service: Service, settings: Settings) -> None:
-        self._service, self._settings = service, settings
+    def __init__(self, service: Service, settings: Settings, grpc_services: Sequence[AddServices] = ()) -> None:
+        self._service, self._settings, self._grpc_services = service, settings, grpc_services
         self._faults = FaultSwitch()
         metrics = InferenceMetrics(service.metrics)
         root = Path(tempfile.mkdtemp(prefix="models-")) if settings.model_uri else settings.model_repository
@@ -96,8 +96,9 @@ class Predictor:
     def routers(self) -> Sequence[APIRouter]:
         """The routes of a service that holds models, in the order of its documentation."""
         faults = [fault_routes(self._faults)] if self._settings.faults else []
-        models = model_routes(self.repository, self._service.health, self._settings.model_control)
-        return [models, _metadata_routes(self._service, self.repository), *faults]
+        models = model_routes(self.plane, self._service.health)
+        control = repository_routes(self.repository, self._settings.model_control)
+        return [models, control, _metadata_routes(self._service, self.repository), *faults]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -109,7 +110,7 @@ class Predictor:
             await stack.enter_async_context(self.repository.open(settings.models))
             if settings.grpc_port:
                 await stack.enter_async_context(
-                    serve_grpc(self.plane, self._service, settings.host, settings.grpc_port)
+                    serve_grpc(self.plane, self._service, settings.host, settings.grpc_port, self._grpc_services)
                 )
             yield
 
@@ -161,6 +162,7 @@ def _metadata_routes(service: Service, repository: ModelRepository) -> APIRouter
             "release": RELEASE,
             "model": loaded.manifest.model_dump(mode="json") if loaded else None,
             "routes": list(request.app.openapi()["paths"]),
+            "samples": sample_names(service.samples),
         }
 
     return router

@@ -18,7 +18,11 @@ MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".json": "application/json",
 }
+SHOWN = {".jpg", ".png", ".json"}  # of a folder of samples, which holds their licences too
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -60,11 +64,17 @@ class StaticFile:
         return Response(self.body, headers=self.headers)
 
 
-def page_routes(panel: Path | None = None) -> APIRouter:
+def sample_names(folder: Path | None) -> list[str]:
+    """The files of a folder that a visitor may try the service with; none without a folder."""
+    return sorted(path.name for path in folder.iterdir() if path.suffix in SHOWN) if folder else []
+
+
+def page_routes(panel: Path | None = None, samples: Path | None = None) -> APIRouter:
     """The routes of the page: `/` and the files it loads, under `/page/`.
 
     `panel` is the pattern's own ES module, which exports `about` (one sentence on the pattern) and
-    `mount(element, context)`; without one, the stock panel asks any model over the Open Inference Protocol.
+    `mount(element, context)`; without one, the stock panel asks any model over the Open Inference Protocol. `samples`
+    is a folder of small files to try the service with; they are answered at `/samples/<name>`.
     Every file is read here, so one that is missing fails the start (OSError) and not a visitor.
     """
     files = {
@@ -74,6 +84,7 @@ def page_routes(panel: Path | None = None) -> APIRouter:
         "/page/parts.js": HERE / "parts.js",
         "/page/tensors.js": HERE / "tensors.js",
         "/page/panel.js": panel or HERE / "tensors.js",
+        **{f"/samples/{name}": samples / name for name in sample_names(samples) if samples},
     }
     router = APIRouter()
     for url, path in files.items():

@@ -81,6 +81,7 @@ class Question(msgspec.Struct):
     id: str | None = None
     outputs: Sequence[RequestedOutput] = ()
     all_binary: bool = False
+    parameters: dict[str, Any] = {}
 
     def binary(self, output: str) -> bool:
         """Whether this output goes back as binary: what is said of it alone wins over what is said of all."""
@@ -138,7 +139,7 @@ def _question(request: InferRequest, binary: memoryview, specs: Sequence[TensorS
         raise InvalidInput.at("body", f"{len(binary) - at} bytes are left over after the last binary tensor")
     check_inputs(arrays, specs)
     wanted = request.parameters.get("binary_data_output", False)
-    return Question(arrays, request.id, request.outputs, all_binary=wanted is True)
+    return Question(arrays, request.id, request.outputs, wanted is True, request.parameters)
 
 
 def _check_binary(tensor: InputTensor, size: Any, left: int, where: str) -> None:
@@ -190,7 +191,11 @@ def _names(specs: Sequence[TensorSpec]) -> str:
 
 
 def encode_answer(
-    question: Question, model: str, version: str, outputs: Mapping[str, Array]
+    question: Question,
+    model: str,
+    version: str,
+    outputs: Mapping[str, Array],
+    parameters: Mapping[str, Any] | None = None,
 ) -> tuple[bytes, int | None]:
     """The body that answers `question`, and the length of its JSON header where binary tensors follow it."""
     parts: list[bytes] = []
@@ -201,6 +206,8 @@ def encode_answer(
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
     if question.id is not None:
         answer["id"] = question.id
+    if parameters:
+        answer["parameters"] = parameters
     header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in header:  # orjson's form of NaN and infinity, unless some string says so
         _check_outputs(question, outputs)
@@ -235,7 +242,10 @@ def _check_outputs(question: Question, outputs: Mapping[str, Array]) -> None:
 
 
 def encode_request(
-    inputs: Mapping[str, Array], outputs: Sequence[str] = (), id: str | None = None
+    inputs: Mapping[str, Array],
+    outputs: Sequence[str] = (),
+    id: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
 ) -> tuple[bytes, int]:
     """A request body with every tensor binary, and the length of its JSON header; for a client."""
     described, parts = [], []
@@ -250,7 +260,7 @@ def encode_request(
                 "parameters": {"binary_data_size": len(part)},
             }
         )
-    request: dict[str, Any] = {"inputs": described, "parameters": {"binary_data_output": True}}
+    request: dict[str, Any] = {"inputs": described, "parameters": {**(parameters or {}), "binary_data_output": True}}
     if outputs:
         request["outputs"] = [{"name": name} for name in outputs]
     if id is not None:

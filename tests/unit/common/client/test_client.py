@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
-from common.client import InferResult, Limits, ModelMetadata, PredictorClient, Unanswered
+from common.client import InferResult, Limits, ModelMetadata, PredictorClient, Question, Unanswered
 from common.deadline import HEADER as TIMEOUT
 from common.deadline import Deadline
 from common.errors import (
     DeadlineExceeded,
     UpstreamFailed,
 )
-from common.protocol.tensors import Array, TensorSpec
+from common.protocol.tensors import TensorSpec
 from tests.unit.common.client.http_predictor import (
     HttpPredictor,
     Request,
@@ -189,13 +188,11 @@ async def test_a_transport_of_ones_own_comes_in_through_the_front_door() -> None
     class Flaky:
         calls = 0
 
-        async def infer(
-            self, inputs: Mapping[str, Array], outputs: Sequence[str], deadline: Deadline, context: Mapping[str, str]
-        ) -> InferResult:
+        async def infer(self, question: Question) -> InferResult:
             self.calls += 1
             if self.calls == 1:
                 raise Unanswered(UpstreamFailed("not now"))
-            return InferResult(dict(inputs), "fake", "1")
+            return InferResult(dict(question.inputs), "fake", "1")
 
         async def ready(self, deadline: Deadline) -> bool:
             return True
@@ -205,6 +202,9 @@ async def test_a_transport_of_ones_own_comes_in_through_the_front_door() -> None
 
         async def close(self) -> None:
             self.calls = -1
+
+        def pinned(self, version: str) -> Flaky:
+            return self
 
     transport = Flaky()
     async with PredictorClient("", model="m", transport=transport) as client:

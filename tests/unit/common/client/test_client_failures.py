@@ -14,6 +14,8 @@ from common.deadline import Deadline
 from common.errors import (
     DeadlineExceeded,
     InvalidInput,
+    Mismatch,
+    ModelGone,
     Overloaded,
     PayloadTooLarge,
     ServingError,
@@ -86,7 +88,8 @@ async def test_what_is_safe_to_repeat_is_repeated(predictor: HttpPredictor, fail
     ("code", "error"),
     [
         (400, InvalidInput),
-        (404, UpstreamFailed),
+        (404, ModelGone),
+        (409, Mismatch),
         (413, PayloadTooLarge),
         (422, InvalidInput),
         (429, Overloaded),

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from common.client import Limits, ModelMetadata, PredictorClient
 from common.deadline import Deadline
-from common.errors import DeadlineExceeded, InvalidInput, Overloaded, ServingError, UpstreamFailed
+from common.errors import DeadlineExceeded, InvalidInput, Mismatch, ModelGone, Overloaded, ServingError, UpstreamFailed
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.tensors import TensorSpec
 from tests.unit.common.client.http_predictor import X, free_port, infer, stopwatch
@@ -183,7 +183,8 @@ async def test_a_predictor_that_is_down_is_named_and_its_address_is_not() -> Non
     ("code", "error"),
     [
         (grpc.StatusCode.INVALID_ARGUMENT, InvalidInput),
-        (grpc.StatusCode.NOT_FOUND, UpstreamFailed),
+        (grpc.StatusCode.NOT_FOUND, ModelGone),
+        (grpc.StatusCode.FAILED_PRECONDITION, Mismatch),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded),
         (grpc.StatusCode.INTERNAL, UpstreamFailed),
         (grpc.StatusCode.CANCELLED, UpstreamFailed),

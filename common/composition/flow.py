@@ -1,0 +1,213 @@
+"""The vocabulary of composition: call one predictor, call in order, call side by side, choose.
+
+Each word keeps the request's deadline, passes its id and trace on and notes where the time went; none of them hides
+a failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+from common.client import InferResult
+from common.deadline import Deadline
+from common.errors import ClientGone, InvalidInput, ServingError, UpstreamFailed
+from common.exchange import Exchange
+from common.protocol.tensors import Array
+
+T = TypeVar("T")
+Step = Callable[[Exchange, Any], Awaitable[Any]]
+Work = Coroutine[Any, Any, T]
+_PATIENCE = 0.05  # seconds after which it is worth watching whether the caller is still there
+
+
+class Predictor(Protocol):
+    """What a composition calls: a `PredictorClient`, or the same models in this process."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def infer(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        deadline: Deadline,
+        outputs: Sequence[str] | None = None,
+        context: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> InferResult: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered(Generic[T]):
+    """What came of calls made side by side, in the order in which they were given."""
+
+    answers: dict[str, T]
+    missing: dict[str, ServingError]
+
+
+async def call(
+    exchange: Exchange,
+    predictor: Predictor,
+    inputs: Mapping[str, Array],
+    *,
+    outputs: Sequence[str] = (),
+    within: float | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> InferResult:
+    """Calls one predictor, at most `within` seconds long; its time is the stage that bears its name.
+
+    Raises what `PredictorClient.infer` raises; a spent deadline calls nobody.
+    """
+    stages, name = exchange.stages, predictor.name
+    before = stages.setdefault(name, 0.0)  # now, so that the order of the stages is that of the code
+    started = perf_counter()
+    try:
+        return await predictor.infer(
+            inputs,
+            deadline=exchange.deadline if within is None else exchange.deadline.sooner(within),
+            outputs=outputs,
+            context=exchange.onward(),
+            parameters=parameters,
+        )
+    finally:
+        stages[name] = before + (perf_counter() - started) * 1e3
+
+
+async def in_order(exchange: Exchange, value: Any, *steps: Step) -> Any:
+    """Hands a value from step to step; the deadline is looked at before each."""
+    for step in steps:
+        exchange.deadline.check(f"{step.__name__.strip('_')} was started")
+        value = await step(exchange, value)
+    return value
+
+
+async def side_by_side(exchange: Exchange, work: Mapping[str, Work[T]], *, needed: int | None = None) -> Gathered[T]:
+    """Runs all at once.
+
+    With `needed` None all of them have to succeed: the first failure cancels the rest and is raised. With a number,
+    those that fail are `missing`, until so many have that `needed` can no longer be reached: that is raised.
+    """
+    _check(exchange, work.values())
+    allowed = 0 if needed is None else len(work) - needed
+    tasks = {name: asyncio.ensure_future(one) for name, one in work.items()}
+    race = _Race(tasks.values(), allowed)
+    try:
+        await race.over
+        missing = {name: _failure(task) for name, task in tasks.items() if task.done() and task.exception()}
+        if len(missing) > allowed:
+            raise _lost(missing, needed, len(work))
+        return Gathered({name: task.result() for name, task in tasks.items() if name not in missing}, missing)
+    finally:
+        for task in tasks.values():
+            task.cancel()
+
+
+async def as_they_finish(
+    exchange: Exchange, work: Mapping[str, Work[T]]
+) -> AsyncIterator[tuple[str, T | ServingError]]:
+    """Runs all at once and gives each answer, or failure, as it comes; leaving early cancels the rest."""
+    _check(exchange, work.values())
+    names: dict[asyncio.Future[T], str] = {asyncio.ensure_future(one): name for name, one in work.items()}
+    came: asyncio.Queue[asyncio.Future[T]] = asyncio.Queue()
+    for one in names:
+        one.add_done_callback(came.put_nowait)
+    try:
+        for _ in range(len(names)):
+            task = await came.get()
+            yield names[task], _failure(task) if task.exception() else task.result()
+    finally:
+        for task in names:
+            task.cancel()
+
+
+def choose(exchange: Exchange, question: str, answer: str, branches: Mapping[str, T]) -> T:
+    """The branch that bears the answer's name; the turn taken is noted in `exchange.choices`."""
+    exchange.choices[question] = answer
+    return branches[answer]
+
+
+class attended:  # a word of the vocabulary, so not `Attended`
+    """Ends what is done inside once the caller has left, with ClientGone. Costs a timer; a watcher only if it lasts."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._watch: asyncio.Future[Any] | None = None
+
+    async def __aenter__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task(loop)
+        self._timer = loop.call_later(_PATIENCE, self._begin)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        if self._watch is None:
+            return
+        left = self._watch.done()
+        self._watch.remove_done_callback(self._end)
+        self._watch.cancel()
+        if left and kind is asyncio.CancelledError and self._task is not None:
+            self._task.uncancel()
+            raise ClientGone("the caller left before its answer") from None
+
+    def _begin(self) -> None:
+        self._watch = asyncio.ensure_future(self._exchange.receive())
+        self._watch.add_done_callback(self._end)
+
+    def _end(self, _: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+class _Race:
+    """`over` is done when all tasks are, or when more than `allowed` have failed."""
+
+    def __init__(self, tasks: Collection[asyncio.Future[Any]], allowed: int) -> None:
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._left, self._allowed = len(tasks), allowed
+        for task in tasks:
+            task.add_done_callback(self._done)
+        if not self._left:
+            self.over.set_result(None)
+
+    def _done(self, task: asyncio.Future[Any]) -> None:
+        self._left -= 1
+        if task.cancelled() or task.exception():
+            self._allowed -= 1
+        if (self._left == 0 or self._allowed < 0) and not self.over.done():
+            self.over.set_result(None)
+
+
+def _check(exchange: Exchange, work: Iterable[Work[Any]]) -> None:
+    """A spent deadline starts nothing."""
+    try:
+        exchange.deadline.check("the predictors were called")
+    except ServingError:
+        for one in work:
+            one.close()
+        raise
+
+
+def _failure(task: asyncio.Future[Any]) -> ServingError:
+    error = task.exception()
+    if isinstance(error, ServingError):
+        return error
+    assert error is not None
+    raise error  # a defect of ours, which must not pass for a predictor's
+
+
+def _lost(missing: Mapping[str, ServingError], needed: int | None, total: int) -> ServingError:
+    """What the caller is told: one failure as it is, several in one, of the kind of the first."""
+    first = next(iter(missing.values()))
+    if needed is None or isinstance(first, InvalidInput):
+        return first
+    reasons = "; ".join(f"{name}: {error.detail}" for name, error in missing.items())
+    kind = type(first) if len({type(error) for error in missing.values()}) == 1 else UpstreamFailed
+    text = f"{total - len(missing)} of {total} predictors could answer and {needed} are needed: {reasons}"
+    return kind(text, retry_after=first.retry_after)

@@ -1,0 +1,159 @@
+"""The role of a proxy: it holds no model, composes predictors, and speaks the Open Inference Protocol itself.
+
+Because it does, whatever can ask a predictor can ask a proxy: a client, or another proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Protocol
+
+from fastapi import APIRouter, Request
+
+from common import RELEASE
+from common.client import Limits, PredictorClient
+from common.composition.flow import attended
+from common.composition.settings import ProxySettings
+from common.composition.watch import Watch
+from common.errors import InvalidInput, NotFound
+from common.exchange import Exchange
+from common.inference.grpc_server import serve_grpc
+from common.inference.plane import Model
+from common.inference.rest import InferRoute, model_routes
+from common.metrics import Histogram
+from common.page import sample_names
+from common.protocol.tensors import Array
+from common.service import Service
+
+
+class Composed(Model, Protocol):
+    """What a proxy answers as: one model whose answer is made out of others'."""
+
+    async def infer(self, exchange: Exchange, inputs: dict[str, Array]) -> Mapping[str, Array]:
+        """All outputs by name, for inputs that have been checked against `inputs`."""
+
+
+class ComposedPlane:
+    """A plane with one model, the composition; it is there whether its predictors are or not."""
+
+    platform = "serving-patterns_composition"
+
+    def __init__(self, model: Composed) -> None:
+        self._model = model
+
+    def names(self) -> list[str]:
+        return [self._model.name]
+
+    def versions(self, name: str) -> list[str]:
+        return [self._model.version]
+
+    def ready(self) -> list[Composed]:
+        return [self._model]
+
+    def get(self, name: str, version: str | None = None) -> Composed:
+        if name != self._model.name:
+            raise NotFound(f"model {name!r} is not served here; there is {self._model.name}")
+        if version and version != self._model.version:
+            raise NotFound(f"model {name!r} has no version {version!r} here; there is {self._model.version}")
+        return self._model
+
+    async def infer(
+        self, exchange: Exchange, model: Composed, inputs: dict[str, Array], wanted: Sequence[str] = ()
+    ) -> Mapping[str, Array]:
+        names = [spec.name for spec in model.outputs]
+        for name in wanted:
+            if name not in names:
+                raise InvalidInput.at("outputs", f"model {model.name!r} has no output {name!r}: {names}")
+        exchange.model = model.name
+        async with attended(exchange):
+            outputs = await model.infer(exchange, inputs)
+        return {name: outputs[name] for name in wanted} if wanted else outputs
+
+
+class Predictors(dict[str, PredictorClient]):
+    """A proxy's clients by name, as its settings list them; each call's time is counted."""
+
+    def __init__(self, service: Service, settings: ProxySettings) -> None:
+        limits = Limits(
+            concurrency=settings.predictor_concurrency,
+            queue=settings.predictor_queue,
+            attempts=settings.predictor_attempts,
+        )
+        seconds = Histogram(
+            service.metrics.registry,
+            "serving_upstream_duration_seconds",
+            "Time of a call to a predictor, all attempts together.",
+            ("predictor", "outcome"),
+        )
+
+        def observer(name: str) -> Any:
+            return lambda outcome, duration: seconds.at(name, outcome).observe(duration)
+
+        super().__init__(
+            (name, PredictorClient(one.url, model=one.model, name=name, limits=limits, observe=observer(name)))
+            for name, one in settings.addresses().items()
+        )
+
+
+class Proxy:
+    """A composition's routes, and what has to run beneath them. `needed` predictors make it ready, all when None."""
+
+    def __init__(
+        self,
+        service: Service,
+        settings: ProxySettings,
+        model: Composed,
+        predictors: Predictors,
+        needed: int | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self._service, self._settings, self._predictors = service, settings, predictors
+        self.watch = watch or Watch(predictors)
+        self.plane = ComposedPlane(model)
+        self.direct = [InferRoute(self.plane)]
+        service.health.ready_when(lambda: self.watch.unready(needed))
+
+    @property
+    def routers(self) -> Sequence[APIRouter]:
+        return [model_routes(self.plane, self._service.health), self._metadata_routes()]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watches the predictors and serves gRPC until left, then closes the connections."""
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            for client in self._predictors.values():
+                await stack.enter_async_context(client)
+            await stack.enter_async_context(self.watch.running())
+            if settings.grpc_port:
+                await stack.enter_async_context(
+                    serve_grpc(self.plane, self._service, settings.host, settings.grpc_port)
+                )
+            yield
+
+    def _metadata_routes(self) -> APIRouter:
+        router = APIRouter(tags=["operations"])
+        service, settings = self._service, self._settings
+
+        @router.get("/metadata", summary="What this service is and which predictors it composes")
+        async def metadata(request: Request) -> dict[str, Any]:
+            return {
+                "pattern": settings.pattern,
+                "service": settings.service,
+                "release": RELEASE,
+                "predictors": [self._told(name) for name in self._predictors],
+                "routes": list(request.app.openapi()["paths"]),
+                "samples": sample_names(service.samples),
+            }
+
+        return router
+
+    def _told(self, name: str) -> dict[str, Any]:
+        reason, known = self.watch.reasons.get(name), self.watch.known.get(name)
+        told: dict[str, Any] = {"name": name, "ready": reason is None}
+        if reason is not None:
+            told["reason"] = reason
+        if known is not None:
+            told |= {"model": known.name, "versions": known.versions, "properties": known.properties}
+        return told

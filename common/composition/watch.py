@@ -1,0 +1,64 @@
+"""Watches a proxy's predictors: who answers, with which versions, and what each says of its model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from common.client import ModelMetadata
+from common.deadline import Deadline
+from common.errors import ServingError
+
+_SOON, _USUAL = 0.1, 1.0  # seconds between rounds, until all have answered once and afterwards
+_PATIENCE = 1.0  # seconds that a predictor may take to tell of itself
+
+
+class Told(Protocol):
+    """What tells of its model: a `PredictorClient`, or a model of this process."""
+
+    async def metadata(self, *, deadline: Deadline) -> ModelMetadata: ...
+
+
+class Watch:
+    """Asks each predictor for its metadata, again and again.
+
+    `known` is what each last said, kept while it is away; `reasons` says of each that is away why.
+    """
+
+    def __init__(self, predictors: Mapping[str, Told]) -> None:
+        self._predictors = predictors
+        self.known: dict[str, ModelMetadata] = {}
+        self.reasons: dict[str, str] = dict.fromkeys(predictors, "has not answered yet")
+
+    def unready(self, needed: int | None = None) -> str | None:
+        """Why fewer than `needed` predictors (all when None) can answer; None when enough can."""
+        there = len(self._predictors) - len(self.reasons)
+        if there >= (len(self._predictors) if needed is None else needed):
+            return None
+        return "; ".join(f"predictor {name} {reason}" for name, reason in self.reasons.items())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Goes on until left."""
+        rounds = [asyncio.create_task(self._follow(name)) for name in self._predictors]
+        try:
+            yield
+        finally:
+            for task in rounds:
+                task.cancel()
+            await asyncio.gather(*rounds, return_exceptions=True)
+
+    async def look(self, name: str) -> None:
+        """Asks one predictor now."""
+        try:
+            self.known[name] = await self._predictors[name].metadata(deadline=Deadline.after(_PATIENCE))
+            self.reasons.pop(name, None)
+        except ServingError as error:
+            self.reasons[name] = f"cannot answer: {error.detail}"
+
+    async def _follow(self, name: str) -> None:
+        while True:
+            await self.look(name)
+            await asyncio.sleep(_USUAL if name in self.known else _SOON)

@@ -1,0 +1,167 @@
+"""A proxy over real predictors: it speaks the protocol itself, watches them, passes on who asks and by when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from common.api import build_app
+from common.client import PredictorClient
+from common.composition.flow import call
+from common.composition.proxy import Predictors, Proxy
+from common.composition.settings import ProxySettings
+from common.deadline import Deadline
+from common.errors import Mismatch, ModelGone
+from common.exchange import Exchange
+from common.inference.server import Settings, create_app
+from common.protocol.tensors import Array, TensorSpec
+from common.service import Service
+from tests.unit.common import tiny_models as tiny
+from tests.unit.common.logged import Logged
+from tests.unit.common.polling import wait_until
+from tests.unit.common.ports import free_port
+from tests.unit.common.serving import Running, served
+
+ROW = np.array([[1.0, 2.0]], np.float32)
+
+
+class Twice:
+    """The sum of each row as the predictor gives it, twice."""
+
+    name, version = "twice", "1"
+    inputs = [TensorSpec("x", "FP32", (-1, 2))]  # noqa: RUF012  # read only, and a field by the protocol
+    outputs = [TensorSpec("y", "FP32", (-1,))]  # noqa: RUF012
+    properties: Mapping[str, str] = {"task": "other"}
+    example: Mapping[str, Any] = {}
+
+    def __init__(self, predictor: PredictorClient) -> None:
+        self._predictor = predictor
+
+    async def infer(self, exchange: Exchange, inputs: dict[str, Array]) -> Mapping[str, Array]:
+        result = await call(exchange, self._predictor, inputs)
+        exchange.answer_parameters["asked"] = result.model_name
+        (total,) = result.outputs.values()
+        return {"y": total * 2}
+
+
+@contextmanager
+def predictor(root: Path, port: int = 0) -> Iterator[Running]:
+    settings = Settings.model_validate({"model": "tiny", "model_repository": root, "grpc_port": port, "faults": True})
+    with served(create_app(settings, Logged().logs)) as running:
+        wait_until(lambda: httpx.get(f"{running.url}/readyz").status_code == 200, "readiness")
+        yield running
+
+
+@contextmanager
+def proxy(predictors: str, grpc_port: int = 0) -> Iterator[Running]:
+    settings = ProxySettings.model_validate({"predictors": predictors, "grpc_port": grpc_port, "pattern": "p"})
+    service = Service(settings, Logged().logs)
+    clients = Predictors(service, settings)
+    role = Proxy(service, settings, Twice(clients["tiny"]), clients)
+    with served(build_app(service, routers=role.routers, direct=role.direct, resources=role.running)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    tiny.write(root, tiny.total())
+    return root
+
+
+@pytest.fixture(scope="module")
+def front(root: Path) -> Iterator[Running]:
+    with ExitStack() as stack:
+        behind = stack.enter_context(predictor(root))
+        running = stack.enter_context(proxy(f"tiny={behind.url}", free_port()))
+        wait_until(lambda: httpx.get(f"{running.url}/readyz").status_code == 200, "readiness")
+        yield running
+
+
+async def asked(running: Running, model: str = "twice", **how: Any) -> Any:
+    async with PredictorClient(running.url, model=model) as client:
+        return await client.infer({"x": ROW}, deadline=Deadline.after(10), **how)
+
+
+async def test_a_proxy_is_asked_as_a_predictor_is(front: Running) -> None:
+    result = await asked(front)
+    assert result.outputs["y"].tolist() == [6.0]
+    assert (result.model_name, result.model_version) == ("twice", "1")
+    assert result.parameters == {"asked": "tiny"}
+    assert "tiny;dur=" in result.server_timing
+
+
+async def test_a_proxy_may_stand_behind_a_proxy(front: Running) -> None:
+    with proxy(f"tiny={front.url}#twice") as outer:
+        result = await asked(outer)
+    assert result.outputs["y"].tolist() == [12.0]
+    assert result.parameters == {"asked": "twice"}
+
+
+async def test_the_proxys_model_tells_of_itself(front: Running) -> None:
+    async with PredictorClient(front.url, model="twice") as client:
+        metadata = await client.metadata(deadline=Deadline.after(10))
+    assert metadata.versions == ("1",)
+    assert metadata.properties == {"task": "other"}
+    assert metadata.inputs == tuple(Twice.inputs)
+
+
+async def test_over_grpc_too(front: Running) -> None:
+    port = front.app.service.settings.grpc_port
+    async with PredictorClient(f"grpc://127.0.0.1:{port}", model="twice") as client:
+        result = await client.infer({"x": ROW}, deadline=Deadline.after(10))
+    assert result.outputs["y"].tolist() == [6.0]
+    assert result.parameters == {"asked": "tiny"}
+
+
+async def test_another_model_or_version_is_not_there(front: Running) -> None:
+    with pytest.raises(ModelGone):
+        await asked(front, model="thrice")
+    async with PredictorClient(front.url, model="twice") as client:
+        with pytest.raises(ModelGone):
+            await client.pinned("7").infer({"x": ROW}, deadline=Deadline.after(10))
+        assert (await client.pinned("1").infer({"x": ROW}, deadline=Deadline.after(10))).outputs
+
+
+def test_metadata_names_the_predictors(front: Running) -> None:
+    told = httpx.get(f"{front.url}/metadata").json()
+    (one,) = told["predictors"]
+    assert one["name"] == one["model"] == "tiny"
+    assert one["ready"] is True
+    assert one["versions"] == ["1"]
+
+
+def test_each_call_is_counted_by_predictor_and_outcome(front: Running) -> None:
+    assert httpx.post(f"{front.url}/v2/models/twice/infer", json=question()).status_code == 200
+    assert 'serving_upstream_duration_seconds_count{outcome="ok",predictor="tiny"}' in metrics(front)
+
+
+def test_a_proxy_is_unready_while_its_predictor_is_away(root: Path) -> None:
+    port = free_port()
+    with proxy(f"tiny=http://127.0.0.1:{port}") as running:
+        answer = httpx.get(f"{running.url}/readyz")
+        assert answer.status_code == 503
+        assert "predictor tiny" in answer.json()["reasons"][0]
+        assert httpx.post(f"{running.url}/v2/models/twice/infer", json=question()).status_code == 502
+
+
+async def test_inputs_prepared_for_another_model_are_refused(root: Path) -> None:
+    with predictor(root) as running:
+        with pytest.raises(Mismatch, match="sha256:other"):
+            await asked(running, model="tiny", parameters={"preprocessing_fingerprint": "sha256:other"})
+        result = await asked(running, model="tiny", parameters={"preprocessing_fingerprint": ""})
+        assert result.model_name == "tiny"
+
+
+def question() -> dict[str, Any]:
+    return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
+
+
+def metrics(running: Running) -> str:
+    return httpx.get(f"{running.url}/metrics").text

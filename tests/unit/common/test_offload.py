@@ -1,0 +1,90 @@
+"""Work off the loop: it is bounded, keeps the deadline, and never begins for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from common.deadline import Deadline
+from common.errors import DeadlineExceeded, Overloaded
+from common.offload import Offload
+from tests.unit.common.polling import until
+
+
+class Held:
+    """Work that goes on until it is let go."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.begun = 0
+
+    def work(self) -> int:
+        self.begun += 1
+        assert self.go.wait(20)
+        return 7
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    one = Held()
+    yield one
+    one.go.set()
+
+
+async def test_the_result_and_what_it_raises_come_back() -> None:
+    with Offload() as offload:
+        assert await offload.run(Deadline.after(10), divmod, 7, 2) == (3, 1)
+        with pytest.raises(ZeroDivisionError):
+            await offload.run(Deadline.after(10), divmod, 7, 0)
+
+
+async def test_the_loop_goes_on_meanwhile(held: Held) -> None:
+    with Offload() as offload:
+        task = asyncio.ensure_future(offload.run(Deadline.after(20), held.work))
+        await until(lambda: held.begun, "the work")
+        held.go.set()
+        assert await task == 7
+
+
+async def test_more_than_fits_is_refused_at_once(held: Held) -> None:
+    with Offload(threads=1, queue=1) as offload:
+        tasks = [asyncio.ensure_future(offload.run(Deadline.after(20), held.work)) for _ in range(2)]
+        await until(lambda: held.begun, "the work")
+        with pytest.raises(Overloaded):
+            await offload.run(Deadline.after(20), held.work)
+        held.go.set()
+        assert await asyncio.gather(*tasks) == [7, 7]
+        assert await offload.run(Deadline.after(20), held.work) == 7
+
+
+async def test_what_waits_past_its_deadline_is_never_begun(held: Held) -> None:
+    with Offload(threads=1, queue=4) as offload:
+        first = asyncio.ensure_future(offload.run(Deadline.after(20), held.work))
+        await until(lambda: held.begun, "the work")
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            await offload.run(Deadline.after(0.05), held.work)
+        assert time.monotonic() - began < 5
+        held.go.set()
+        await first
+        await offload.run(Deadline.after(20), int)
+        assert held.begun == 1
+
+
+async def test_work_that_outlives_its_caller_keeps_its_place(held: Held) -> None:
+    with Offload(threads=1, queue=0) as offload:
+        with pytest.raises(DeadlineExceeded):
+            await offload.run(Deadline.after(0.05), held.work)
+        with pytest.raises(Overloaded):
+            await offload.run(Deadline.after(20), held.work)
+        held.go.set()
+
+
+async def test_a_spent_deadline_begins_nothing(held: Held) -> None:
+    with Offload() as offload, pytest.raises(DeadlineExceeded):
+        await offload.run(Deadline.after(-1), held.work)
+    assert held.begun == 0
