@@ -9,7 +9,6 @@ from contextvars import ContextVar
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from common.deadline import HEADER as TIMEOUT_HEADER
 from common.deadline import Deadline
 from common.tracing import Trace
 
@@ -25,6 +24,16 @@ async def _never() -> Message:
     return message
 
 
+class Onward(dict[str, str]):
+    """Headers that go with every call to a next hop; `lines` is what a client has made of them, once for all calls."""
+
+    __slots__ = ("lines",)
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
+        self.lines = ""
+
+
 class Exchange:
     """What is known of one request while it is answered; reachable anywhere below it as `current.get()`.
 
@@ -34,8 +43,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "answer_parameters", "bytes_in", "choices", "deadline", "error", "method", "model", "path", "receive",
-        "request_id", "request_parameters", "route", "stages", "started", "trace",
+        "_onward", "answer_parameters", "bytes_in", "choices", "deadline", "error", "method", "model", "path",
+        "receive", "request_id", "request_parameters", "route", "stages", "started", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +62,7 @@ class Exchange:
         self.error = ""
         self.bytes_in = 0
         self.stages: dict[str, float] = {}
+        self._onward: Onward | None = None
         self.choices: dict[str, str] = {}
         self.request_parameters: Mapping[str, Any] = {}
         self.answer_parameters: dict[str, bool | int | float | str] = {}
@@ -65,16 +75,13 @@ class Exchange:
         total = (perf_counter() - self.started) * 1e3
         return _TIMING[stages] % (*self.stages.values(), total)
 
-    def onward(self) -> Mapping[str, str]:
-        """Headers for a call to the next hop: request id, trace and what is left of the deadline."""
-        headers = {
-            "X-Request-ID": self.request_id,
-            "traceparent": self.trace.header(),
-            TIMEOUT_HEADER: self.deadline.header(),
-        }
-        if self.trace.state:
-            headers["tracestate"] = self.trace.state
-        return headers
+    def onward(self) -> Onward:
+        """Headers for calls to the next hop: request id and trace; what is left of the deadline, each call states."""
+        if self._onward is None:
+            self._onward = Onward({"X-Request-ID": self.request_id, "traceparent": self.trace.header()})
+            if self.trace.state:
+                self._onward["tracestate"] = self.trace.state
+        return self._onward
 
 
 # the header's format by the names of the stages, which come from the code and are few

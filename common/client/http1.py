@@ -15,6 +15,8 @@ from typing import cast
 
 import httptools
 
+_LARGE = 65_536
+
 
 class Broken(Exception):
     """The connection could not be made, or broke. `answered` says whether part of an answer had come by then."""
@@ -61,7 +63,10 @@ class Connection(asyncio.Protocol):
         self._headers, self._chunks, self._received, self._keep_alive = {}, [], 0, False
         waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
-        self._transport.writelines((head, body))
+        if len(body) > _LARGE:
+            self._transport.writelines((head, body))
+        else:  # joining them costs less than a list of two
+            self._transport.write(head + body)
         try:
             return await waiter
         except BaseException:

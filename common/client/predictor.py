@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from common.client.limits import Gate, Limits, RetryBudget
+from common.client.patience import within
 from common.client.rest import RestTransport
 from common.client.transport import InferResult, ModelMetadata, Question, Transport, Unanswered
 from common.deadline import Deadline
@@ -129,7 +130,7 @@ class PredictorClient:
             await self._gate.wait(left)
         started = monotonic()
         try:
-            async with asyncio.timeout(self._left(deadline)):
+            with within(self._left(deadline)):
                 return await attempt()
         except TimeoutError:
             raise DeadlineExceeded(f"predictor {self.name} gave no answer before the deadline") from None

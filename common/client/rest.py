@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Self
 from urllib.parse import SplitResult, quote
 
@@ -33,7 +34,9 @@ from common.errors import (
     ServingError,
     UpstreamFailed,
 )
-from common.protocol.oip import BINARY, HEADER_LENGTH, decode_answer, encode_request
+from common.exchange import Onward
+from common.protocol.oip import BINARY, HEADER_LENGTH
+from common.protocol.oip_caller import decode_answer, encode_request
 
 _LONGEST_TEXT = 1000  # characters of a predictor's error that are passed on
 _REFUSALS = {400: InvalidInput, 404: ModelGone, 409: Mismatch, 413: PayloadTooLarge, 422: InvalidInput}
@@ -85,7 +88,7 @@ class RestTransport:
 
     async def infer(self, question: Question) -> InferResult:
         body, header_length = encode_request(question.inputs, question.outputs, parameters=question.parameters)
-        passed_on = "".join([f"{name}: {value}\r\n" for name, value in onward(question.context)])
+        passed_on = _lines(question.context)
         answer = await self._request(
             f"{self._infer}Content-Length: {len(body)}\r\n{HEADER_LENGTH}: {header_length}\r\n{passed_on}",
             body,
@@ -150,6 +153,16 @@ class RestTransport:
         if status in _REFUSALS:
             return _REFUSALS[status](said if status in (404, 409) else text)
         return UpstreamFailed(said)
+
+
+def _lines(context: Mapping[str, str]) -> str:
+    """Headers to pass on as they stand in a request's head; made once for all the calls of an exchange."""
+    if isinstance(context, Onward) and context.lines:
+        return context.lines
+    lines = "".join([f"{name}: {value}\r\n" for name, value in onward(context)])
+    if isinstance(context, Onward):
+        context.lines = lines
+    return lines
 
 
 def _error_text(body: bytes) -> str:

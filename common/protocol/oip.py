@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import orjson
 
-from common.errors import InvalidInput, ModelFailed, UpstreamFailed
+from common.errors import InvalidInput, ModelFailed
 from common.protocol.json_body import decode_json
 from common.protocol.tensors import Array, TensorSpec, datatype_of, from_binary, from_json, to_binary
 
@@ -92,7 +92,6 @@ class Question(msgspec.Struct):
 
 
 _request = msgspec.json.Decoder(InferRequest)
-_response = msgspec.json.Decoder(InferResponse)
 
 
 def decode_question(body: bytes, inputs: Sequence[TensorSpec]) -> Question:
@@ -239,55 +238,3 @@ def _check_outputs(question: Question, outputs: Mapping[str, Array]) -> None:
     for name, array in outputs.items():
         if not question.binary(name) and array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ModelFailed(f"output {name!r} holds NaN or infinity, which JSON has no form for")
-
-
-def encode_request(
-    inputs: Mapping[str, Array],
-    outputs: Sequence[str] = (),
-    id: str | None = None,
-    parameters: Mapping[str, Any] | None = None,
-) -> tuple[bytes, int]:
-    """A request body with every tensor binary, and the length of its JSON header; for a client."""
-    described, parts = [], []
-    for name, array in inputs.items():
-        part = to_binary(array)
-        parts.append(part)
-        described.append(
-            {
-                "name": name,
-                "shape": array.shape,
-                "datatype": datatype_of(array),
-                "parameters": {"binary_data_size": len(part)},
-            }
-        )
-    request: dict[str, Any] = {"inputs": described, "parameters": {**(parameters or {}), "binary_data_output": True}}
-    if outputs:
-        request["outputs"] = [{"name": name} for name in outputs]
-    if id is not None:
-        request["id"] = id
-    header = orjson.dumps(request)
-    return b"".join((header, *parts)), len(header)
-
-
-def decode_answer(body: bytes, header_length: int | None) -> tuple[InferResponse, dict[str, Array]]:
-    """A predictor's answer as it said it, and its outputs by name; UpstreamFailed where it is not a valid one."""
-    view = memoryview(body)
-    length = len(body) if header_length is None else header_length
-    try:
-        response = _response.decode(view[:length])
-        arrays: dict[str, Array] = {}
-        at = length
-        for index, tensor in enumerate(response.outputs):
-            size = tensor.parameters.get("binary_data_size")
-            if size is None:
-                arrays[tensor.name] = from_json(
-                    tensor.data or b"[]", tensor.datatype, tensor.shape, f"outputs[{index}]"
-                )
-            else:
-                arrays[tensor.name] = from_binary(
-                    view[at : at + size], tensor.datatype, tensor.shape, f"outputs[{index}]"
-                )
-                at += size
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidInput, TypeError) as error:
-        raise UpstreamFailed(f"the predictor's answer is no valid inference response: {error}") from None
-    return response, arrays

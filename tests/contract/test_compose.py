@@ -17,7 +17,7 @@ from runtimes import composefile
 from runtimes.base import COMPOSE_DIRECTORY
 
 DOCKERFILE = (COMPOSE_DIRECTORY / "Dockerfile").read_text()
-HEALTHCHECKED_TARGETS = {"api", "model", "store"}
+HEALTHCHECKED_TARGETS = {"api", "prep", "model", "vision", "store"}
 READ_BY_LIBRARIES = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
 FROM_ENVIRONMENT_OF_THE_IMAGE = {"HOST", "HTTP_PORT", "GRPC_PORT"}
 
@@ -204,14 +204,22 @@ def test_images_carry_the_release() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lock", "absent"), [("api", "onnxruntime"), ("api", "scikit-learn"), ("model", "scikit-learn")]
+    ("lock", "absent"),
+    [
+        ("api", "onnxruntime"),
+        ("api", "pillow"),
+        ("prep", "onnxruntime"),
+        ("model", "pillow"),
+        ("model", "scikit-learn"),
+        ("vision", "scikit-learn"),
+    ],
 )
 def test_an_image_carries_only_what_it_runs(lock: str, absent: str) -> None:
     text = (COMPOSE_DIRECTORY.parent / "requirements" / f"{lock}.txt").read_text()
     assert f"\n{absent}==" not in text
 
 
-@pytest.mark.parametrize("lock", ["api", "model", "build", "run"])
+@pytest.mark.parametrize("lock", ["api", "prep", "model", "vision", "build", "run"])
 def test_every_lock_pins_what_is_tested(lock: str) -> None:
     folder = COMPOSE_DIRECTORY.parent / "requirements"
     pins = [set(re.findall(r"^\S+==\S+", (folder / f"{one}.txt").read_text(), re.M)) for one in (lock, "dev")]

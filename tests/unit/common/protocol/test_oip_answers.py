@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput, ModelFailed, UpstreamFailed
-from common.protocol.oip import InferResponse, Question, RequestedOutput, decode_answer, encode_answer
+from common.protocol.oip import InferResponse, Question, RequestedOutput, encode_answer
+from common.protocol.oip_caller import decode_answer
 from common.protocol.tensors import DATATYPES, Array
 from tests.unit.common.wire import arrays, same
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput
-from common.protocol.oip import decode_binary, decode_question, encode_request
+from common.protocol.oip import decode_binary, decode_question
+from common.protocol.oip_caller import encode_request
 from common.protocol.tensors import DATATYPES
 from tests.unit.common.wire import arrays, as_json, binary_body, body, same, spec, tensor
 
