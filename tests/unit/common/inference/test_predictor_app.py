@@ -140,6 +140,7 @@ def test_the_protocol_tells_what_is_there(usual: Predictor) -> None:
         "platform": "onnx_onnxv1",
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
+        "properties": {"task": "regression"},
     }  # fmt: skip
     assert usual.client.get("/v2/models/tiny/versions/9/ready").status_code == 404
     assert get("/metadata")["model"]["name"] == "tiny"
