@@ -13,7 +13,7 @@ from models.errors import BuildError
 from models.manifest import Manifest
 from models.recipe import Product
 
-Rows = NDArray[np.float32]
+Rows = NDArray[Any]
 
 
 def session(content: bytes) -> onnxruntime.InferenceSession:

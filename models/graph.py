@@ -8,15 +8,18 @@ from onnx import TensorProto, helper
 
 from models.manifest import Manifest
 
-ELEMENT_TYPES: dict[str, int] = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64}
+ELEMENT_TYPES: dict[str, int] = {
+    "FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64, "UINT8": TensorProto.UINT8, "BYTES": TensorProto.STRING,
+}  # fmt: skip
 DATATYPES = {element: datatype for datatype, element in ELEMENT_TYPES.items()}
 FREE_DIMENSION = "batch"
 MAIN_DOMAIN = ""
 
 
 def value_info(tensor: Manifest) -> onnx.ValueInfoProto:
-    """A graph input or output from its entry in the manifest; -1 becomes the free dimension."""
-    shape = [FREE_DIMENSION if size == -1 else size for size in tensor["shape"]]
+    """A graph input or output from its entry in the manifest; -1 becomes a free dimension, the first of them shared."""
+    names = [FREE_DIMENSION, *(f"{tensor['name']}_{axis}" for axis in range(1, len(tensor["shape"])))]
+    shape = [name if size == -1 else size for name, size in zip(names, tensor["shape"], strict=True)]
     return helper.make_tensor_value_info(tensor["name"], ELEMENT_TYPES[tensor["datatype"]], shape)
 
 

@@ -12,7 +12,11 @@ Manifest = dict[str, Any]
 # The safe loader in C where PyYAML has it: a thousand labels take a tenth of the time.
 FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-TASKS = ("classification", "regression", "image-classification")
+TASKS = (
+    "classification", "regression", "text-classification",
+    "image-classification", "text-detection", "text-recognition",
+)  # fmt: skip
+ON_PICTURES = TASKS[3:]
 REQUIRED = (
     "name", "version", "task", "title", "description", "inputs", "outputs", "examples",
     "preprocessing", "licence", "source", "metrics", "sha256",
@@ -47,7 +51,7 @@ def fingerprint(steps: object) -> str:
 
 def finished(source: Manifest, derived: Manifest, sha256: str) -> Manifest:
     """The built manifest: the source without its build section, plus what only the build knows."""
-    steps = source["preprocessing"]["steps"]
+    steps = (derived.get("preprocessing") or source["preprocessing"])["steps"]
     preprocessing = {"steps": steps, "fingerprint": fingerprint(steps)}
     kept = {key: value for key, value in source.items() if key != "build"}
     return kept | derived | {"preprocessing": preprocessing, "sha256": sha256}
@@ -77,13 +81,21 @@ def _identity_problems(manifest: Manifest) -> list[str]:
 def _example_problems(manifest: Manifest) -> list[str]:
     examples = manifest["examples"]
     found = [] if len(examples) >= MINIMUM_EXAMPLES else [f"fewer than {MINIMUM_EXAMPLES} examples"]
-    kind = "photo" if manifest["task"] == "image-classification" else "features"
-    lacks = [(row, key) for row, it in enumerate(examples) for key in (kind, "answer") if key not in it]
-    return found + [f"example {row} has no {key}" for row, key in lacks]
+    kinds = {"photo"} if manifest["task"] in ON_PICTURES else {"features", "item"}
+    for row, example in enumerate(examples):
+        found += [] if kinds & example.keys() else [f"example {row} has no {' and no '.join(sorted(kinds))}"]
+        found += [] if "answer" in example else [f"example {row} has no answer"]
+    return found
 
 
 def _answer_problems(manifest: Manifest) -> list[str]:
     if manifest["task"] == "regression":
         return [] if manifest.get("unit") else ["a regressor names the unit of its answer"]
+    if any(output["datatype"] == "BYTES" for output in manifest["outputs"]):
+        return []  # its answers name the classes themselves
+    if manifest["task"] == "text-detection":
+        return []
     labels, width = manifest.get("labels") or [], manifest["outputs"][0]["shape"][-1]
+    if manifest["task"] == "text-recognition":
+        return [] if labels else ["a reader of text lists its characters as labels"]
     return [] if len(labels) == width else [f"{len(labels)} labels for {width} classes"]

@@ -1,6 +1,7 @@
 """Photographs that may be passed on freely, taken from the scikit-image wheel, and how a model wants to see them."""
 
 import io
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,8 +106,23 @@ def _crop(picture: Image.Image, rule: dict[str, int]) -> Image.Image:
 
 
 def _resize(picture: Image.Image, rule: dict[str, Any]) -> Image.Image:
+    """To a width and a height; to a height, the width follows; or so that the longer side is `longest`."""
     filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
-    return picture.resize((rule["width"], rule["height"]), filters[rule["filter"]])
+    width, height = picture.size
+    if "longest" in rule:
+        scale = rule["longest"] / max(width, height)
+        size = max(1, round(scale * width)), max(1, round(scale * height))
+    else:
+        size = rule.get("width", math.ceil(width * rule["height"] / height)), rule["height"]
+    return picture.resize(size, filters[rule["filter"]])
+
+
+def _pad(picture: Image.Image, rule: dict[str, int]) -> Image.Image:
+    """On the right, with grey, to a multiple of a width."""
+    width = math.ceil(picture.width / rule["width_multiple"]) * rule["width_multiple"]
+    padded = Image.new("RGB", (width, picture.height), (rule["value"],) * 3)
+    padded.paste(picture)
+    return padded
 
 
 def _normalise(picture: Image.Image, rule: dict[str, float]) -> Picture:
@@ -115,16 +131,17 @@ def _normalise(picture: Image.Image, rule: dict[str, float]) -> Picture:
 
 
 def _layout(pixels: Picture, order: str) -> Picture:
-    """From rows of pixels to planes of colours; the N of NCHW is added with the batch."""
-    if order != "NCHW":
+    """Rows of pixels, or planes of colours; the N is added with the batch."""
+    if order not in ("NHWC", "NCHW"):
         raise ValueError(f"unknown layout {order}")
-    return pixels.transpose(2, 0, 1)
+    return np.asarray(pixels) if order == "NHWC" else pixels.transpose(2, 0, 1)
 
 
 STEPS: dict[str, Callable[[Any, Any], Any]] = {
     "decode": _decode,
     "crop": _crop,
     "resize": _resize,
+    "pad": _pad,
     "normalise": _normalise,
     "layout": _layout,
 }

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 
@@ -40,6 +39,6 @@ class Product:
     """
 
     model: onnx.ModelProto
-    samples: NDArray[np.float32]
+    samples: NDArray[Any]
     derived: dict[str, Any] = field(default_factory=dict)
     photos: dict[str, bytes] = field(default_factory=dict)

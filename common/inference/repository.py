@@ -211,10 +211,10 @@ class ModelRepository:
             limits = Limits(1, limits.queue)
         counts = self._counts(manifest)
         uniform = all(spec.row is not None for spec in manifest.input_specs())
-        session: Session = onnx
-        cost = warm.cost
-        if self._policy.wrap:  # what it adds to a run must not hold the event loop, however quick the model itself is
-            session, cost = self._policy.wrap(onnx), replace(cost, fixed=max(cost.fixed, 2 * INLINE_SECONDS))
+        # what a fault adds to a run must not hold the event loop, nor a picture larger than the one it was timed with
+        session = self._policy.wrap(onnx) if self._policy.wrap else onnx
+        timed = session is onnx and not any(-1 in spec.shape[1:] for spec in manifest.input_specs())
+        cost = warm.cost if timed else replace(warm.cost, fixed=max(warm.cost.fixed, 2 * INLINE_SECONDS))
         batcher = Batcher(
             session, cost, limits, counts, f"{name}-{manifest.version}", uniform=uniform, arrivals=self._policy.arrivals
         )

@@ -192,3 +192,12 @@ async def test_only_numbered_folders_are_versions(shelf: Shelf) -> None:
     assert shelf.models.available() == [("tiny", "1")]
     async with shelf.open("tiny"):
         assert await shelf.ask() == ("1", 2)
+
+
+async def test_a_model_whose_inputs_may_be_of_any_size_never_holds_the_loop(shelf: Shelf) -> None:
+    free = tiny.graph(tiny.node("ReduceSum", "x one", "y", keepdims=0), constants={"one": tiny.ints(1)}, x=["n", "m"])
+    tiny.write(shelf.models.root, free, "free", inputs=[{"name": "x", "datatype": "FP32", "shape": [-1, -1]}])
+    shelf.put("1", 1)
+    async with shelf.open("free", "tiny"):
+        assert shelf.models.get("free").batcher.slow(1)
+        assert not shelf.models.get("tiny").batcher.slow(1)
