@@ -65,6 +65,11 @@ def iris_table(target: str = "species") -> Table:
 def classifier(estimator: Any, table: Table, manifest: Manifest) -> Product:
     """Fit, convert, compare; outputs are the probabilities and the index of the most probable class."""
     estimator.fit(*table.training)
+    return fitted_classifier(estimator, table, manifest)
+
+
+def fitted_classifier(estimator: Any, table: Table, manifest: Manifest) -> Product:
+    """The same for one that is fitted already, perhaps on rows that the table does not hold."""
     model = _converted(estimator, manifest, {"zipmap": False})
     _label_by_argmax(model.graph, *(output["name"] for output in manifest["outputs"]))
     graph.declare(model, manifest)
@@ -112,22 +117,31 @@ def _require_agreement(model: onnx.ModelProto, expected: NDArray[Any], rows: NDA
 
 
 def _product(model: onnx.ModelProto, table: Table, manifest: Manifest, metrics: dict[str, Any]) -> Product:
+    _require_real_examples(table, manifest)
+    return Product(model, table.rows, {"inputs": _with_ranges(table, manifest["inputs"][0]), "metrics": metrics})
+
+
+def _with_ranges(table: Table, tensor: Manifest) -> list[Manifest]:
+    """The input with the range that each of its named columns has in training; columns without a name have none."""
+    if "features" not in tensor:
+        return [tensor]
     training, _ = table.training
-    columns = zip(manifest["inputs"][0]["features"], training.min(axis=0), training.max(axis=0), strict=True)
+    columns = zip(tensor["features"], training.min(axis=0), training.max(axis=0), strict=True)
     features = [
-        {"name": it["name"], "unit": it["unit"], "minimum": _rounded(low), "maximum": _rounded(high)} | it
+        {"name": it["name"], "unit": it.get("unit", ""), "minimum": _rounded(low), "maximum": _rounded(high)} | it
         for it, low, high in columns
     ]
-    inputs = [manifest["inputs"][0] | {"features": features}]
-    _require_real_examples(table, manifest)
-    return Product(model, table.rows, {"inputs": inputs, "metrics": metrics})
+    return [tensor | {"features": features}]
 
 
 def _require_real_examples(table: Table, manifest: Manifest) -> None:
+    examples = [it for it in manifest["examples"] if "features" in it]
+    if not examples:
+        return
     labels = manifest.get("labels")
     truth = [labels[answer] for answer in table.answers] if labels else [float(answer) for answer in table.answers]
     known = {(tuple(map(_rounded, row)), answer) for row, answer in zip(table.rows, truth, strict=True)}
-    for example in manifest["examples"]:
+    for example in examples:
         if (tuple(example["features"]), example["answer"]) not in known:
             raise BuildError(f"{manifest['name']}: example {example} is no row of the data")
 

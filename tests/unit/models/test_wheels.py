@@ -16,12 +16,12 @@ OTHER = hashlib.sha256(b"something else").hexdigest()
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip knows as its only source, with one wheel in it."""
+    """A folder that pip knows as its only source, with one wheel in it, which asks for a Python that nobody has."""
     folder = tmp_path / "shelf"
     folder.mkdir()
     with zipfile.ZipFile(folder / "toy_weights-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("toy_weights/weights.bin", CONTENT)
-        metadata = "Metadata-Version: 2.1\nName: toy-weights\nVersion: 1.0\n"
+        metadata = "Metadata-Version: 2.1\nName: toy-weights\nVersion: 1.0\nRequires-Python: <3\n"
         archive.writestr("toy_weights-1.0.dist-info/METADATA", metadata)
         archive.writestr("toy_weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr("toy_weights-1.0.dist-info/RECORD", "")

@@ -1,0 +1,127 @@
+"""Follows the steps of a model.yaml: they are compiled once, at load, and are the whole truth about its inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+
+from common.errors import FieldError, InvalidInput
+from common.inference.manifest import Manifest, ModelBroken
+from common.preprocessing.fields import MAX_REPORTED, wrong_fields
+from common.protocol.tensors import DATATYPES, Array, TensorSpec, datatype_of
+
+if TYPE_CHECKING:
+    from common.preprocessing.tabular import Field
+
+Step = Callable[[Any], Any]
+Kind = Literal["picture", "values", "text"]
+
+# Which module knows a step; imported where a model asks for it, for not every image carries its libraries.
+_MODULES = {
+    **dict.fromkeys(("decode", "crop", "resize", "pad", "normalise", "layout"), "pictures"),
+    **dict.fromkeys(("impute", "one_hot", "standardise", "order"), "tabular"),
+    **dict.fromkeys(("clean", "ngrams", "tfidf"), "text"),
+    "cast": "casting",
+}
+_KINDS: dict[str, Kind] = {"pictures": "picture", "tabular": "values", "text": "text"}
+
+
+def preparer(manifest: Manifest) -> Preparer:
+    """What prepares this model's input, ready to be asked many times and from several threads.
+
+    Raises ModelBroken for a step that is unknown or wrongly put, for one whose library is missing, and where the
+    manifest states another fingerprint than that of its steps.
+    """
+    stated, actual = manifest.preprocessing.fingerprint, fingerprint(manifest.preprocessing.steps)
+    if stated not in ("", actual):
+        raise ModelBroken(f"model {manifest.name!r}: its preprocessing steps are not those of its fingerprint {stated}")
+    try:
+        named = [_named(step) for step in manifest.preprocessing.steps]
+        kind, steps = _compiled(named)
+    except (msgspec.ValidationError, ValueError, ImportError) as error:
+        raise ModelBroken(f"model {manifest.name!r}: {error}") from None
+    return Preparer(manifest.name, manifest.inputs[0].spec(), kind, steps, actual)
+
+
+def fingerprint(steps: object) -> str:
+    """`sha256:<hex>` of the canonical JSON of preprocessing steps: the same for all who do the same."""
+    canonical = json.dumps(steps, sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Preparer:
+    """One model's preprocessing.
+
+    `kind` says what an item is: a picture (the bytes of a JPEG or PNG file, or an opened one), a mapping of named
+    values, or a text. `fields` are the values' names, kinds and categories; empty for a picture and a text.
+    """
+
+    def __init__(self, model: str, tensor: TensorSpec, kind: Kind, steps: Sequence[Step], fingerprint: str) -> None:
+        self.model, self.tensor, self.kind, self.fingerprint = model, tensor, kind, fingerprint
+        self.fields: tuple[Field, ...] = getattr(steps[0], "fields", ())
+        self._steps, self._dtype = steps, DATATYPES[tensor.datatype]
+
+    def prepare(self, item: Any) -> dict[str, Array]:
+        """The model's input for one item, by tensor name: one row, its axis first, so that rows can be concatenated.
+
+        Raises InvalidInput, or one of those derived from it, where the item is at fault.
+        """
+        state = item
+        for step in self._steps:
+            state = step(state)
+        array = np.asarray(state)[None]
+        if array.dtype != self._dtype or not _fits(array, self.tensor):
+            raise ModelBroken(
+                f"model {self.model!r}: its preprocessing gives {datatype_of(array)} {list(array.shape)}, "
+                f"its input {self.tensor.name!r} is {self.tensor.datatype} {list(self.tensor.shape)}"
+            )
+        return {self.tensor.name: array}
+
+    def prepare_many(self, items: Sequence[Any], where: str = "instances") -> dict[str, Array]:
+        """One row an item, in their order; InvalidInput names what is wrong as `instances[3].island`."""
+        rows: list[Array] = []
+        wrong: list[FieldError] = []
+        for index, item in enumerate(items):
+            try:
+                rows.append(self.prepare(item)[self.tensor.name])
+            except InvalidInput as error:
+                wrong += [FieldError(f"{where}[{index}].{one.field}", one.reason) for one in error.fields]
+            if len(wrong) >= MAX_REPORTED:
+                break
+        if wrong:
+            raise wrong_fields(wrong)
+        if not rows:
+            raise InvalidInput.at(where, "is empty; send at least one")
+        return {self.tensor.name: np.concatenate(rows)}
+
+
+def _fits(array: Array, tensor: TensorSpec) -> bool:
+    sizes = zip(array.shape[1:], tensor.shape[1:], strict=False)
+    return array.ndim == len(tensor.shape) and all(stated in (-1, size) for size, stated in sizes)
+
+
+def _named(step: Any) -> tuple[str, Any]:
+    if not isinstance(step, Mapping) or len(step) != 1:
+        raise ValueError(f"a preprocessing step is one name with its parameter, not {step!r:.100}")
+    ((name, parameter),) = step.items()
+    if name not in _MODULES:
+        raise ValueError(f"unknown preprocessing step {name!r:.60}; there are {', '.join(_MODULES)}")
+    return name, parameter
+
+
+def _compiled(named: Sequence[tuple[str, Any]]) -> tuple[Kind, list[Step]]:
+    """What an item is, and the callables, each given what the one before it has returned."""
+    modules = [_MODULES[name] for name, _ in named]
+    if not modules or modules[0] not in _KINDS:
+        raise ValueError("its preprocessing does not start with a step that takes a picture, values or a text")
+    steps: list[Step] = []
+    for module, group in groupby(named, lambda step: _MODULES[step[0]]):
+        steps += import_module(f"common.preprocessing.{module}").compiled(list(group))
+    return _KINDS[modules[0]], steps

@@ -1,0 +1,181 @@
+"""Named values (numbers and categories, some of them missing) to a row of numbers.
+
+Four steps, in this order, each optional save the last; their parameters were found in training:
+
+    impute: {body_mass_g: 4050.0}                                       a missing number becomes this one
+    one_hot: {sex: {categories: [female, male, unknown], missing_as: unknown, unknown_as: unknown}}
+                                                                        makes columns `sex=female`, `sex=male`, ...
+    standardise: {body_mass_g: {mean: 4201.8, scale: 799.6}}            (number - mean) / scale
+    order: ["sex=female", "sex=male", "sex=unknown", body_mass_g]       the columns of the row
+
+A value is missing where its name is absent or null. What no rule allows, a missing number that is not imputed, a
+category that is none of those listed, is refused by the field's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+
+from common.errors import FieldError, InvalidInput
+from common.preprocessing.fields import wrong_fields
+
+GREATEST = float(np.finfo(np.float32).max)
+STEPS = ("impute", "one_hot", "standardise", "order")
+
+_QUOTED = 40
+
+
+class OneHot(msgspec.Struct, forbid_unknown_fields=True):
+    """The values a category may take, and as which of them a missing or an unknown value counts; none: refused."""
+
+    categories: Annotated[list[str], msgspec.Meta(min_length=1)]
+    missing_as: str | None = None
+    unknown_as: str | None = None
+
+
+class Scaling(msgspec.Struct, forbid_unknown_fields=True):
+    mean: float
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A value that a caller names; a category lists what it may be."""
+
+    name: str
+    kind: Literal["number", "category"]
+    optional: bool
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """Writes (number - mean) / scale into its place of the row."""
+
+    name: str
+    place: int
+    default: float | None
+    mean: float
+    scale: float
+
+    def fill(self, row: list[float], value: object) -> str | None:
+        """What is wrong with the value, if anything."""
+        if value is None:
+            value = self.default
+            if value is None:
+                return "is missing"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return f"expected a number, got {str(value)[:_QUOTED]!r}"
+        try:
+            scaled = (value - self.mean) / self.scale
+        except OverflowError:
+            scaled = GREATEST * 2
+        if not -GREATEST <= scaled <= GREATEST:
+            return "is not finite, or outside the range of FP32"
+        row[self.place] = scaled
+        return None
+
+    def field(self) -> Field:
+        return Field(self.name, "number", self.default is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Category:
+    """Writes a 1 into the place of the value's column; a column that the model leaves out has none."""
+
+    name: str
+    places: Mapping[str, int | None]
+    rule: OneHot
+
+    def fill(self, row: list[float], value: object) -> str | None:
+        if value is None:
+            value = self.rule.missing_as
+            if value is None:
+                return "is missing"
+        if not isinstance(value, str):
+            return f"expected a string, got {str(value)[:_QUOTED]!r}"
+        if value not in self.places:
+            if self.rule.unknown_as is None:
+                return f"expected one of {', '.join(self.places)}, got {value[:_QUOTED]!r}"
+            value = self.rule.unknown_as
+        place = self.places[value]
+        if place is not None:
+            row[place] = 1.0
+        return None
+
+    def field(self) -> Field:
+        return Field(self.name, "category", self.rule.missing_as is not None, tuple(self.rule.categories))
+
+
+class Table:
+    """The compiled steps: a mapping of names to values in, the row out."""
+
+    def __init__(self, columns: Sequence[_Number | _Category], width: int) -> None:
+        self._columns, self._width = columns, width
+        self._names = {column.name for column in columns}
+        self.fields = tuple(column.field() for column in columns)
+
+    def __call__(self, item: Any) -> list[float]:
+        if not isinstance(item, Mapping):
+            raise InvalidInput.at("values", f"expected an object of named values, got {type(item).__name__}")
+        row = [0.0] * self._width
+        wrong = [
+            FieldError(column.name, reason)
+            for column in self._columns
+            if (reason := column.fill(row, item.get(column.name))) is not None
+        ]
+        if not item.keys() <= self._names:
+            known = ", ".join(field.name for field in self.fields)
+            unknown = sorted(str(name)[:60] for name in item.keys() - self._names)
+            wrong += [FieldError(name, f"is none of this model's: {known}") for name in unknown]
+        if wrong:
+            raise wrong_fields(wrong)
+        return row
+
+
+def compiled(steps: Sequence[tuple[str, Any]]) -> list[Callable[[Any], Any]]:
+    """One callable for all four steps; ValueError, or msgspec's own, for wrong ones."""
+    names = [name for name, _ in steps]
+    if names != [name for name in STEPS if name in names] or names[-1:] != ["order"]:
+        raise ValueError(f"{', '.join(names)}: they come once each in the order {', '.join(STEPS)}, the last is needed")
+    given = dict(steps)
+    defaults = msgspec.convert(given.get("impute", {}), dict[str, float])
+    encoded = msgspec.convert(given.get("one_hot", {}), dict[str, OneHot])
+    scalings = msgspec.convert(given.get("standardise", {}), dict[str, Scaling])
+    order = msgspec.convert(given["order"], list[str])
+    places = {name: place for place, name in enumerate(order)}
+    categories = [_category(name, rule, places) for name, rule in encoded.items()]
+    hot = {f"{one.name}={value}" for one in categories for value in one.places}
+    numbers = [name for name in order if name not in hot]
+    _check_names(order, numbers, {*defaults, *scalings}, encoded)
+    columns = [_number(name, places[name], defaults.get(name), scalings.get(name)) for name in numbers]
+    return [Table([*categories, *columns], len(order))]
+
+
+def _category(name: str, rule: OneHot, places: Mapping[str, int]) -> _Category:
+    for stand_in in (rule.missing_as, rule.unknown_as):
+        if stand_in is not None and stand_in not in rule.categories:
+            raise ValueError(f"{name}: {stand_in!r} is none of its categories")
+    return _Category(name, {value: places.get(f"{name}={value}") for value in rule.categories}, rule)
+
+
+def _number(name: str, place: int, default: float | None, scaling: Scaling | None) -> _Number:
+    if scaling is not None and not scaling.scale > 0:
+        raise ValueError(f"{name}: its scale is {scaling.scale}")
+    return _Number(name, place, default, scaling.mean if scaling else 0.0, scaling.scale if scaling else 1.0)
+
+
+def _check_names(order: list[str], numbers: list[str], parametrised: set[str], encoded: Mapping[str, OneHot]) -> None:
+    if len(set(order)) != len(order):
+        raise ValueError("order: a column is named twice")
+    lost = sorted(parametrised - set(numbers))
+    both = sorted(set(numbers) & encoded.keys())
+    if lost:
+        raise ValueError(f"{', '.join(lost)}: no number of that name in the order")
+    if both:
+        raise ValueError(f"{', '.join(both)}: is one_hot, so the order names its columns, such as {both[0]}=...")

@@ -1,0 +1,214 @@
+"""Models that want prepared input: common/preprocessing, told by model.yaml, gives what training was given."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_iris
+
+from common.inference.manifest import read_manifest
+from common.preprocessing.steps import Preparer, preparer
+from models import builder, catalogues, manifest, wheels
+from models import texts as text_vectors
+from models.errors import BuildError
+from models.iris_standardised import build as iris_standardised
+from models.penguins import build as penguins
+from models.recipe import Workspace
+from models.text_language import build as text_language
+from tests.unit.models import toy_models
+
+ROOT = Path(builder.__file__).parents[1]
+PREPARED = ("iris_standardised", "penguins", "text_language")
+EXACT = 1e-6
+# Said of other things than the messages that the model was trained on.
+EVERYDAY = {
+    "en": "The train to Berlin leaves at nine from platform four.",
+    "de": "Morgen fahren wir mit dem Zug nach Hamburg und essen dort Fisch.",
+    "fr": "Je voudrais un café et une tarte aux pommes, s'il vous plaît.",
+    "it": "Dove posso comprare un biglietto per la metropolitana?",
+    "es": "¿A qué hora sale el tren de la mañana?",
+    "nl": "Waar kan ik hier een kopje koffie kopen?",
+    "pl": "Jutro będzie padać deszcz i będzie zimno.",
+    "cs": "Zítra bude pršet a bude docela zima.",
+    "fi": "Huomenna sataa vettä ja on melko kylmä.",
+    "tr": "Yarın yağmur yağacak ve hava soğuk olacak.",
+    "el": "Αύριο θα βρέξει και θα κάνει κρύο.",
+    "ja": "明日は雨が降って寒くなるでしょう。",
+    "zh": "明天会下雨，天气很冷。",
+    "ko": "내일은 비가 오고 추울 것입니다.",
+    "ar": "غدا سوف تمطر وسيكون الجو باردا",
+    "he": "מחר ירד גשם ויהיה קר",
+    "vi": "Ngày mai trời sẽ mưa và khá lạnh.",
+}
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _built(tmp_path_factory.mktemp("models"))
+
+
+def _built(folder: Path) -> Path:
+    """The wheels are those of the real builds; where they are missing, they are fetched."""
+    kept = ROOT / "models" / "build" / ".wheels"
+    kept.mkdir(parents=True, exist_ok=True)
+    (folder / ".wheels").symlink_to(kept)
+    toy_models.build(ROOT / "models", folder, "iris", *PREPARED)
+    return folder
+
+
+def _workspace(output: Path, name: str) -> Workspace:
+    return Workspace(manifest.read(ROOT / "models" / name / "model.yaml"), output)
+
+
+def _preparer(output: Path, name: str) -> Preparer:
+    return preparer(read_manifest(output / name / "1" / "model.yaml"))
+
+
+def _answers(output: Path, name: str, rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    session = onnxruntime.InferenceSession(output / name / "1" / "model.onnx", providers=["CPUExecutionProvider"])
+    probabilities, labels = session.run(None, {"features": rows})
+    return probabilities, labels
+
+
+def test_another_process_builds_the_same_bytes(output: Path, tmp_path: Path) -> None:
+    (tmp_path / ".wheels").symlink_to(output / ".wheels")
+    command = [sys.executable, "-W", "error", "-m", "models", *PREPARED, "--out", str(tmp_path)]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    for name in PREPARED:
+        for file in ("model.onnx", "model.yaml"):
+            first, second = (folder / name / "1" / file for folder in (output, tmp_path))
+            assert first.read_bytes() == second.read_bytes(), first
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_built_manifest_is_complete_and_small(output: Path, name: str) -> None:
+    file = output / name / "1" / "model.yaml"
+    assert manifest.problems(manifest.read(file)) == []
+    assert file.stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("name", PREPARED)
+def test_model_knows_its_own_examples(output: Path, name: str) -> None:
+    built = manifest.read(output / name / "1" / "model.yaml")
+    rows = _preparer(output, name).prepare_many([it["item"] for it in built["examples"]])["features"]
+    labels = [built["labels"][index] for index in _answers(output, name, rows)[1]]
+    assert labels == [it["answer"] for it in built["examples"]]
+    for row, example in zip(rows, built["examples"], strict=True):
+        assert np.abs(row - example.get("features", row)).max() <= EXACT
+
+
+def test_measurements_are_standardised_as_in_training(output: Path) -> None:
+    table, measurements, scaler = iris_standardised.data()
+    flowers = [dict(zip(_columns(), row, strict=True)) for row in measurements.tolist()]
+    rows = _preparer(output, "iris_standardised").prepare_many(flowers)["features"]
+    assert np.abs(rows - scaler.transform(measurements)).max() <= EXACT
+    assert np.abs(rows - table.rows).max() <= EXACT
+
+
+def _columns() -> list[str]:
+    return [name.removesuffix(" (cm)").replace(" ", "_") for name in load_iris().feature_names]
+
+
+def test_the_model_behind_the_scaler_answers_as_the_one_that_holds_it(output: Path) -> None:
+    table, measurements, _ = iris_standardised.data()
+    ours, _ = _answers(output, "iris_standardised", table.rows)
+    theirs, _ = _answers(output, "iris", measurements.astype(np.float32))
+    assert np.abs(ours - theirs).max() <= 1e-4
+
+
+def test_categories_and_missing_values_become_the_columns_of_training(output: Path) -> None:
+    workspace = _workspace(output, "penguins")
+    known, _, held_out = penguins.data(workspace)
+    training = [it for it, held in zip(known, held_out, strict=True) if not held]
+    fitted = penguins.Preparation.fitted(training, workspace.manifest)
+    hidden = [it | {name: None} for it in known[:20] for name in it]
+    ready = _preparer(output, "penguins")
+    for some in (known, hidden):
+        assert np.abs(ready.prepare_many(some)["features"] - fitted.rows(some)).max() <= EXACT
+
+
+def test_a_penguin_of_which_nothing_is_known_is_answered_without_conviction(output: Path) -> None:
+    ready = _preparer(output, "penguins")
+    probabilities, _ = _answers(output, "penguins", ready.prepare({})["features"])
+    assert probabilities.max() < 0.9
+    assert (ready.prepare({"island": "Elba"})["features"] == ready.prepare({})["features"]).all()
+
+
+def test_texts_are_weighed_as_in_training(output: Path) -> None:
+    workspace = _workspace(output, "text_language")
+    texts, _, held_out = text_language.data(workspace)
+    terms = text_vectors.vectoriser(workspace.manifest).fit(texts[~held_out])
+    some = [*texts[held_out][::7], "", "Ǆ ﬁ ½ ΣΑΣ", "\t a\n b ", "x" * 5000, "ab " * 1000, "☃☃☃☃☃☃"]
+    ready = _preparer(output, "text_language")
+    rows = np.concatenate([ready.prepare(text)["features"] for text in some if text])
+    expected = terms.transform([text for text in some if text]).toarray()
+    assert np.abs(rows - expected).max() <= EXACT
+
+
+def test_held_out_messages_are_held_out_in_every_language(output: Path) -> None:
+    texts, languages, held_out = text_language.data(_workspace(output, "text_language"))
+    assert 0.2 < held_out.mean() < 0.3
+    assert set(languages[held_out]) == set(range(28))
+    assert len(texts) == len(languages)
+
+
+def test_sentences_of_every_day_are_told_apart(output: Path) -> None:
+    rows = _preparer(output, "text_language").prepare_many(list(EVERYDAY.values()))["features"]
+    labels = manifest.read(output / "text_language" / "1" / "model.yaml")["labels"]
+    found = [labels[index] for index in _answers(output, "text_language", rows)[1]]
+    wrong = [(true, said) for true, said in zip(EVERYDAY, found, strict=True) if true != said]
+    assert len(wrong) <= 1, wrong
+
+
+def test_an_example_that_is_not_in_the_data_is_refused(output: Path) -> None:
+    workspace = _workspace(output, "penguins")
+    workspace.manifest["examples"][0]["item"]["sex"] = "female"
+    with pytest.raises(BuildError, match="is not in the data"):
+        penguins.build(workspace)
+
+
+def test_catalogues_of_another_release_are_refused(output: Path) -> None:
+    with pytest.raises(BuildError, match="expected 00; it is not used"):
+        catalogues.messages(output / ".wheels", ["fr"], "00")
+
+
+def test_a_message_is_read_whole_and_without_its_holes() -> None:
+    catalogue = """
+#, python-format
+msgid ""
+"Please enter the %(name)s "
+"and password."
+msgstr ""
+"Saisissez le %(name)s "
+"et le mot de passe."
+
+#, fuzzy
+msgid "A doubtful message, too long"
+msgstr "Un message douteux"
+
+#~ msgid "An outdated message, too long"
+#~ msgstr "Un message ancien"
+
+msgid "Ensure this has %d character."
+msgid_plural "Ensure this has %d characters."
+msgstr[0] "Assurez-vous de %d caractère."
+msgstr[1] "Assurez-vous de %d caractères."
+
+msgid "Short"
+msgstr "Court"
+"""
+    assert list(catalogues._translated(catalogue)) == [
+        ("Please enter the and password.", "Saisissez le et le mot de passe."),
+        ("Ensure this has character.", "Assurez-vous de caractères."),
+        ("Short", "Court"),
+    ]
+
+
+def test_several_files_of_a_wheel_are_pinned_as_one(output: Path) -> None:
+    with pytest.raises(BuildError, match="has sha256"):
+        wheels.members(output / ".wheels", "palmerpenguins", r"palmerpenguins/data/.*\.csv", "00")
