@@ -82,6 +82,7 @@ class App:
             trace = continue_trace(traceparent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
         identity = request_id(headers.get(b"x-request-id"), trace)
         exchange = Exchange(scope["method"], path, identity, trace, Deadline.after(self._longest), receive)
+        exchange.query = scope["query_string"]
         self.service.begin(exchange)
         return exchange
 

@@ -1,8 +1,10 @@
 """Command line: `python -m models [NAME...|--all]` builds the models that are stale."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -40,13 +42,47 @@ def _is_given(folder: Path) -> bool:
     return any((found.parent / "model.onnx").exists() for found in folder.glob("*/model.yaml"))
 
 
+def _lacking(source: Source) -> str:
+    """What a model's build needs and this machine does not have, and how to get it; empty when it has all."""
+    lacking = [library for library in source.libraries if not _installed(library)]
+    option = source.ingredients.get("extra", "")
+    get = f"{sys.executable} -m pip install --requirement requirements/{option or 'build'}.txt"
+    image = f" (for an image: OPTIONS={option})" if option else ""
+    return f"needs {', '.join(lacking)}; to install: {get}{image}" if lacking else ""
+
+
+def _installed(library: str) -> bool:
+    try:
+        return bool(metadata.version(library))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def _unless_optional(sources: dict[str, Source], console: Console) -> list[str]:
+    """Every model, but for those of an option that is not installed; each of them is a line."""
+    kept = []
+    for name in sources:
+        needed = builder.in_order(sources, [name])
+        away = [f"{it.name} {_lacking(it)}" for it in needed if "extra" in it.ingredients and _lacking(it)]
+        if away:
+            console.print(f"{name} is left out: {'; '.join(away)}")
+        else:
+            kept.append(name)
+    return kept
+
+
 def _run(names: list[str], output: Path, force: bool) -> None:
+    """Builds the models named, all of them where none is."""
     console = Console(highlight=False, soft_wrap=True)
     sources = builder.catalogue(RECIPES)
     given = [name for name in names if name not in sources and _is_given(output / name)]
     for name in given:
         console.print(f"{name} has no recipe and is taken as it is")
-    ordered = builder.in_order(sources, [name for name in names if name not in given])
+    wanted = [name for name in names if name not in given] if names else _unless_optional(sources, console)
+    ordered = builder.in_order(sources, wanted)
+    lacking = [f"{it.name} {_lacking(it)}" for it in ordered if _lacking(it)]
+    if lacking:
+        raise BuildError("; ".join(lacking))
     with _display(console, len(ordered)) as show:
         since = time.perf_counter()
         for source, built in builder.build(ordered, output, force, lambda source: show(source.name)):
@@ -65,7 +101,7 @@ def main(
     if bool(names) == everything:
         raise typer.BadParameter("name the models to build, or say --all")
     try:
-        _run(names or list(builder.catalogue(RECIPES)), out, force)
+        _run(names or [], out, force)
     except BuildError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

@@ -141,7 +141,7 @@ def _read(path: Path) -> Tree:
 
 
 def _extended(path: Path, service: Tree) -> Tree:
-    extends = service.get("extends")
+    extends = service.get("extends") if isinstance(service, dict) else None  # a service may be reset altogether
     if not extends:
         return service
     base = _read(path.parent / extends["file"])["services"][extends["service"]]

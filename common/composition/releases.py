@@ -82,6 +82,10 @@ class Releases:
             self._current = Release(newest, dict(zip(names, parts, strict=True)))
         return self._current
 
+    def away(self, name: str) -> str | None:
+        """Why a predictor cannot be asked just now; None where it can."""
+        return self._watch.reasons.get(name)
+
     async def renew(self) -> None:
         """Asks every predictor now, for one of them has let a version go."""
         await asyncio.gather(*map(self._watch.look, self._predictors))

@@ -67,7 +67,7 @@ class Predictor:
     def __init__(self, service: Service, settings: Settings, grpc_services: Sequence[AddServices] = ()) -> None:
         self._service, self._settings, self._grpc_services = service, settings, grpc_services
         self._faults = FaultSwitch()
-        metrics = InferenceMetrics(service.metrics)
+        metrics = self.metrics = InferenceMetrics(service.metrics)
         root = Path(tempfile.mkdtemp(prefix="models-")) if settings.model_uri else settings.model_repository
         limits = Limits(settings.batch_max_rows, settings.queue_limit, settings.batch_delay_seconds)
         policy = LoadPolicy(

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving's two surfaces have in common: which model is meant, its signatures, its examples' columns."""
+"""What TensorFlow Serving's two surfaces have in common: the model that is meant, its signatures, its columns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from common.protocol.tensors import Array, TensorSpec, check_finite
 PREDICT, CLASSIFY, REGRESS = "predict", "classify", "regress"
 DEFAULT_SIGNATURE = "serving_default"
 _METHODS = {DEFAULT_SIGNATURE: PREDICT, "classification": CLASSIFY, "regression": REGRESS}
-_TASKS = {"classification": "classification", "regression": "regression"}  # task: signature
+_TASKS = {CLASSIFY: "classification", REGRESS: "regression"}
 Features = Mapping[str, Sequence[Any]]
 """The named values of one example: numbers, text or bytes."""
 
@@ -49,21 +49,34 @@ def signatures(model: Model) -> pb.SignatureDefMap:
             method_name="tensorflow/serving/predict",
         )
     }
-    task = _TASKS.get(model.properties.get("task", ""))
-    if task and "features" in model.properties:
-        found[task] = _of_examples(task, model)
+    for signature, method in _METHODS.items():
+        if method != PREDICT and answers(model, method):
+            found[signature] = _of_examples(method, model)
     return pb.SignatureDefMap(signature_def=found)
 
 
-def _of_examples(task: str, model: Model) -> tensor_pb.SignatureDef:
+def answers(model: Model, method: str) -> bool:
+    """Whether a model takes examples for this method: it has that task, and its columns have names."""
+    return model.properties.get("task") == _TASKS[method] and bool(columns(model))
+
+
+def columns(model: Model) -> list[str]:
+    """The names of its input's columns; none where they have no names, or hold no numbers."""
+    if len(model.inputs) != 1 or model.inputs[0].datatype == "BYTES":
+        return []
+    found: list[str] = json.loads(model.properties.get("features", "[]"))
+    return found
+
+
+def _of_examples(method: str, model: Model) -> tensor_pb.SignatureDef:
     scores = model.outputs[0].shape
     outputs = {"outputs": TensorSpec("outputs", "FP32", scores)}
-    if task == "classification":
+    if method == CLASSIFY:
         outputs = {"classes": TensorSpec("classes", "BYTES", scores), "scores": TensorSpec("scores", "FP32", scores)}
     return tensor_pb.SignatureDef(
         inputs={"inputs": tensor_info(TensorSpec("examples", "BYTES", (-1,)))},
         outputs={name: tensor_info(spec) for name, spec in outputs.items()},
-        method_name=f"tensorflow/serving/{_METHODS[task]}",
+        method_name=f"tensorflow/serving/{method}",
     )
 
 
@@ -84,14 +97,13 @@ def rows(model: Model, examples: Sequence[Features], method: str) -> dict[str, A
     Raises InvalidInput for a model that has no named columns or another task, and for a feature that is missing,
     unknown or no single number.
     """
-    task = _TASKS.get(model.properties.get("task", ""), "")
-    if _METHODS.get(task) != method or "features" not in model.properties:
-        raise InvalidInput(f"model {model.name!r} has no signature for :{method}; ask :predict, with tensors")
+    if not answers(model, method):
+        why = f"its task is {model.properties.get('task', 'other')}" if columns(model) else "it has no named features"
+        raise InvalidInput(f"model {model.name!r} takes no examples for :{method}, {why}; ask :predict, with tensors")
     if not examples:
         raise InvalidInput.at("examples", "expected at least one")
-    columns = json.loads(model.properties["features"])
-    spec = model.inputs[0]
-    numbers = np.array([_row(one, columns, f"examples[{index}]") for index, one in enumerate(examples)])
+    spec, names = model.inputs[0], columns(model)
+    numbers = np.array([_row(one, names, f"examples[{index}]") for index, one in enumerate(examples)])
     with np.errstate(over="ignore"):
         array = numbers.astype(spec.dtype)
     if array.dtype.kind == "f":
@@ -99,10 +111,10 @@ def rows(model: Model, examples: Sequence[Features], method: str) -> dict[str, A
     return {spec.name: array}
 
 
-def _row(example: Features, columns: Sequence[str], where: str) -> list[float]:
-    if example.keys() != set(columns):
-        raise InvalidInput.at(where, f"expected features {columns}, got {sorted(example)}")
-    return [_number(example[name], f"{where}.{name}") for name in columns]
+def _row(example: Features, names: Sequence[str], where: str) -> list[float]:
+    if example.keys() != set(names):
+        raise InvalidInput.at(where, f"expected features {names}, got {sorted(example)}")
+    return [_number(example[name], f"{where}.{name}") for name in names]
 
 
 def _number(values: Sequence[Any], where: str) -> float:
@@ -110,17 +122,19 @@ def _number(values: Sequence[Any], where: str) -> float:
         raise InvalidInput.at(where, f"expected one number, got {len(values)} values")
     if isinstance(values[0], bool) or not isinstance(values[0], int | float):
         raise InvalidInput.at(where, f"expected a number, got {str(values[0])[:40]!r}")
-    return float(values[0])
+    try:
+        return float(values[0])
+    except OverflowError:
+        raise InvalidInput.at(where, "holds a whole number of more than 300 digits") from None
 
 
 def classes(model: Model, outputs: Mapping[str, Array]) -> list[list[tuple[str, float]]]:
     """Of each example: every label with its score, in the order of the classes."""
     scores = outputs[model.outputs[0].name]
     labels = json.loads(model.properties.get("labels", "[]")) or [""] * scores.shape[1]
-    return [list(zip(labels, row, strict=True)) for row in scores.tolist()]
+    return [list(zip(labels, row, strict=True)) for row in scores]
 
 
 def values(model: Model, outputs: Mapping[str, Array]) -> list[float]:
     """Of each example: the value."""
-    found: list[float] = outputs[model.outputs[0].name].reshape(-1).tolist()
-    return found
+    return list(outputs[model.outputs[0].name].reshape(-1))

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 from fastapi import APIRouter
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -20,8 +21,10 @@ from common.inference.tfserving import (
     CLASSIFY,
     PREDICT,
     REGRESS,
+    answers,
     check_signature,
     classes,
+    columns,
     find,
     rows,
     signatures,
@@ -100,16 +103,23 @@ class TfServingRoute:
         refs, schemas = msgspec.json.schema_components(
             (tfserving.PredictRequest, tfserving.ExamplesRequest), ref_template="#/components/schemas/{name}"
         )
-        bodies = {PREDICT: refs[0], CLASSIFY: refs[1], REGRESS: refs[1]}
+        bodies = {PREDICT: {"schema": refs[0]}, CLASSIFY: {"schema": refs[1]}, REGRESS: {"schema": refs[1]}}
+        newest = next(iter(self._plane.ready()), None)
+        examples = _examples(newest) if newest is not None else {}
         known = {"model": self._plane.names(), "version": ["1"], "label": ["stable"]}
-        return {
-            "paths": {
-                f"{_PREFIX}{{model}}{place}:{method}": {"post": _operation(method, place, bodies[method], known)}
-                for method in _METHODS
-                for place in _PLACES
-            },
-            "components": {"schemas": schemas},
+        paths = {
+            f"{_PREFIX}{{model}}{place}:{method}": {
+                "post": _operation(method, place, bodies[method] | _example(examples.get(method), place), known)
+            }
+            for method in _METHODS
+            for place in _PLACES
         }
+        return {"paths": paths, "components": {"schemas": schemas}}
+
+
+def _example(body: dict[str, Any] | None, place: str) -> dict[str, Any]:
+    """No example where there is none that works: versions have no labels here."""
+    return {"example": body} if body and "label" not in place else {}
 
 
 def _operation(method: str, place: str, body: dict[str, Any], known: dict[str, list[str]]) -> dict[str, Any]:
@@ -124,12 +134,23 @@ def _operation(method: str, place: str, body: dict[str, Any], known: dict[str, l
             {"name": one, "in": "path", "required": True, "schema": {"type": "string", "examples": known[one]}}
             for one in names
         ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+        "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": {
             "200": {"description": "The answer"},
             **{str(code): {"description": text} for code, text in failures.items()},
         },
     }
+
+
+def _examples(model: Model) -> dict[str, dict[str, Any]]:
+    """By method: a body that works, where one would not be too long to show."""
+    named = {one["name"]: np.reshape(one["data"], one["shape"]).tolist() for one in model.example.get("inputs", ())}
+    examples: dict[str, dict[str, Any]] = {PREDICT: {"inputs": named}} if named else {}
+    for method in (CLASSIFY, REGRESS):
+        if named and answers(model, method):
+            (row,) = named[model.inputs[0].name]
+            examples[method] = {"examples": [dict(zip(columns(model), row, strict=True))]}
+    return examples
 
 
 def tfserving_routes(plane: Plane[Any]) -> APIRouter:

@@ -10,6 +10,8 @@ from importlib import import_module
 
 Analyser = Callable[[str], list[str]]
 
+PIECE = 12_000  # characters at once: SudachiPy takes 49,149 bytes, and a character has four at most
+
 
 class AnalyserMissing(ValueError):
     """The library of an analyser is not installed; the text says how to get it."""
@@ -28,9 +30,11 @@ def sudachi() -> Analyser:
     def analyse(text: str) -> list[str]:
         # An analyser keeps state between calls, so each thread has its own; they share the dictionary.
         if not hasattr(own, "analyser"):
-            own.analyser = dictionary.create(mode=library.SplitMode.C)
-        words = own.analyser.tokenize(text)
-        return [word.dictionary_form() for word in words if not word.dictionary_form().isspace()]
+            own.analyser = dictionary.tokenizer(mode=library.SplitMode.C)
+        whole = text.encode(errors="replace").decode()  # it knows no half of a surrogate pair
+        pieces = (whole[at : at + PIECE] for at in range(0, len(whole), PIECE))
+        forms = (word.dictionary_form() for piece in pieces for word in own.analyser.tokenize(piece))
+        return [form for form in forms if not form.isspace()]
 
     return analyse
 

@@ -96,13 +96,17 @@ def from_json(data: msgspec.Raw | bytes, datatype: str, shape: Sequence[int], wh
     dtype = dtype_of(datatype, where)
     if datatype == "FP16":
         raise InvalidInput.at(f"{where}.datatype", "FP16 has no JSON form; send it as binary tensor data")
+    return _shaped(nested_json(data, dtype, f"{where}.data"), shape, where)
+
+
+def nested_json(data: msgspec.Raw | bytes, dtype: np.dtype[Any], where: str) -> Array:
+    """An array out of the JSON text of a list, in the shape that the list is nested in. Raises as `from_json` does."""
     try:
-        array = _array(_values(data, dtype.kind, where), dtype)
+        return _array(_values(data, dtype.kind, where), dtype)
     except OverflowError:
-        raise InvalidInput.at(f"{where}.data", f"holds a value outside the range of {datatype}") from None
+        raise InvalidInput.at(where, f"holds a value outside the range of {_NAMES[dtype.char]}") from None
     except ValueError:
-        raise InvalidInput.at(f"{where}.data", "rows differ in length") from None
-    return _shaped(array, shape, where)
+        raise InvalidInput.at(where, "rows differ in length") from None
 
 
 def _values(data: msgspec.Raw | bytes, kind: str, where: str) -> list[Any]:
@@ -112,7 +116,7 @@ def _values(data: msgspec.Raw | bytes, kind: str, where: str) -> list[Any]:
     except msgspec.ValidationError:
         start = bytes(memoryview(data)[:_PREFIX]).translate(None, b" \t\r\n")
         depth = len(start) - len(start.lstrip(b"["))
-        return decode_json(_decoder(kind, min(max(depth, 1), MAX_RANK)), data, f"{where}.data")
+        return decode_json(_decoder(kind, min(max(depth, 1), MAX_RANK)), data, where)
 
 
 @cache

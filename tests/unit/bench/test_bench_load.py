@@ -63,7 +63,7 @@ async def serving(answer: Answer) -> AsyncIterator[tuple[Scripted, Callable[...,
         yield scripted, partial(load, port)
 
 
-async def load(port: int, body: bytes = b"{}", **changes: float) -> Result:
+async def load(port: int, body: bytes = b"{}", **changes: object) -> Result:
     """Ten seconds at most, on one connection, but for the changes."""
     plan = {"connections": 1, "seconds": 10.0, "answer_timeout_seconds": 5.0} | changes
     return await drive(Plan(port=port, requests=[http_request("/", body, {})], **plan))  # type: ignore[arg-type]
@@ -100,6 +100,16 @@ async def test_each_connection_has_one_request_in_flight_and_no_more() -> None:
         result = await run(count=80, connections=8)
     assert result.answered == 80
     assert server.most_in_flight == 8
+
+
+async def test_an_answer_that_lacks_a_text_it_should_have_is_an_error_however_it_arrives() -> None:
+    async def in_pieces(number: int) -> list[bytes]:
+        body = b'{"all":"there"}' if number % 4 else b'{"all":"other"}'
+        return [b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" + body[:9], body[9:]]
+
+    async with serving(in_pieces) as (_, run):
+        result = await run(count=40, contains=[b'"there"', b'"all"'])
+    assert (result.answered, result.errors) == (30, {"incomplete": 10})
 
 
 async def test_answers_other_than_200_are_errors_and_no_throughput() -> None:

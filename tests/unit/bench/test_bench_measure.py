@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from bench import plot
@@ -96,6 +97,14 @@ def test_the_page_tells_numbers_turns_machine_and_noise() -> None:
     assert "| 32 | ours | 200 | 1.00 | 1.00 | 1.0 | 2.000 | 0 | 50% | 20% |" in page
     assert "cores 2" in page
     assert "too noisy" in page
+
+
+def test_a_load_that_shared_its_core_with_servers_of_ours_tells_nothing_of_the_machine() -> None:
+    report = a_report()
+    shared = Part("x", "X", [], [Setting(32, report.parts[0].settings[0].rounds, shared=True)])
+    page = markdown(msgspec.structs.replace(report, parts=[shared]))
+    assert "does not show" in page
+    assert "too noisy" not in page
 
 
 def test_the_plot_of_the_same_report_is_the_same_file_without_a_date(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def test_each_required_key_is_missed(complete: manifest.Manifest, key: str) -> N
         ({"task": "classification", "labels": ["a"]}, "1 labels for 2 classes"),
         ({"examples": [{"features": [1, 2], "answer": 1}]}, "fewer than 3 examples"),
         ({"examples": [{"features": [1, 2]}] * 3}, "example 0 has no answer"),
+        ({"examples": [{"answer": 1}] * 3}, "example 0 has no features and no item"),
+        ({"task": "image-classification"}, "example 0 has no photo"),
         ({"licence": {"code": "Apache-2.0", "weights": "none"}}, "no licence.data"),
         ({"colour": "red"}, "unknown key colour"),
     ],

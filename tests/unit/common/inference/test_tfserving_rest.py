@@ -8,6 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis import GenerationMode
 
 from common.api import build_app
 from common.inference.tfserving_rest import TfServingRoute, tfserving_routes
@@ -216,3 +219,18 @@ def test_every_example_of_the_document_works(surface: Surface) -> None:
             surface.ask(path.format(model="flowers", version="3"), body["example"])
             tried.append(path.rpartition(":")[2])
     assert tried == ["predict", "predict", "classify", "classify"]
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
+def test_no_request_gets_a_5xx(surface: Surface, mode: GenerationMode) -> None:
+    schema = schemathesis.openapi.from_url(f"{surface.client.base_url}/openapi.json").include(path_regex="^/v1")
+    quiet = list(HealthCheck)
+    for found in schema.get_all_operations():
+        operation = found.ok()
+
+        @settings(max_examples=5, deadline=None, database=None, derandomize=True, suppress_health_check=quiet)
+        @given(case=operation.as_strategy(generation_mode=mode))
+        def answer_is_no_5xx(case: schemathesis.Case) -> None:
+            assert case.call(timeout=10).status_code < 500, case.as_curl_command()
+
+        answer_is_no_5xx()

@@ -1,0 +1,228 @@
+"""TensorFlow Serving over REST: JSON bodies by row (`instances`) and by column (`inputs`), and examples.
+
+Specification: the RESTful API page of TensorFlow Serving's documents. A tensor has no datatype and no shape of its own
+here: the model says the one, the nesting of the lists the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from common.errors import InvalidInput, ModelFailed
+from common.protocol.json_body import decode_json
+from common.protocol.tensors import DATATYPES, MAX_RANK, Array, TensorSpec, datatype_of, nested_json
+
+Tensor = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"description": "A value, or nested lists of them."})]
+_BYTES_SUFFIX = "_bytes"  # the end of an output's name that makes its strings base64, as TensorFlow Serving has it
+
+
+class Base64(msgspec.Struct, forbid_unknown_fields=True):
+    """A string of bytes where JSON has text alone."""
+
+    b64: str
+
+
+class PredictRequest(msgspec.Struct):
+    """The body of POST /v1/models/{model}:predict; either `instances` or `inputs`."""
+
+    signature_name: str = ""
+    instances: Tensor = msgspec.field(default_factory=msgspec.Raw)
+    inputs: Tensor = msgspec.field(default_factory=msgspec.Raw)
+
+    @property
+    def by_row(self) -> bool:
+        return bool(self.instances)
+
+
+Scalar = bool | int | float | str | Base64
+Example = dict[str, Scalar | list[Scalar]]
+
+
+class ExamplesRequest(msgspec.Struct):
+    """The body of POST /v1/models/{model}:classify and :regress; `context` belongs to every example."""
+
+    examples: list[Example]
+    signature_name: str = ""
+    context: Example = {}
+
+
+_predict = msgspec.json.Decoder(PredictRequest)
+_examples = msgspec.json.Decoder(ExamplesRequest)
+_rows = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
+_columns = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_anything = msgspec.json.Decoder()
+
+
+def decode_predict(body: bytes) -> PredictRequest:
+    """The request, its tensors not read yet. Raises InvalidInput unless exactly one of the two forms is there."""
+    request = decode_json(_predict, body)
+    if bool(request.instances) == bool(request.inputs):
+        raise InvalidInput.at("body", "expected either instances (by row) or inputs (by column)")
+    return request
+
+
+def decode_examples(body: bytes) -> ExamplesRequest:
+    """The request of :classify and :regress. Raises InvalidInput naming the field that is wrong."""
+    return decode_json(_examples, body)
+
+
+def features(request: ExamplesRequest) -> list[dict[str, list[Any]]]:
+    """The values of each example by name, its own before those of the context; base64 as bytes."""
+    return [
+        {name: _listed(value, f"examples[{index}].{name}") for name, value in (request.context | example).items()}
+        for index, example in enumerate(request.examples)
+    ]
+
+
+def _listed(value: Scalar | list[Scalar], where: str) -> list[Any]:
+    found = value if isinstance(value, list) else [value]
+    return [unbase64(one.b64, where) if isinstance(one, Base64) else one for one in found]
+
+
+def arrays(request: PredictRequest, specs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """The inputs by name. Raises InvalidInput for names, kinds and nestings that are no tensors of these inputs."""
+    if not request.by_row:
+        return _by_column(request.inputs, specs)
+    opening = _opening(request.instances)
+    if not opening.startswith(b"[") or opening == b"[]":
+        raise InvalidInput.at("instances", "expected a list of at least one instance")
+    if opening == b"[{" and not _is_base64(request.instances, specs, 0):
+        return _by_row(request.instances, specs)
+    return _alone(request.instances, specs, "instances")
+
+
+def _by_row(data: msgspec.Raw, specs: Sequence[TensorSpec]) -> dict[str, Array]:
+    rows = decode_json(_rows, data, "instances")
+    names = {spec.name for spec in specs}
+    for index, row in enumerate(rows):
+        if row.keys() != names:
+            raise InvalidInput.at(f"instances[{index}]", f"expected {sorted(names)}, got {sorted(row)}")
+    columns = {name: b"[%b]" % b",".join(memoryview(row[name]) for row in rows) for name in names}
+    return {spec.name: _array(columns[spec.name], spec, f"instances.{spec.name}") for spec in specs}
+
+
+def _by_column(data: msgspec.Raw, specs: Sequence[TensorSpec]) -> dict[str, Array]:
+    if not _opening(data).startswith(b"{") or _is_base64(data, specs):
+        return _alone(data, specs, "inputs")
+    columns = decode_json(_columns, data, "inputs")
+    if columns.keys() != {spec.name for spec in specs}:
+        raise InvalidInput.at("inputs", f"expected {sorted(spec.name for spec in specs)}, got {sorted(columns)}")
+    return {spec.name: _array(columns[spec.name], spec, f"inputs.{spec.name}") for spec in specs}
+
+
+def _alone(data: msgspec.Raw, specs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
+    """The values of the only input, which need not be named."""
+    if len(specs) != 1:
+        raise InvalidInput.at(where, f"expected values by name, since there are {[spec.name for spec in specs]}")
+    return {specs[0].name: _array(data, specs[0], where)}
+
+
+def _opening(data: msgspec.Raw | bytes) -> bytes:
+    """The first two characters that are no white space, where they come soon."""
+    return bytes(memoryview(data)[:1024]).translate(None, b" \t\r\n")[:2]
+
+
+def _is_base64(data: msgspec.Raw, specs: Sequence[TensorSpec], *at: int) -> bool:
+    """Whether an object is the value of the only input, rather than holds the inputs by name."""
+    if len(specs) != 1 or specs[0].datatype != "BYTES":
+        return False
+    value = decode_json(_anything, data)
+    for index in at:
+        value = value[index]
+    return set(value) == {"b64"}
+
+
+def _array(data: msgspec.Raw | bytes, spec: TensorSpec, where: str) -> Array:
+    if spec.datatype == "FP16":
+        raise InvalidInput.at(where, "FP16 has no JSON form; ask over gRPC")
+    if spec.datatype == "BYTES":
+        return _strings(decode_json(_anything, data, where), where)
+    if _opening(data).startswith(b"["):
+        return nested_json(data, spec.dtype, where)
+    return nested_json(b"".join((b"[", memoryview(data), b"]")), spec.dtype, where).reshape(())
+
+
+def _strings(value: Any, where: str) -> Array:
+    array = np.array(_encoded(value, where), dtype=object)
+    if not all(isinstance(one, bytes) for one in array.reshape(-1)):
+        raise InvalidInput.at(where, "rows differ in length")
+    return array
+
+
+def _encoded(value: Any, where: str, depth: int = 0) -> Any:
+    """Text and `{"b64": text}` as bytes, in lists as they were."""
+    if isinstance(value, list) and depth < MAX_RANK:
+        return [_encoded(one, f"{where}[{index}]", depth + 1) for index, one in enumerate(value)]
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
+        return unbase64(value["b64"], where)
+    raise InvalidInput.at(where, f'expected text or {{"b64": text}}, got {str(value)[:40]}')
+
+
+def unbase64(text: str, where: str) -> bytes:
+    """The bytes; InvalidInput where it is no base64. Padding may be left out."""
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidInput.at(where, f"is no base64: {text[:40]!r}") from None
+
+
+def encode_predictions(outputs: Mapping[str, Array], by_row: bool) -> bytes:
+    """`predictions` or `outputs`: values alone for one output, by name for several.
+
+    Raises InvalidInput for outputs that have no common rows, ModelFailed for NaN and infinity.
+    """
+    values = {name: _plain(name, array) for name, array in outputs.items()}
+    if not by_row:
+        answer: Any = {"outputs": values if len(values) > 1 else next(iter(values.values()))}
+    else:
+        _check_rows(outputs)
+        names = tuple(values)
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*values.values(), strict=True)]
+        answer = {"predictions": rows if len(values) > 1 else values[names[0]]}
+    return _dumped(answer, outputs)
+
+
+def encode_results(results: Sequence[Any], scores: Array) -> bytes:
+    """The answer of :classify ([[label, score], ..] an example) or :regress (a value an example)."""
+    return _dumped({"results": results}, {"scores": scores})
+
+
+def _dumped(answer: Any, outputs: Mapping[str, Array]) -> bytes:
+    body = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in body:  # orjson's form of NaN and infinity, unless some string says so
+        for name, array in outputs.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ModelFailed(f"output {name!r} holds NaN or infinity, which JSON has no form for")
+    return body
+
+
+def _check_rows(outputs: Mapping[str, Array]) -> None:
+    shapes = {name: list(array.shape) for name, array in outputs.items()}
+    if not all(shapes.values()) or len({shape[0] for shape in shapes.values()}) != 1:
+        raise InvalidInput.at("instances", f"the outputs have no common rows ({shapes}); ask by column with `inputs`")
+
+
+def _plain(name: str, array: Array) -> Any:
+    """An output as orjson writes it, nested as its shape is."""
+    datatype = datatype_of(array)
+    if datatype == "BYTES":
+        return _texts(array.tolist(), name.endswith(_BYTES_SUFFIX))
+    # C has two integers of 64 bits, and orjson knows one; it knows no FP16 within arrays and no array of no dimension
+    known = array.astype(np.float32) if datatype == "FP16" else array.view(DATATYPES[datatype])
+    return np.ascontiguousarray(known) if known.ndim else known[()]
+
+
+def _texts(value: Any, as_base64: bool) -> Any:
+    if isinstance(value, list):
+        return [_texts(one, as_base64) for one in value]
+    raw = value if isinstance(value, bytes) else str(value).encode()
+    return {"b64": base64.b64encode(raw).decode()} if as_base64 else raw.decode(errors="replace")

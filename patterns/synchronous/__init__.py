@@ -1,0 +1,1 @@
+"""synchronous: the caller sends a picture and waits for the answer."""

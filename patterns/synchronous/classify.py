@@ -1,0 +1,141 @@
+"""POST /classify: a JPEG or PNG as the body, its likeliest classes as the answer; or a job, where time is short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+from urllib.parse import parse_qs
+
+import numpy as np
+
+from common import RELEASE
+from common.app import Headers
+from common.composition.flow import attended
+from common.errors import InvalidInput, NotFound, UnsupportedMedia
+from common.exchange import Exchange
+from common.inference.repository import Loaded
+from common.inference.server import Predictor
+from common.jobs.in_process import Jobs
+from common.offload import Offload
+from common.preprocessing.pictures import open_picture
+from common.preprocessing.steps import Preparer, preparer
+from common.protocol.tensors import Array
+from common.reply import Reply
+from patterns.synchronous.settings import Settings
+
+PATH = "/classify"
+MEDIA = ("image/jpeg", "image/png", "application/octet-stream")
+TOP, MOST = 5, 10
+
+
+class Classifier:
+    """From a picture's bytes to names, stage by stage, each timed."""
+
+    def __init__(self, predictor: Predictor, offload: Offload, settings: Settings) -> None:
+        self._plane, self._seconds, self._offload = predictor.plane, predictor.metrics.seconds, offload
+        self._name, self._max_pixels = settings.models[0], settings.max_pixels
+        self._compiled: tuple[Loaded, Preparer] | None = None
+
+    async def classify(self, exchange: Exchange, body: bytes, top: int) -> dict[str, Any]:
+        """The answer as it goes out. Raises InvalidInput for what is no picture, and whatever the plane raises."""
+        model = self._plane.repository.get(self._name)
+        began = perf_counter()
+        steps, most = self._preparer(model), self._max_pixels
+        async with attended(exchange):
+            inputs, decode, prepare = await self._offload.run(exchange.deadline, _prepared, steps, body, most)
+        del body  # a job may wait long for the model
+        waited = perf_counter() - began - decode - prepare
+        exchange.stages |= {"decode": decode * 1e3, "prepare": prepare * 1e3}
+        outputs = await self._plane.infer(exchange, model, inputs)
+        exchange.stages["queue"] += waited * 1e3
+        began = perf_counter()
+        predictions = _likeliest(model, outputs, top)
+        exchange.stages["postprocess"] = (perf_counter() - began) * 1e3
+        for stage in ("decode", "prepare", "queue", "postprocess"):  # a run is counted where it is made
+            self._seconds.at(model.name, model.version, stage).observe(exchange.stages[stage] / 1e3)
+        made = {"model_name": model.name, "model_version": model.version, "release": RELEASE}
+        return {"predictions": predictions, **made}
+
+    def _preparer(self, model: Loaded) -> Preparer:
+        """Compiled once for each version that is swapped in."""
+        if self._compiled is None or self._compiled[0] is not model:
+            if model.manifest.task != "image-classification":
+                raise NotFound(f"model {model.name!r} takes no pictures; ask it through /v2/models/{model.name}/infer")
+            self._compiled = (model, preparer(model.manifest))
+        return self._compiled[1]
+
+
+def _prepared(preparer: Preparer, body: bytes, max_pixels: int) -> tuple[dict[str, Array], float, float]:
+    """The model's inputs, and the seconds of decoding and of the manifest's steps."""
+    start = perf_counter()
+    picture = open_picture(body, max_pixels)
+    decoded = perf_counter()
+    return preparer.prepare(picture), decoded - start, perf_counter() - decoded
+
+
+def _likeliest(model: Loaded, outputs: Mapping[str, Array], top: int) -> list[dict[str, Any]]:
+    """The `top` classes: as the graph names them where it does, else a softmax over its main output and the labels."""
+    if "labels" in outputs:
+        pairs = zip(outputs["labels"][0, :top], outputs["scores"][0, :top].tolist(), strict=True)
+    else:
+        logits = outputs[model.output_names[0]][0].astype(np.float64)
+        shares = np.exp(logits - logits.max())
+        shares /= shares.sum()
+        best = np.argsort(-shares)[:top]
+        pairs = zip((model.manifest.labels[one] for one in best), shares[best].tolist(), strict=True)
+    return [{"label": label, "probability": round(share, 6)} for label, share in pairs]
+
+
+class ClassifyRoute:
+    """The picture's way in; the same for every model, whose manifest says what is done before and after it."""
+
+    def __init__(self, classifier: Classifier, jobs: Jobs) -> None:
+        self._classifier, self._jobs = classifier, jobs
+
+    def match(self, path: str) -> bool:
+        return path == PATH
+
+    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+        exchange.route = PATH
+        _check_media(headers)
+        top = _top(exchange.query)
+        return await self._jobs.answer(exchange, headers, lambda own: self._classifier.classify(own, body, top))
+
+    def document(self) -> dict[str, Any]:
+        return {"paths": {PATH: {"post": _OPERATION}}, "components": {"schemas": {}}}
+
+
+def _check_media(headers: Headers) -> None:
+    given = headers.get(b"content-type", b"").decode("latin-1")
+    if given.partition(";")[0].strip().lower() not in MEDIA:
+        raise UnsupportedMedia.at("Content-Type", f"expected {' or '.join(MEDIA)}, got {given[:60]!r}")
+
+
+def _top(query: bytes) -> int:
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("top", [str(TOP)])[-1]
+    if not (given.isascii() and given.isdecimal() and len(given) < 4 and 1 <= int(given) <= MOST):
+        raise InvalidInput.at("top", f"expected 1 to {MOST}, got {given[:40]!r}")
+    return int(given)
+
+
+_PICTURE = {
+    "schema": {"type": "string", "format": "binary"},
+    "examples": {"photo": {"summary": "a cat", "externalValue": "/samples/chelsea.jpg"}},
+}
+_REFUSALS = {400: "No whole picture", 413: "Too large", 415: "Not JPEG or PNG", 503: "Overloaded", 504: "Too slow"}
+_OPERATION = {
+    "tags": ["classify"],
+    "summary": "Say what a photo shows",
+    "description": "Too slow for the caller: 504, or with `Prefer: respond-async, wait=0.5` a job to ask about later.",
+    "operationId": "classify",
+    "parameters": [
+        {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MOST, "default": TOP}},
+        {"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["respond-async, wait=0.5"]}},
+    ],
+    "requestBody": {"required": True, "content": dict.fromkeys(MEDIA, _PICTURE)},
+    "responses": {
+        str(code): {"description": text}
+        for code, text in {200: "The likeliest classes", 202: "Handed over as a job", **_REFUSALS}.items()
+    },
+}

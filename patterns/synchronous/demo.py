@@ -1,0 +1,67 @@
+"""Shows photos to the running API, one answer that is handed over as a job, one wrong body, and the inspection line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from rich.console import Console
+from rich.table import Table
+
+from patterns.synchronous.inspection import Line, Service
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def main(url: str) -> None:
+    """Prints what `POST /classify` says of the photos that lie beside this file."""
+    console = Console(highlight=False)
+    photos = {path.name: path.read_bytes() for path in sorted(SAMPLES.glob("*.jpg"))}
+    console.print(_table(url, photos))
+    _hand_over(console, url, photos["chelsea.jpg"])
+    _, refusal, _ = _ask(f"{url}/classify", photos["chelsea.jpg"][:5000])
+    console.print(f"\nhalf a file is refused: {refusal['detail']}")
+    console.print("\na line that expects cats:")
+    line = Line(Service(url), frozenset({"tabby", "tiger cat"}), least=0.3, seconds=2)
+    parts = [(name, photos[name]) for name in ("chelsea.jpg", "coffee.jpg", "rocket.jpg", "camera.jpg")]
+    for verdict in line.run(parts):
+        console.print(f"  {verdict.action:6} {verdict.part}: {verdict.reason}")
+    console.print("\nask it yourself:")
+    sample = (SAMPLES / "chelsea.jpg").relative_to(Path.cwd()) if SAMPLES.is_relative_to(Path.cwd()) else SAMPLES
+    console.print(f"  curl {url}/classify -H 'Content-Type: image/jpeg' --data-binary @{sample}", soft_wrap=True)
+
+
+def _ask(url: str, photo: bytes | None = None, prefer: str = "") -> tuple[int, dict[str, Any], dict[str, str]]:
+    headers = {"Content-Type": "image/jpeg", **({"Prefer": prefer} if prefer else {})}
+    try:
+        with urlopen(Request(url, photo, headers), timeout=30) as answer:
+            return answer.status, json.load(answer), dict(answer.headers)
+    except HTTPError as error:
+        with error:
+            return error.code, json.load(error), dict(error.headers)
+
+
+def _table(url: str, photos: dict[str, bytes]) -> Table:
+    table = Table(title="what the photos show", title_justify="left")
+    for heading in ("photo", "likeliest", "next", "where the time went, ms"):
+        table.add_column(heading)
+    for name, photo in photos.items():
+        _, body, headers = _ask(f"{url}/classify?top=2", photo)
+        best = [f"{one['label']} ({one['probability']:.0%})" for one in body["predictions"]]
+        table.add_row(name, *best, _times({name.lower(): value for name, value in headers.items()}["server-timing"]))
+    return table
+
+
+def _times(header: str) -> str:
+    stages = (entry.partition(";dur=") for entry in header.split(", "))
+    return ", ".join(f"{name} {float(duration):.1f}" for name, _, duration in stages)
+
+
+def _hand_over(console: Console, url: str, photo: bytes) -> None:
+    status, job, headers = _ask(f"{url}/classify", photo, "respond-async, wait=0")
+    console.print(f"\nno time to wait: {status}, {job['status']}, Location: {headers['location']}")
+    _, body, _ = _ask(f"{url}{headers['location']}?wait=10")
+    console.print(f"asked for later: {body['status']}, {body['result']['predictions'][0]}")

@@ -1,0 +1,125 @@
+// The panel of synchronous: a photo, how long to wait for the answer, and the likeliest classes. Asks by itself at once.
+import { bars, call, errors, h, milliseconds, percent, settled } from "./parts.js";
+
+export const about = "A photo goes in and the caller waits: decoding, preparing, inference and naming inside one request.";
+
+const WAITS = [["as long as it takes"], ["5 ms, then a job", "wait=0.005"], ["not at all: a job", "wait=0"]];
+const TOP = 5;
+
+export function mount(element, context) {
+  const { model, samples = [] } = context.metadata;
+  const photos = samples.filter((name) => /\.(jpe?g|png)$/.test(name));
+  const truths = Object.fromEntries((model.examples ?? []).map(({ photo, answer }) => [photo, answer]));
+  const view = answerView(context.answer);
+  let asked;
+  const ask = settled(async () => {
+    const file = asked;
+    if (!file) return;
+    view.picture(file);
+    const reply = await send(context, file, waits.value());
+    if (reply.status === 202) await follow(reply, view, truths[file.name]);
+    else if (reply.ok) view.answer(reply.body, truths[file.name]);
+  });
+  const chosen = (file) => { asked = file; ask(); };
+  const gallery = thumbnails(photos, chosen);
+  const waits = waitButtons(ask);
+  element.replaceChildren(gallery.element, upload((file) => { gallery.release(); chosen(file); }), waits.element);
+  gallery.first();
+}
+
+function send(context, file, wait) {
+  const prefer = wait ? { Prefer: `respond-async, ${wait}` } : {};
+  return context.call("POST", `/classify?top=${TOP}`, file, prefer);
+}
+
+/** Asks for a handed-over job until it is over; each question may hold for some seconds. */
+async function follow(handedOver, view, truth) {
+  const path = handedOver.headers.get("location");
+  view.handedOver(handedOver.body);
+  for (;;) {
+    const reply = await call("GET", `${path}?wait=10`);
+    if (!reply.ok) return view.lost(errors(reply));
+    if (reply.body.status === "succeeded") return view.answer(reply.body.result, truth, reply.body);
+    view.handedOver(reply.body);
+    if (!["queued", "running"].includes(reply.body.status)) return;
+  }
+}
+
+/** One button for each photo that lies with the service. */
+function thumbnails(names, chosen) {
+  const pick = async (name) => {
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", names[i] === name));
+    const blob = await (await fetch(`samples/${name}`)).blob();
+    chosen(new File([blob], name, { type: blob.type }));
+  };
+  const buttons = names.map((name) => {
+    const image = h("img", { src: `samples/${name}`, alt: name.replace(/\.\w+$/, ""), width: 80, height: 60 });
+    Object.assign(image.style, { objectFit: "cover", display: "block", borderRadius: ".4rem" });
+    const button = h("button", { type: "button", onclick: () => pick(name) }, image);
+    Object.assign(button.style, { padding: ".25rem", borderRadius: ".6rem" });
+    return button;
+  });
+  return {
+    element: h("div", { class: "chips", role: "group", "aria-label": "Photos" }, h("small", {}, "Photos"), ...buttons),
+    first: () => names.length && pick(names[0]),
+    release: () => buttons.forEach((button) => button.setAttribute("aria-pressed", false)),
+  };
+}
+
+function upload(chosen) {
+  const input = h("input", { id: "upload", type: "file", accept: "image/jpeg,image/png" });
+  input.addEventListener("change", () => input.files[0] && chosen(input.files[0]));
+  Object.assign(input.style, { maxWidth: "100%", gridColumn: "1 / -1" });
+  return h("div", { class: "field" }, h("label", { for: "upload" }, "Or your own, JPEG or PNG"), input);
+}
+
+/** How long to wait before the answer is handed over as a job. */
+function waitButtons(changed) {
+  let value;
+  const press = (wait) => {
+    value = wait;
+    buttons.forEach((button, i) => button.setAttribute("aria-pressed", WAITS[i][1] === wait));
+  };
+  const buttons = WAITS.map(([name, wait]) => h("button", { type: "button", onclick: () => { press(wait); changed(); } }, name));
+  press(undefined);
+  return {
+    element: h("div", { class: "chips", role: "group", "aria-label": "Wait at most" }, h("small", {}, "Wait at most"), ...buttons),
+    value: () => value,
+  };
+}
+
+/** The answer's side of the page: the photo, the best name, the likeliest classes as bars, who made it. */
+function answerView(element) {
+  const photo = h("img", { alt: "The photo that was asked about" });
+  Object.assign(photo.style, { maxWidth: "100%", maxHeight: "16rem", borderRadius: ".5rem", display: "block", marginBottom: ".9rem" });
+  const said = h("div", { "aria-live": "polite", "aria-atomic": "true" });
+  const list = h("ol", { class: "meters bars", "aria-label": "The likeliest classes" });
+  const maker = h("p", { class: "note" });
+  element.replaceChildren(photo, said, list, maker);
+  const show = (words, entries, made) => {
+    said.replaceChildren(...words);
+    bars(list, entries);
+    maker.textContent = made;
+  };
+  return {
+    picture(file) {
+      URL.revokeObjectURL(photo.src);
+      photo.src = URL.createObjectURL(file);
+    },
+    lost: (refusal) => show([refusal], [], ""),
+    handedOver({ id, status, error }) {
+      const text = error ? `Job ${id} has ${status}: ${error.detail}` : `Not there in time: handed over as job ${id}, ${status}.`;
+      show([h("p", { class: error ? "refusal" : "warning", id: "job" }, text)], [], "");
+    },
+    answer({ predictions, model_name, model_version, release }, truth, job) {
+      const [best] = predictions;
+      const words = [h("p", { class: "verdict" }, h("strong", {}, best.label), " ", h("span", {}, percent(best.probability)))];
+      if (truth) words.push(h("p", { class: "note" }, `What it shows: ${truth}`));
+      if (job) words.push(h("p", { class: "note", id: "job" }, `Fetched as job ${job.id}. ${stagesOf(job)}`));
+      const entries = predictions.map(({ label, probability }) => ({ label, share: probability }));
+      show(words, entries, `Answered by ${model_name} version ${model_version}, release ${release}`);
+    },
+  };
+}
+
+const stagesOf = ({ stages }) => Object.entries(stages).map(([name, time]) => `${name} ${milliseconds(time)}`).join(", ");

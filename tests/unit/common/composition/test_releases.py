@@ -1,0 +1,117 @@
+"""The current release is the newest version that all predictors list, and it is switched as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import pytest
+
+from common.client import InferResult, ModelMetadata
+from common.composition.releases import Releases
+from common.composition.watch import Watch
+from common.deadline import Deadline
+from common.errors import NotReady, UpstreamFailed
+from common.protocol.tensors import Array
+
+
+class Listed:
+    """A predictor that lists versions, or is away while it lists none."""
+
+    def __init__(self, name: str, *versions: str, pinned: str = "") -> None:
+        self.name, self.versions, self.version = name, versions, pinned
+
+    async def infer(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        deadline: Deadline,
+        outputs: Sequence[str] | None = None,
+        context: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> InferResult:
+        return InferResult({}, self.name, self.version)
+
+    async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
+        if not self.versions:
+            raise UpstreamFailed("away")
+        return ModelMetadata(self.name, self.versions, (), (), {"of": self.version or self.versions[-1]})
+
+    def pinned(self, version: str) -> Self:
+        return type(self)(self.name, *self.versions, pinned=version)
+
+
+async def releases(*predictors: Listed, optional: Sequence[str] = ()) -> Releases:
+    """Over predictors that have all been asked once."""
+    named = {one.name: one for one in predictors}
+    found = Releases(Watch(named), named, optional)
+    await found.renew()
+    return found
+
+
+async def version(found: Releases) -> str:
+    return (await found.current(Deadline.after(1))).version
+
+
+async def test_it_is_the_newest_version_that_all_list() -> None:
+    found = await releases(Listed("one", "9", "10"), Listed("other", "8", "9", "10"), Listed("third", "9"))
+    assert found.version == ""
+    assert await version(found) == found.version == "9"
+    assert found.unready() is None
+
+
+async def test_every_part_is_of_that_version() -> None:
+    found = await releases(Listed("one", "1", "2"), Listed("other", "1"))
+    release = await found.current(Deadline.after(1))
+    assert {name: part.told.properties["of"] for name, part in release.parts.items()} == {"one": "1", "other": "1"}
+    answers = [await part.predictor.infer({}, deadline=Deadline.after(1)) for part in release.parts.values()]
+    assert [answer.model_version for answer in answers] == ["1", "1"]
+
+
+async def test_it_switches_once_the_last_predictor_has_the_new_version() -> None:
+    one, other = Listed("one", "1"), Listed("other", "1")
+    found = await releases(one, other)
+    before = await found.current(Deadline.after(1))
+    one.versions = ("1", "2")
+    await found.renew()
+    assert await found.current(Deadline.after(1)) is before
+    other.versions = ("1", "2")
+    await found.renew()
+    assert await version(found) == "2"
+    assert before.version == "1"
+
+
+async def test_a_predictor_that_goes_away_keeps_what_it_listed() -> None:
+    one, other = Listed("one", "1"), Listed("other", "1")
+    found = await releases(one, other)
+    assert await version(found) == "1"
+    other.versions = ()
+    await found.renew()
+    assert await version(found) == "1"
+    assert "other" in (found.unready() or "")
+    assert found.away("other") == "cannot answer: away"
+    assert found.away("one") is None
+
+
+async def test_without_a_common_version_there_is_none_and_the_reason_says_who_has_what() -> None:
+    found = await releases(Listed("one", "1"), Listed("other", "2", "3"))
+    assert found.unready() == "no version is common to all models: one has 1, other has 2 and 3"
+    with pytest.raises(NotReady, match="other has 2 and 3"):
+        await found.current(Deadline.after(1))
+
+
+async def test_an_optional_predictor_that_never_answered_holds_nobody_up() -> None:
+    heavy = Listed("heavy")
+    found = await releases(Listed("one", "1"), heavy, optional=["heavy"])
+    assert found.unready() is None
+    assert (await found.current(Deadline.after(1))).parts.keys() == {"one"}
+    heavy.versions = ("1",)
+    await found.renew()
+    assert (await found.current(Deadline.after(1))).parts.keys() == {"one", "heavy"}
+
+
+async def test_one_that_is_needed_and_never_answered_does() -> None:
+    found = await releases(Listed("one", "1"), Listed("other"))
+    assert found.unready() == "predictor other cannot answer: away"
+    with pytest.raises(NotReady, match="other"):
+        await found.current(Deadline.after(1))
