@@ -43,7 +43,8 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, ledger: Ledger, sock: socket.socket, lost: Callable[[], None]) -> None:
         self.ledger, self.sock, self.lost = ledger, sock, lost
-        self.head = b""
+        self.contains = ledger.plan.contains
+        self.head = self.body = b""
         self.left = 0
         self.status = 0
         self.waiting = False
@@ -76,6 +77,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.left:
             self.left -= len(data)
+            self.keep(data)
         else:
             self.head += data
             end = self.head.find(b"\r\n\r\n")
@@ -87,6 +89,7 @@ class Connection(asyncio.Protocol):
                 self.give_up("malformed")
                 return
             self.left = length - (len(self.head) - end - 4)
+            self.keep(self.head[end + 4 :])
             self.head = b""
         if self.left < 0:
             self.give_up("malformed")
@@ -95,11 +98,19 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Book the answer that is now complete and go on."""
-        if self.status == 200:
-            self.ledger.answered(time.perf_counter() - self.began)
-        else:
+        if self.status != 200:
             self.ledger.failed(f"status {self.status}")
+        elif any(text not in self.body for text in self.contains):
+            self.ledger.failed("incomplete")
+        else:
+            self.ledger.answered(time.perf_counter() - self.began)
+        self.body = b""
         self.send()
+
+    def keep(self, data: bytes) -> None:
+        """Keep a piece of the answer's body, where something in it is expected."""
+        if self.contains:
+            self.body += data
 
     def give_up(self, reason: str) -> None:
         """Book a failure after which the connection cannot be used."""

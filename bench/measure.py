@@ -75,6 +75,11 @@ def ratio(rounds: Sequence[Round], ours: str, rival: str, metric: Metric) -> Spr
     return Spread.of([metric(one[ours]) / metric(one[rival]) for one in rounds])
 
 
+def difference(rounds: Sequence[Round], ours: str, other: str, metric: Metric) -> Spread:
+    """By how much `ours` exceeds the other: the difference of each round, then their spread."""
+    return Spread.of([metric(one[ours]) - metric(one[other]) for one in rounds])
+
+
 def failures(rounds: Sequence[Round], *names: str) -> int:
     """How many requests of these contestants got no good answer."""
     return sum(one[name].failures for one in rounds for name in names)
@@ -83,6 +88,16 @@ def failures(rounds: Sequence[Round], *names: str) -> int:
 def throughput(result: Result) -> float:
     """Good answers a second."""
     return result.throughput
+
+
+def p50_ms(result: Result) -> float:
+    """The median latency in milliseconds."""
+    return result.p50 * 1e3
+
+
+def p99_ms(result: Result) -> float:
+    """The 99th percentile of latency in milliseconds."""
+    return result.p99 * 1e3
 
 
 def p99(result: Result) -> float:

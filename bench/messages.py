@@ -157,17 +157,29 @@ def read_http(body: bytes, header_length: int | None) -> Outputs:
     return outputs
 
 
-def ask(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> Outputs:
-    """One request over HTTP; its tensors, flat. Anything but 200 is a BenchError with the beginning of the answer."""
+def posted(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+    """One request over HTTP; the answer's body and headers. Anything but 200 is a BenchError with how it begins."""
     connection = HTTPConnection(LOCAL, port, timeout=10.0)
     try:
         connection.request("POST", path, body, dict(headers))
         response = connection.getresponse()
-        answer, length = response.read(), response.getheader(HEADER_LENGTH)
+        answer = response.read()
     finally:
         connection.close()
     if response.status != 200:
         raise BenchError(f"{path} answered {response.status}: {answer[:300]!r}")
+    return answer, dict(response.headers)
+
+
+def post(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """One request over HTTP; the answer's body."""
+    return posted(port, path, body, headers)[0]
+
+
+def ask(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> Outputs:
+    """One inference over HTTP; its tensors, flat."""
+    answer, told = posted(port, path, body, headers)
+    length = told.get(HEADER_LENGTH) or told.get(HEADER_LENGTH.lower())
     return read_http(answer, int(length) if length else None)
 
 

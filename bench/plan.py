@@ -26,7 +26,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One turn of load. Ends by itself after `seconds`, or `count` answers when that comes first (0: by time alone).
 
     `requests` are sent in turn, as they stand: whole HTTP messages, or serialized protobufs for `method` over gRPC.
-    A plan for any address other than 127.0.0.1 cannot be made.
+    An HTTP answer without every text of `contains` in its body is a failure. A plan for any address other than
+    127.0.0.1 cannot be made.
     """
 
     port: int
@@ -37,6 +38,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 0
     answer_timeout_seconds: float = 5.0
     method: str = ""
+    contains: list[bytes] = []
     host: str = LOCAL
 
     def __post_init__(self) -> None:
@@ -60,9 +62,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """One turn, measured. Times are seconds; `answered` and the latencies are of good answers alone.
 
-    `busy` is the share of its core that the generator used: near 1.0 the generator, not the server, was measured.
+    `busy` is the share of its core that the generator used, and stand-ins that run beside it: near 1.0 they, not the
+    server, were measured.
     `held_up` is the share of the time it was ready to go on but another process had the core: the noise of the machine.
-    `server_cpu` is the server's processor time for one answer, warm-up included: what noise changes least.
+    `server_cpu` is the server's processor time for one answer, warm-up included: what noise changes least; that
+    of all processes which make the answer.
     """
 
     answered: int

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -38,6 +38,11 @@ class Cores:
     server: int
     load: int
 
+    @property
+    def both(self) -> tuple[int, int]:
+        """Where a single process runs that is compared with two on a core each; the load is idle while it works."""
+        return self.server, self.load
+
 
 def choose_cores() -> Cores:
     """The last core this process may use for the server, the first for the load."""
@@ -48,10 +53,10 @@ def choose_cores() -> Cores:
 
 
 @contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """The calling thread, and every process it starts here, stays on one core."""
+def on_core(*cores: int) -> Iterator[None]:
+    """The calling thread, and every process it starts here, stays on these cores: on one, usually."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:
@@ -65,40 +70,56 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def http_ready(port: int) -> bool:
+    """Whether a server answers that it is ready."""
+    connection = HTTPConnection(LOCAL, port, timeout=1.0)
+    try:
+        connection.request("GET", READY_PATH)
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections: of a store, that has to do."""
+    with socket.socket() as sock:
+        return sock.connect_ex((LOCAL, port)) == 0
+
+
 class Server:
     """A server process, ready to answer. `ready_seconds` runs from just before its start to its first ready."""
 
-    def __init__(self, command: Sequence[str], settings: Mapping[str, str], port: int, core: int, log: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        settings: Mapping[str, str],
+        port: int,
+        cores: Sequence[int],
+        log: Path,
+        ready: Callable[[int], bool] = http_ready,
+    ) -> None:
         environment = {key: os.environ[key] for key in KEPT_ENVIRONMENT if key in os.environ} | dict(settings)
         self.settings, self.port, self.log = settings, port, log
         began = time.perf_counter()
-        with log.open("wb") as output, on_core(core):
+        with log.open("wb") as output, on_core(*cores):
             self.process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=output)
         try:
-            self._await_ready()
+            self._await(ready)
         except BaseException:
             self.stop()
             raise
         self.ready_seconds = time.perf_counter() - began
 
-    def _await_ready(self) -> None:
+    def _await(self, ready: Callable[[int], bool]) -> None:
         deadline = time.perf_counter() + READY_TIMEOUT_SECONDS
-        while not self._is_ready():
+        while not ready(self.port):
             if self.process.poll() is not None:
                 raise BenchError(f"the server ended with {self.process.returncode}: {self._last_lines()}")
             if time.perf_counter() > deadline:
                 raise BenchError(f"the server was not ready after {READY_TIMEOUT_SECONDS} s: {self._last_lines()}")
             time.sleep(READY_POLL_SECONDS)
-
-    def _is_ready(self) -> bool:
-        connection = HTTPConnection(LOCAL, self.port, timeout=1.0)
-        try:
-            connection.request("GET", READY_PATH)
-            return connection.getresponse().status == 200
-        except (OSError, HTTPException):
-            return False
-        finally:
-            connection.close()
 
     def _last_lines(self) -> str:
         return " | ".join(self.log.read_text(errors="replace").splitlines()[-5:])
@@ -141,14 +162,25 @@ class Server:
 
 
 class Bay:
-    """Starts servers on the server's core and loads them from the other; its exit stops all of them."""
+    """Starts servers, loads them from the load's core; its exit stops all of them."""
 
     def __init__(self, cores: Cores, logs: Path) -> None:
         self.cores, self.logs, self.stack = cores, logs, ExitStack()
 
-    def start(self, name: str, command: Sequence[str], settings: Mapping[str, str], port: int) -> Server:
-        """Start `command` on a core of its own and wait until it is ready; it runs until the bay is left."""
-        server = Server(command, settings, port, self.cores.server, self.logs / f"{name}.log")
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        settings: Mapping[str, str],
+        port: int,
+        cores: Sequence[int] = (),
+        ready: Callable[[int], bool] = http_ready,
+    ) -> Server:
+        """Start `command`, on the server's core unless told others, and wait until it is ready.
+
+        It runs until the bay is left.
+        """
+        server = Server(command, settings, port, cores or (self.cores.server,), self.logs / f"{name}.log", ready)
         self.stack.callback(server.stop)
         return server
 
@@ -165,15 +197,18 @@ class Bay:
 
 def run_plan(module: Sequence[str], plan: Plan, core: int) -> Result:
     """Run a module (name, arguments) that takes a `Plan` and answers a `Result`, on one core; a hung one is killed."""
-    with on_core(core):
-        done = subprocess.run(
-            [sys.executable, "-m", *module],
-            input=msgspec.msgpack.encode(plan),
-            capture_output=True,
-            cwd=ROOT,
-            timeout=plan.longest_seconds + START_OF_LOAD_SECONDS,
-            check=False,
-        )
+    try:
+        with on_core(core):
+            done = subprocess.run(
+                [sys.executable, "-m", *module],
+                input=msgspec.msgpack.encode(plan),
+                capture_output=True,
+                cwd=ROOT,
+                timeout=plan.longest_seconds + START_OF_LOAD_SECONDS,
+                check=False,
+            )
+    except subprocess.TimeoutExpired as error:
+        raise BenchError(f"{module[0]} was not over after {error.timeout:.0f} s: is the machine busy?") from None
     if done.returncode:
         raise BenchError(f"{module[0]} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
     return msgspec.json.decode(done.stdout, type=Result)

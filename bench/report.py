@@ -14,13 +14,16 @@ from bench.measure import Metric, Spread, p99, spread, throughput
 from bench.plan import Result
 
 PACKAGES = (
+    "aiohttp",
     "fastapi",
     "grpcio",
     "httptools",
+    "httpx",
     "msgspec",
     "numpy",
     "onnxruntime",
     "orjson",
+    "pillow",
     "pydantic",
     "uvicorn",
     "uvloop",
@@ -45,16 +48,24 @@ class Number(msgspec.Struct, frozen=True):
         return reached and not self.failures
 
 
-class Setting(msgspec.Struct, frozen=True):
-    """One comparison: so many connections, and each round's result of every contestant."""
+class Setting(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One comparison: so many connections, and each round's result of every contestant.
+
+    `shared`: servers ran on the load's core as well, so that its waiting for it says nothing about other processes.
+    """
 
     connections: int
     rounds: list[dict[str, Result]]
+    shared: bool = False
 
     @property
     def names(self) -> list[str]:
         """The contestants, in the order in which they were named."""
         return list(self.rounds[0])
+
+    def only(self, *names: str) -> "Setting":
+        """The same comparison with some of the contestants."""
+        return Setting(self.connections, [{name: one[name] for name in names} for one in self.rounds], self.shared)
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -77,15 +88,13 @@ class Report(msgspec.Struct, frozen=True):
     parts: list[Part]
 
     @property
-    def held_up(self) -> float:
-        """The median share of time in which other processes kept the load from its core, in the worst comparison."""
-        shares = [
-            spread(one.rounds, name, held_up).median
-            for part in self.parts
-            for one in part.settings
-            for name in one.names
-        ]
-        return max(shares, default=0.0)
+    def held_up(self) -> float | None:
+        """The median share of time in which other processes kept the load from its core, in the worst comparison.
+
+        None where servers of ours ran on that core in all of them.
+        """
+        told = [one for part in self.parts for one in part.settings if not one.shared]
+        return max((spread(one.rounds, name, held_up).median for one in told for name in one.names), default=None)
 
 
 def held_up(result: Result) -> float:
@@ -152,7 +161,7 @@ def turn_rows(setting: Setting) -> list[list[str]]:
         [
             str(setting.connections),
             name,
-            f"{of(name, throughput).median:,.0f}",
+            per_second(of(name, throughput).median),
             f"{of(name, lambda one: one.p50).median * 1e3:.2f}",
             f"{of(name, p99).median * 1e3:.2f}",
             f"{of(name, lambda one: one.longest).high * 1e3:.1f}",
@@ -163,6 +172,11 @@ def turn_rows(setting: Setting) -> list[list[str]]:
         ]
         for name in setting.names
     ]
+
+
+def per_second(value: float) -> str:
+    """A throughput; a small one with what is behind the point."""
+    return f"{value:,.0f}" if value >= 20 else f"{value:.2f}"
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -192,6 +206,8 @@ def show(report: Report, console: Console) -> None:
 
 def noise_line(report: Report) -> str:
     """How far the machine can be trusted, in one sentence."""
+    if report.held_up is None:
+        return "Predictors shared the load's core, so how busy the machine was with other things does not show."
     share = f"Other processes kept the load from its core for {report.held_up:.0%} of the time in the worst comparison"
     return f"{share}: too noisy for the absolute figures." if report.held_up > NOISY else f"{share}."
 

@@ -4,9 +4,8 @@ Each part starts what it needs, lets it take turns and stops it; `python -m benc
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import replace
 
 from bench import messages
 from bench.contestants import (
@@ -19,17 +18,16 @@ from bench.contestants import (
     check_http,
     over_grpc,
     over_http,
-    start_ours,
     start_rival,
 )
-from bench.measure import Contestant, Pace, Spread, failures, interleave, p99, ratio, throughput
+from bench.measure import Spread
 from bench.messages import Model
 from bench.plan import Plan
-from bench.process import Bay, Cores, Server, free_port
+from bench.process import Bay, Server, free_port
 from bench.report import Number, Part, Setting
 from bench.rivals.ort_alone import expected_outputs
+from bench.suite import Bench, Chapter, Parts, at_connections, no_slower, times
 
-NAME = "web_single"
 RIVAL_TARGETS = {32: {BARE: 1.35, FASTAPI: 2.5}, 1: {BARE: 0.85, FASTAPI: 1.2}}
 ALONE_TARGETS = {"ours, HTTP": 0.9, "ours, gRPC": 0.85}
 BATCHING_TARGETS = {64: 2.0, 1: 0.92}
@@ -38,35 +36,6 @@ IMAGE_CONNECTIONS, SERVED_CONNECTIONS = 4, 32
 ROWS, IMAGES = 32, 4
 READY_SECONDS, MEMORY_MEGABYTES = 1.5, 120.0
 SERVED_ANSWERS, SERVED_SECONDS = 5000, 30.0
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What every part is given. `told` hears of each turn that is over."""
-
-    pace: Pace
-    cores: Cores
-    repository: Path
-    logs: Path
-    told: Callable[[], None]
-
-    def bay(self) -> Bay:
-        """A place for this part's servers."""
-        return Bay(self.cores, self.logs)
-
-    def model(self, name: str) -> Model:
-        """A built model."""
-        return Model.built(self.repository, name)
-
-    def start(self, bay: Bay, model: Model, settings: Mapping[str, str] | None = None) -> Server:
-        """Our server with this model."""
-        return start_ours(bay, NAME, model, self.repository, settings)
-
-    def compare(self, connections: int, contestants: Sequence[Contestant]) -> Setting:
-        """Let them take turns."""
-        rounds = interleave(contestants, self.pace, self.told)
-        names = [one.name for one in contestants]
-        return Setting(connections, [{name: one[name] for name in names} for one in rounds])
 
 
 def iris_requests(model: Model) -> list[bytes]:
@@ -91,25 +60,13 @@ def compare_on_iris(bench: Bench, bay: Bay, model: Model, servers: Mapping[str, 
     )
 
 
-def times(text: str, setting: Setting, ours: str, rival: str, target: float) -> Number:
-    """Throughput of `ours` in units of the rival's."""
-    value = ratio(setting.rounds, ours, rival, throughput)
-    return Number(text, value, target, True, " times", failures(setting.rounds, ours, rival))
-
-
-def slower_p99(text: str, setting: Setting, rival: str) -> Number:
-    """Our p99 in units of the rival's: no worse is at most 1."""
-    value = ratio(setting.rounds, OURS, rival, p99)
-    return Number(text, value, 1.0, False, " times", failures(setting.rounds, OURS, rival))
-
-
 def rival_numbers(setting: Setting) -> list[Number]:
     """Throughput and p99 against each rival."""
-    at = f"at {setting.connections} connection{'s' if setting.connections > 1 else ''}"
+    at = at_connections(setting.connections)
     targets = RIVAL_TARGETS[setting.connections]
     return [
         times(f"JSON, {at}: throughput against {name}", setting, OURS, name, target) for name, target in targets.items()
-    ] + [slower_p99(f"JSON, {at}: p99 against {name}", setting, name) for name in targets]
+    ] + [no_slower(f"JSON, {at}: p99 against {name}", setting, OURS, name) for name in targets]
 
 
 def json_part(bench: Bench) -> Part:
@@ -209,15 +166,7 @@ def generator_part(bench: Bench) -> Part:
     return Part("generator", "The load generator by itself", [], settings)
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """How a part is run, and how many turns it will take."""
-
-    run: Callable[[Bench], Part]
-    turns: Callable[[Pace], int]
-
-
-PARTS = {
+PARTS: Parts = {
     "json": Chapter(json_part, lambda pace: 6 * pace.rounds),
     "binary": Chapter(binary_part, lambda pace: 3 * pace.rounds),
     "batching": Chapter(batching_part, lambda pace: 4 * pace.rounds),
