@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,7 @@ def _command(framework: str, needs: str) -> None:
         source: Source, name: Name, samples_file: SampleFile, version: Version = 1, outputs: Outputs = "",
         trust: Trust = None, describe: Describe = None, tolerance: Tolerance = 1e-4, out: Out = BUILT,
     ) -> None:  # fmt: skip
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow looks at it when it is imported
         names = tuple(one.strip() for one in outputs.split(",") if one.strip())
         try:
             said = manifest.read(describe) if describe else {}

@@ -100,6 +100,16 @@ def test_an_image_has_a_version(case: Case, service: str) -> None:
         assert tag == RELEASE
 
 
+def test_an_image_of_one_name_holds_one_thing() -> None:
+    built: dict[str, list[object]] = {}
+    for case in cases():
+        for tree in (tree for tree in case.tree()["services"].values() if "build" in tree):
+            what = {"target": tree["build"]["target"], "options": tree["build"].get("args", {}).get("OPTIONS", "")}
+            known = built.setdefault(tree["image"], [])
+            known += [] if what in known else [what]
+    assert {image: what for image, what in built.items() if len(what) > 1} == {}
+
+
 @every_service
 def test_a_service_is_labelled(case: Case, service: str) -> None:
     assert case.tree()["services"][service]["labels"] == {
@@ -209,8 +219,10 @@ def test_images_carry_the_release() -> None:
         ("api", "onnxruntime"),
         ("api", "pillow"),
         ("prep", "onnxruntime"),
+        ("prep", "sudachipy"),
         ("model", "pillow"),
         ("model", "scikit-learn"),
+        ("build", "sudachipy"),
         ("vision", "scikit-learn"),
     ],
 )
@@ -219,7 +231,7 @@ def test_an_image_carries_only_what_it_runs(lock: str, absent: str) -> None:
     assert f"\n{absent}==" not in text
 
 
-@pytest.mark.parametrize("lock", ["api", "prep", "model", "vision", "build", "run"])
+@pytest.mark.parametrize("lock", ["api", "prep", "model", "vision", "japanese", "build", "run"])
 def test_every_lock_pins_what_is_tested(lock: str) -> None:
     folder = COMPOSE_DIRECTORY.parent / "requirements"
     pins = [set(re.findall(r"^\S+==\S+", (folder / f"{one}.txt").read_text(), re.M)) for one in (lock, "dev")]

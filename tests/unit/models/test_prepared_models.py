@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from models import builder, catalogues, manifest, wheels
 from models import texts as text_vectors
 from models.errors import BuildError
 from models.iris_standardised import build as iris_standardised
+from models.message_topic_ja import build as message_topic_ja
 from models.penguins import build as penguins
 from models.recipe import Workspace
 from models.text_language import build as text_language
 from tests.unit.models import toy_models
 
 ROOT = Path(builder.__file__).parents[1]
-PREPARED = ("iris_standardised", "penguins", "text_language")
+PREPARED = ("iris_standardised", "penguins", "text_language", "message_topic_ja")
 EXACT = 1e-6
 # Said of other things than the messages that the model was trained on.
 EVERYDAY = {
@@ -148,6 +150,48 @@ def test_texts_are_weighed_as_in_training(output: Path) -> None:
     rows = np.concatenate([ready.prepare(text)["features"] for text in some if text])
     expected = terms.transform([text for text in some if text]).toarray()
     assert np.abs(rows - expected).max() <= EXACT
+
+
+def test_morphemes_are_weighed_as_in_training(output: Path) -> None:
+    workspace = _workspace(output, "message_topic_ja")
+    texts, _, held_out = message_topic_ja.data(workspace)
+    terms = text_vectors.vectoriser(workspace.manifest, message_topic_ja.analyser()).fit(texts[~held_out])
+    some = [*texts, "ﾊﾟｽﾜｰﾄﾞ と ｕｒｌ", "\u3000一\n二 ", "パスワード" * 1000, "☃☃☃"]
+    rows = _preparer(output, "message_topic_ja").prepare_many(some)["features"]
+    assert np.abs(rows - terms.transform(some).toarray()).max() <= EXACT
+
+
+def test_an_analyser_shared_by_threads_finds_what_it_finds_alone(output: Path) -> None:
+    texts, _, _ = message_topic_ja.data(_workspace(output, "message_topic_ja"))
+    ready = _preparer(output, "message_topic_ja")
+    with ThreadPoolExecutor(8) as threads:
+        rows = list(threads.map(lambda text: ready.prepare(text)["features"], texts))
+    assert (np.concatenate(rows) == ready.prepare_many(list(texts))["features"]).all()
+
+
+def test_what_an_analyser_does_not_take_is_prepared_all_the_same(output: Path) -> None:
+    """More bytes than it takes at once, for each of these signs stands for 18, and half a surrogate pair."""
+    ready = _preparer(output, "message_topic_ja")
+    assert not ready.prepare("\ufdfa" * 2000)["features"].any()
+    half, unknown = ready.prepare("パスワード\ud800")["features"], ready.prepare("パスワード?")["features"]
+    assert (half == unknown).all()
+
+
+def test_a_topic_is_told_more_often_than_by_naming_the_commonest(output: Path) -> None:
+    _, topics, held_out = message_topic_ja.data(_workspace(output, "message_topic_ja"))
+    built = manifest.read(output / "message_topic_ja" / "1" / "model.yaml")
+    commonest = np.bincount(topics[held_out]).max() / held_out.sum()
+    assert built["metrics"]["rows"] == held_out.sum()
+    assert built["metrics"]["accuracy"] > commonest + 0.3
+
+
+def test_a_catalogue_and_its_translators_are_no_message(output: Path) -> None:
+    (idf,) = [
+        step["tfidf"]["idf"]
+        for step in manifest.read(output / "message_topic_ja" / "1" / "model.yaml")["preprocessing"]["steps"]
+        if "tfidf" in step
+    ]
+    assert not {"charset", "Project", "translator"} & idf.keys()
 
 
 def test_held_out_messages_are_held_out_in_every_language(output: Path) -> None:
