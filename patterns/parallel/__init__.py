@@ -1,0 +1,1 @@
+"""parallel: independent predictors asked side by side, one answer."""

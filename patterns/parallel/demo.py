@@ -1,0 +1,75 @@
+"""Shows flowers on which the predictors agree and one on which they do not, every way to make one answer, a stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.request import Request, urlopen
+
+from rich.console import Console
+from rich.table import Table
+
+FLOWERS = ("1", "51", "71", "150")
+
+
+def main(url: str) -> None:
+    """Asks the running proxy about real flowers."""
+    console = Console()
+    with urlopen(f"{url}/samples/iris.json", timeout=10) as answer:
+        samples = json.load(answer)
+    rows = [dict(zip(samples["columns"], samples["items"][flower], strict=True)) for flower in FLOWERS]
+    ways = {how: _ask(url, rows, how) for how in ("all", "vote", "mean", "best")}
+    console.print(_everyone(ways["all"]["answers"]))
+    console.print(_together(ways))
+    console.print("\nas they come, POST /predict/stream:", highlight=False)
+    for event in _stream(url, rows[:1]):
+        if "name" in event:
+            console.print(f"  {event['ms']:7.2f} ms  {event['name']}", highlight=False)
+    body = json.dumps({"instances": rows[:1], "aggregate": "vote"})
+    console.print("\nask it yourself:", highlight=False)
+    console.print(
+        f"  curl {url}/predict -H 'Content-Type: application/json' -d '{body}'", soft_wrap=True, highlight=False
+    )
+
+
+def _ask(url: str, rows: list[dict[str, float]], how: str) -> dict[str, Any]:
+    with urlopen(_request(f"{url}/predict", {"instances": rows, "aggregate": how}), timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+def _stream(url: str, rows: list[dict[str, float]]) -> Iterator[dict[str, Any]]:
+    with urlopen(_request(f"{url}/predict/stream", {"instances": rows}), timeout=10) as answer:
+        for line in answer:
+            yield json.loads(line)
+
+
+def _request(url: str, body: dict[str, Any]) -> Request:
+    return Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+
+
+def _everyone(answers: dict[str, list[dict[str, Any]]]) -> Table:
+    table = Table(title="each predictor's own answer", title_justify="left")
+    for heading in ("predictor", *(f"flower {flower}" for flower in FLOWERS)):
+        table.add_column(heading)
+    for name, rows in answers.items():
+        table.add_row(name, *map(_text, rows))
+    return table
+
+
+def _together(ways: dict[str, dict[str, Any]]) -> Table:
+    table = Table(title="one answer", title_justify="left")
+    for heading in ("aggregate", *(f"flower {flower}" for flower in FLOWERS)):
+        table.add_column(heading)
+    for how, answer in ways.items():
+        table.add_row(how, *map(_text, answer["predictions"]))
+    return table
+
+
+def _text(said: dict[str, Any]) -> str:
+    if "value" in said:
+        return f"{said['value']:.2f} {said['unit']}"
+    if "votes" in said:
+        return f"{said['label']} ({said['votes'][said['label']]} of {sum(said['votes'].values())})"
+    return f"{said['label']} ({said['probabilities'][said['label']]:.0%})" + (f" {said['by']}" if "by" in said else "")

@@ -1,0 +1,134 @@
+"""POST /predict: rows of named features, or ids of items whose features are stored, to one answer of all predictors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import orjson
+
+from common import RELEASE
+from common.app import Headers
+from common.client import PredictorClient
+from common.composition.flow import Gathered, attended
+from common.errors import InvalidInput
+from common.exchange import Exchange
+from common.protocol.json_body import check_json, decode_json
+from common.reply import Reply
+from patterns.parallel.aggregate import predictions
+from patterns.parallel.composition import Parallel, reasons
+from patterns.parallel.ensemble import Calls
+from patterns.parallel.member import Said
+from patterns.parallel.rows import as_array, explained
+from patterns.parallel.settings import How
+from patterns.parallel.store import FeatureStore
+
+PATH = "/predict"
+
+
+class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Rows of named numbers, or ids of items whose features are stored; `aggregate` in place of the setting."""
+
+    instances: list[dict[str, float]] = []
+    items: list[str] = []
+    aggregate: How | None = None
+
+
+_SAID = {
+    "200": "A prediction a row, and who made it",
+    "400": "A wrong value, and which",
+    "502": "A predictor failed, and which",
+    "503": "Too few predictors can answer, or the feature store cannot",
+    "504": "The deadline passed",
+}
+_ROUTES = {PATH: "Ask all predictors", f"{PATH}/stream": "The same, each answer as it comes, and the whole at the end"}
+_request = msgspec.json.Decoder(PredictRequest)
+
+
+class PredictRoute:
+    """Answers with what the predictors say together. `twins` of them fetch the features of items themselves."""
+
+    def __init__(
+        self, parallel: Parallel, store: FeatureStore | None, twins: Mapping[str, PredictorClient], max_rows: int
+    ) -> None:
+        self.parallel, self._store, self._twins, self._max_rows = parallel, store, twins, max_rows
+
+    def match(self, path: str) -> bool:
+        return path == PATH
+
+    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+        exchange.route = PATH
+        async with attended(exchange):
+            calls, how = await self.read(exchange, headers, body)
+            found = await self.parallel.gather(exchange, calls)
+        start = perf_counter()
+        encoded = orjson.dumps(told(found, how), option=orjson.OPT_SERIALIZE_NUMPY)
+        exchange.stages["encode"] = (perf_counter() - start) * 1e3
+        return Reply(200, encoded)
+
+    async def read(self, exchange: Exchange, headers: Headers, body: bytes) -> tuple[Calls, How]:
+        """The calls that a request asks for, not begun yet, and how their answers are to become one."""
+        exchange.model = self.parallel.name
+        check_json(headers)
+        ensemble = self.parallel.ensemble
+        ensemble.absent()  # raises where too few are there
+        exchange.deadline.check("the predictors were asked")
+        exact = not ensemble.unfit  # else a feature may be that of a predictor which has not told of it yet
+        try:
+            request = decode_json(_request, body)
+        except InvalidInput as error:
+            raise explained(error, body, ensemble.columns, exact=exact) from None
+        if bool(request.instances) == bool(request.items):
+            raise InvalidInput.at("instances", "expected rows here, or ids in `items`, and not both")
+        at, count = ("items", len(request.items)) if request.items else ("instances", len(request.instances))
+        if count > self._max_rows:
+            raise InvalidInput.at(at, f"expected at most {self._max_rows} rows, got {count}")
+        how = request.aggregate or self.parallel.how
+        if request.items:
+            return await self._about_items(exchange, request.items), how
+        rows = as_array(request.instances, ensemble.columns, exact=exact)
+        exchange.stages["decode"] = (perf_counter() - exchange.started) * 1e3
+        return ensemble.ask(exchange, rows, ensemble.columns), how
+
+    async def _about_items(self, exchange: Exchange, ids: list[str]) -> Calls:
+        ensemble, columns = self.parallel.ensemble, self.parallel.ensemble.columns
+        if self._twins:
+            return ensemble.ask_by_item(exchange, self._twins, ids)
+        if self._store is None:
+            raise InvalidInput.at("items", "this service has no feature store (REDIS_URL); send `instances`")
+        return ensemble.ask(exchange, await self._store.rows(exchange, ids, columns), columns)
+
+    def document(self) -> dict[str, Any]:
+        """This route and the stream, whose question is the same."""
+        refs, schemas = msgspec.json.schema_components((PredictRequest,), ref_template="#/components/schemas/{name}")
+        example = {"instances": [dict.fromkeys(self.parallel.ensemble.columns, 1.5)]}
+        body = {"required": True, "content": {"application/json": {"schema": refs[0], "example": example}}}
+        answers = {code: {"description": text} for code, text in _SAID.items()}
+        both = {"tags": ["predict"], "requestBody": body, "responses": answers}
+        paths = {path: {"post": {**both, "summary": summary}} for path, summary in _ROUTES.items()}
+        return {"paths": paths, "components": {"schemas": schemas}}
+
+
+def told(found: Gathered[Said], how: How) -> dict[str, Any]:
+    """The answer as it goes out: a prediction a row, and who made it."""
+    answers = found.answers
+    classifiers = {name: said for name, said in answers.items() if said.by.labels}
+    rows: list[dict[str, Any]] = [{} for _ in next(iter(answers.values())).array]
+    if classifiers:
+        labels = next(iter(classifiers.values())).by.labels
+        rows = predictions(how, {name: said.array for name, said in classifiers.items()}, labels)
+    for name, said in answers.items():
+        if not said.by.labels:
+            for row, value in zip(rows, said.array, strict=True):
+                row[name] = value
+    whole = {
+        "predictions": rows,
+        "missing": reasons(found),
+        "models": {name: said.model for name, said in answers.items()},
+        "release": RELEASE,
+    }
+    if how == "all":
+        whole["answers"] = {name: said.told() for name, said in answers.items()}
+    return whole

@@ -1,0 +1,77 @@
+"""The role `proxy`: asks several predictors the same question side by side and makes one answer of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import orjson
+
+from common.api import build_app
+from common.app import App
+from common.client import PredictorClient
+from common.composition.proxy import Predictors, Proxy
+from common.composition.watch import Watch
+from common.log import Logs
+from common.page import page_routes
+from common.service import Service
+from patterns.parallel.composition import Parallel
+from patterns.parallel.ensemble import Ensemble
+from patterns.parallel.predict import PredictRoute
+from patterns.parallel.settings import Settings
+from patterns.parallel.store import BY_ITEM, FeatureStore
+from patterns.parallel.stream import stream_routes
+
+__all__ = ["Settings", "create_app"]
+
+HERE = Path(__file__).parent
+
+
+def create_app(settings: Settings, logs: Logs) -> App:
+    """POST /predict, the same as a stream, the Open Inference Protocol and a page."""
+    service = Service(settings, logs, samples=HERE / "samples")
+    predictors = Predictors(service, settings)
+    watch = Watch(predictors)
+    partial = settings.strategy == "partial"
+    limits = (settings.predictor_timeout_seconds, settings.quorum) if partial else (None, None)
+    ensemble = Ensemble(watch, predictors, *limits)
+    parallel = Parallel(ensemble, settings.aggregate)
+    proxy = Proxy(service, settings, parallel, predictors, ensemble.needed, watch)
+    service.health.ready_when(parallel.unready)
+    store = FeatureStore(settings.redis_url, settings.store_timeout_seconds) if settings.redis_url else None
+    twins = _twins(settings) if settings.fetch == "predictors" else {}
+    predict = PredictRoute(parallel, store, twins, settings.predict_max_rows)
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for twin in twins.values():
+                await stack.enter_async_context(twin)
+            if store:
+                await stack.enter_async_context(_filled(service, store))
+            await stack.enter_async_context(proxy.running())
+            yield
+
+    routers = [stream_routes(predict), *proxy.routers, page_routes(HERE / "panel.js", service.samples)]
+    return build_app(service, routers=routers, direct=[predict, *proxy.direct], resources=running)
+
+
+def _twins(settings: Settings) -> dict[str, PredictorClient]:
+    """The same predictors, asked for items by their ids."""
+    return {
+        name: PredictorClient(one.url, model=one.model + BY_ITEM, name=name)
+        for name, one in settings.addresses().items()
+    }
+
+
+@asynccontextmanager
+async def _filled(service: Service, store: FeatureStore) -> AsyncIterator[None]:
+    """Fills the store with the samples, in place of the pipeline that would do so."""
+    samples = orjson.loads((HERE / "samples" / "iris.json").read_bytes())
+    service.health.ready_when(lambda: None if store.filled else "the feature store has not been filled yet")
+    async with store:
+        filling = asyncio.create_task(store.keep_filled(samples["columns"], samples["items"]))
+        yield
+        filling.cancel()

@@ -1,0 +1,71 @@
+"""POST /predict/stream: each predictor's answer as it comes, and at the end what they say together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from time import perf_counter
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from common.composition.flow import Gathered, as_they_finish
+from common.errors import ServingError
+from common.exchange import Exchange, current
+from patterns.parallel.composition import reasons
+from patterns.parallel.ensemble import Calls
+from patterns.parallel.member import Said
+from patterns.parallel.predict import PATH, PredictRoute, told
+from patterns.parallel.settings import How
+
+EVENTS, LINES = "text/event-stream", "application/x-ndjson"
+
+
+def stream_routes(predict: PredictRoute) -> APIRouter:
+    """Server-sent events where the caller accepts those, else one JSON object a line."""
+    router = APIRouter(tags=["predict"])
+
+    @router.post(f"{PATH}/stream", summary="Ask all predictors, answers as they come", response_class=StreamingResponse)
+    async def stream(request: Request) -> StreamingResponse:
+        exchange, headers = current.get(), dict(request.scope["headers"])
+        calls, how = await predict.read(exchange, headers, await request.body())
+        media = EVENTS if EVENTS.encode() in headers.get(b"accept", b"") else LINES
+        return StreamingResponse(_written(_told(exchange, predict, calls, how), media), media_type=media)
+
+    return router
+
+
+async def _told(
+    exchange: Exchange, predict: PredictRoute, calls: Calls, how: How
+) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Kinds and contents of events: `answer` or `missing` for each predictor, then `predictions` or `failed`."""
+    parallel = predict.parallel
+    answers: dict[str, Said] = {}
+    missing: dict[str, ServingError] = {}
+    needed = len(calls) if parallel.ensemble.needed is None else parallel.ensemble.needed
+    async for name, came in as_they_finish(exchange, calls):
+        event = {"name": name, "ms": round((perf_counter() - exchange.started) * 1e3, 3)}
+        if isinstance(came, ServingError):
+            missing[name] = came
+            yield "missing", {**event, "reason": came.detail}
+        else:
+            answers[name] = came
+            yield "answer", {**event, "model": came.model, "answers": came.told()}
+        if len(calls) - len(missing) < needed:
+            break
+    found = Gathered({name: answers[name] for name in calls if name in answers}, missing)
+    if len(answers) >= needed:
+        yield "predictions", told(found, how)
+    else:
+        error = next(iter(missing.values()))
+        exchange.error = "; ".join(one.detail for one in missing.values())
+        yield "failed", {"status": error.status, "detail": exchange.error, "missing": reasons(found)}
+
+
+async def _written(events: AsyncIterator[tuple[str, dict[str, Any]]], media: str) -> AsyncIterator[bytes]:
+    async for kind, content in events:
+        if media == EVENTS:
+            yield b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
+        else:
+            yield orjson.dumps({"event": kind, **content}, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n"
