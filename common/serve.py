@@ -128,7 +128,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         raise SystemExit(f"no role {sys.argv[1]!r}: {error}") from None
     except ValidationError as error:
-        wrong = "; ".join(f"{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        wrong = "; ".join(f"{str(next(iter(one['loc']), 'settings')).upper()}: {one['msg']}" for one in error.errors())
         raise SystemExit(f"settings: {wrong}") from None
     logs = Logs(settings.pattern, settings.service, settings.log_level)
     logs.take_over_stdlib()

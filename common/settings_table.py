@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import PydanticUndefined
+
 from common.settings import ServiceSettings
 
 _BLOCK = re.compile(r"(<!-- settings: ([\w.]+):(\w+) -->\n).*?(<!-- end of settings -->)", re.DOTALL)
@@ -29,6 +31,8 @@ def table(settings: type[ServiceSettings]) -> str:
 
 
 def _default(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "required"
     shown = str(value).lower() if isinstance(value, bool) else str(value)
     return f"`{shown}`" if shown else ""
 

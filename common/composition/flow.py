@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from common.client import InferResult
 from common.deadline import Deadline
-from common.errors import ClientGone, InvalidInput, ServingError, UpstreamFailed
+from common.errors import ClientGone, InvalidInput, NotReady, ServingError, UpstreamFailed
 from common.exchange import Exchange
 from common.protocol.tensors import Array
 
@@ -94,6 +94,9 @@ async def side_by_side(exchange: Exchange, work: Mapping[str, Work[T]], *, neede
     """
     _check(exchange, work.values())
     allowed = 0 if needed is None else len(work) - needed
+    if allowed < 0:
+        _close(work.values())
+        raise NotReady(f"{len(work)} predictors can be asked and {needed} are needed", retry_after=1)
     tasks = {name: asyncio.ensure_future(one) for name, one in work.items()}
     race = _Race(tasks.values(), allowed)
     try:
@@ -189,9 +192,13 @@ def _check(exchange: Exchange, work: Iterable[Work[Any]]) -> None:
     try:
         exchange.deadline.check("the predictors were called")
     except ServingError:
-        for one in work:
-            one.close()
+        _close(work)
         raise
+
+
+def _close(work: Iterable[Work[Any]]) -> None:
+    for one in work:
+        one.close()
 
 
 def _failure(task: asyncio.Future[Any]) -> ServingError:

@@ -16,7 +16,7 @@ from common.client import Limits, PredictorClient
 from common.composition.flow import attended
 from common.composition.settings import ProxySettings
 from common.composition.watch import Watch
-from common.errors import InvalidInput, NotFound
+from common.errors import InvalidInput, NotFound, UpstreamFailed
 from common.exchange import Exchange
 from common.inference.grpc_server import serve_grpc
 from common.inference.plane import Model
@@ -68,7 +68,12 @@ class ComposedPlane:
         exchange.model = model.name
         async with attended(exchange):
             outputs = await model.infer(exchange, inputs)
-        return {name: outputs[name] for name in wanted} if wanted else outputs
+        if not wanted:
+            return outputs
+        for name in wanted:
+            if name not in outputs:
+                raise UpstreamFailed(f"output {name!r} is missing: its predictor gave no answer")
+        return {name: outputs[name] for name in wanted}
 
 
 class Predictors(dict[str, PredictorClient]):

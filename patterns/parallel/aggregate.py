@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from common.composition.member import labelled
 from common.protocol.tensors import Array
 from patterns.parallel.settings import How
 
@@ -45,12 +46,3 @@ def predictions(how: How, answers: Mapping[str, Array], labels: Sequence[str]) -
         for row, index in zip(rows, who, strict=True):
             row["by"] = names[index]
     return rows
-
-
-def labelled(shares: Array, labels: Sequence[str], tops: Array | None = None) -> list[dict[str, Any]]:
-    """Probabilities [rows, labels] as objects; `tops` are the indices of the labels where they are known already."""
-    tops = shares.argmax(axis=1) if tops is None else tops
-    return [
-        {"label": labels[top], "probabilities": dict(zip(labels, row, strict=True))}
-        for top, row in zip(tops, shares, strict=True)
-    ]

@@ -6,13 +6,13 @@ from typing import Any
 
 import orjson
 
+from common.composition.ensemble import Calls, Ensemble, hops
 from common.composition.flow import Gathered, side_by_side
+from common.composition.member import Said
 from common.errors import InvalidInput, NotReady, ServingError, UpstreamFailed
 from common.exchange import Exchange
 from common.protocol.tensors import Array, TensorSpec
 from patterns.parallel.aggregate import combined
-from patterns.parallel.ensemble import Calls, Ensemble, hops
-from patterns.parallel.member import Said
 from patterns.parallel.settings import HOWS, How
 
 MOST_HOPS = 4  # proxies that a request may come through: a circle of PREDICTORS ends here
@@ -25,6 +25,7 @@ class Parallel:
 
     def __init__(self, ensemble: Ensemble, how: How) -> None:
         self.ensemble, self.how = ensemble, how
+        self._described: tuple[Any, list[TensorSpec], list[TensorSpec]] = (None, [], [])
 
     @property
     def example(self) -> dict[str, Any]:
@@ -33,14 +34,21 @@ class Parallel:
 
     @property
     def inputs(self) -> list[TensorSpec]:
-        return [TensorSpec("features", "FP32", (-1, len(self.ensemble.columns)))]
+        return self._tensors()[1]
 
     @property
     def outputs(self) -> list[TensorSpec]:
-        labels, members = self.ensemble.labels, self.ensemble.members.values()
-        classes = [TensorSpec("probabilities", "FP32", (-1, len(labels))), TensorSpec("label", "INT64", (-1,))]
-        values = [TensorSpec(one.name, "FP32", (-1, 1)) for one in members if not one.labels]
-        return [*(classes if labels else ()), *values]
+        return self._tensors()[2]
+
+    def _tensors(self) -> tuple[Any, list[TensorSpec], list[TensorSpec]]:
+        """Whose, inputs and outputs; described anew once the members are others."""
+        labels, members = self.ensemble.labels, self.ensemble.members
+        if self._described[0] is not members:
+            classes = [TensorSpec("probabilities", "FP32", (-1, len(labels))), TensorSpec("label", "INT64", (-1,))]
+            values = [TensorSpec(one.name, "FP32", (-1, 1)) for one in members.values() if not one.labels]
+            features = TensorSpec("features", "FP32", (-1, len(self.ensemble.columns)))
+            self._described = members, [features], [*(classes if labels else ()), *values]
+        return self._described
 
     @property
     def properties(self) -> dict[str, str]:
@@ -72,18 +80,11 @@ class Parallel:
         values = {name: said.array[:, None] for name, said in found.answers.items() if not said.by.labels}
         shares = [said.array for said in found.answers.values() if said.by.labels]
         if not self.ensemble.labels:
-            return _Outputs(values)
+            return values
         if not shares:
             raise UpstreamFailed(f"no classifier answered: {missing}")
         label, probabilities, _ = combined(how, shares)
-        return _Outputs(probabilities=probabilities, label=label, **values)
-
-
-class _Outputs(dict[str, Array]):
-    """Outputs by name; one that is missing is a predictor's failure and not ours."""
-
-    def __missing__(self, name: str) -> Array:
-        raise UpstreamFailed(f"output {name!r} is missing: its predictor gave no answer")
+        return {"probabilities": probabilities, "label": label, **values}
 
 
 def reasons(found: Gathered[Said]) -> dict[str, str]:

@@ -12,18 +12,18 @@ import orjson
 from common import RELEASE
 from common.app import Headers
 from common.client import PredictorClient
+from common.composition.ensemble import Calls
 from common.composition.flow import Gathered, attended
+from common.composition.member import Said
 from common.errors import InvalidInput
 from common.exchange import Exchange
+from common.feature_store import FeatureStore
 from common.protocol.json_body import check_json, decode_json
+from common.protocol.rows import as_array, explained
 from common.reply import Reply
 from patterns.parallel.aggregate import predictions
 from patterns.parallel.composition import Parallel, reasons
-from patterns.parallel.ensemble import Calls
-from patterns.parallel.member import Said
-from patterns.parallel.rows import as_array, explained
 from patterns.parallel.settings import How
-from patterns.parallel.store import FeatureStore
 
 PATH = "/predict"
 

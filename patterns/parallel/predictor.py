@@ -14,6 +14,7 @@ from pydantic import Field
 from common.api import build_app
 from common.app import App
 from common.exchange import Exchange
+from common.feature_store import FeatureStore
 from common.inference import server
 from common.inference.dataplane import DataPlane
 from common.inference.plane import Model
@@ -23,7 +24,7 @@ from common.log import Logs
 from common.page import page_routes
 from common.protocol.tensors import Array, TensorSpec
 from common.service import Service
-from patterns.parallel.store import BY_ITEM, FeatureStore
+from patterns.parallel.settings import BY_ITEM
 
 
 class Settings(server.Settings):

@@ -12,16 +12,16 @@ import orjson
 from common.api import build_app
 from common.app import App
 from common.client import PredictorClient
+from common.composition.ensemble import Ensemble
 from common.composition.proxy import Predictors, Proxy
 from common.composition.watch import Watch
+from common.feature_store import FeatureStore
 from common.log import Logs
 from common.page import page_routes
 from common.service import Service
 from patterns.parallel.composition import Parallel
-from patterns.parallel.ensemble import Ensemble
 from patterns.parallel.predict import PredictRoute
-from patterns.parallel.settings import Settings
-from patterns.parallel.store import BY_ITEM, FeatureStore
+from patterns.parallel.settings import BY_ITEM, Settings
 from patterns.parallel.stream import stream_routes
 
 __all__ = ["Settings", "create_app"]

@@ -10,6 +10,7 @@ from common.composition.settings import ProxySettings, addresses_in
 
 MOST = 9  # predictors of one proxy
 TAKEN = {"label", "probabilities", "votes", "by"}  # names in a prediction, beside those of regressors
+BY_ITEM = "_by_item"  # ends the name of a model that is asked for items by their ids
 How = Literal["all", "vote", "mean", "best"]
 HOWS: tuple[How, ...] = get_args(How)
 

@@ -10,12 +10,12 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
+from common.composition.ensemble import Calls
 from common.composition.flow import Gathered, as_they_finish
+from common.composition.member import Said
 from common.errors import ServingError
 from common.exchange import Exchange, current
 from patterns.parallel.composition import reasons
-from patterns.parallel.ensemble import Calls
-from patterns.parallel.member import Said
 from patterns.parallel.predict import PATH, PredictRoute, told
 from patterns.parallel.settings import How
 

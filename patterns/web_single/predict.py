@@ -12,17 +12,17 @@ import orjson
 
 from common import RELEASE
 from common.app import Headers
-from common.errors import FieldError, InvalidInput, NotFound
+from common.errors import InvalidInput, NotFound
 from common.exchange import Exchange
 from common.inference.dataplane import DataPlane
 from common.inference.manifest import Feature, Manifest
 from common.inference.repository import Loaded
 from common.protocol.json_body import check_json, decode_json
-from common.protocol.tensors import Array, check_finite
+from common.protocol.rows import as_array, explained
+from common.protocol.tensors import Array
 from common.reply import Reply
 
 PATH = "/predict"
-MAX_REPORTED = 20
 
 
 class PredictRequest(msgspec.Struct):
@@ -31,14 +31,7 @@ class PredictRequest(msgspec.Struct):
     instances: list[dict[str, float]]
 
 
-class LooseRequest(msgspec.Struct):
-    """The same before its values are known to be numbers; read only to say which of them is not."""
-
-    instances: list[dict[str, Any]]
-
-
 _request = msgspec.json.Decoder(PredictRequest)
-_loose = msgspec.json.Decoder(LooseRequest)
 
 
 class PredictRoute:
@@ -72,17 +65,7 @@ class PredictRoute:
         """An FP32 array of shape [rows, features], its columns in the model's order."""
         if not 1 <= len(instances) <= self._max_rows:
             raise InvalidInput.at("instances", f"expected 1 to {self._max_rows} rows, got {len(instances)}")
-        names = [feature.name for feature in features]
-        try:
-            if any(len(row) != len(names) for row in instances):
-                raise KeyError
-            rows = np.array([[row[name] for name in names] for row in instances])
-        except KeyError:
-            raise _wrong(instances, names) from None
-        if np.abs(rows).max() > np.finfo(np.float32).max:
-            raise InvalidInput.at("instances", "holds a number outside the range of FP32")
-        check_finite(rows, "instances")
-        return rows.astype(np.float32)
+        return as_array(instances, [feature.name for feature in features], exact=True)
 
     def document(self) -> dict[str, Any]:
         """The route's part of the OpenAPI document, with the loaded model's own features and an example that works."""
@@ -104,27 +87,8 @@ def _instances(headers: Headers, body: bytes, features: Sequence[Feature]) -> li
     check_json(headers)
     try:
         return decode_json(_request, body).instances
-    except InvalidInput:
-        loose = decode_json(_loose, body).instances  # says what is wrong with anything but the rows themselves
-        raise _wrong(loose, [feature.name for feature in features]) from None
-
-
-def _wrong(instances: Sequence[Mapping[str, object]], names: Sequence[str]) -> InvalidInput:
-    """Which features of which rows are missing, unknown or no numbers; at most MAX_REPORTED of them."""
-    wrong: list[FieldError] = []
-    for index, row in enumerate(instances):
-        at = f"instances[{index}]"
-        for name in [*names, *(row.keys() - set(names))]:
-            if name not in names:
-                wrong.append(FieldError(f"{at}.{name[:60]}", f"is no feature of this model: {', '.join(names)}"))
-            elif name not in row:
-                wrong.append(FieldError(f"{at}.{name}", "is missing"))
-            elif isinstance(row[name], bool) or not isinstance(row[name], int | float):
-                wrong.append(FieldError(f"{at}.{name}", f"expected a number, got {str(row[name])[:40]!r}"))
-        if len(wrong) >= MAX_REPORTED:
-            break
-    wrong = wrong[:MAX_REPORTED]
-    return InvalidInput("; ".join(f"{one.field} {one.reason}" for one in wrong), fields=wrong)
+    except InvalidInput as error:
+        raise explained(error, body, [feature.name for feature in features], exact=True) from None
 
 
 def _predictions(

@@ -1,4 +1,4 @@
-"""Small things: no function over 40 lines, no module over 300, no pattern over 250 lines of Python."""
+"""Small things: no function over 40 lines, no module over 300, no pattern over 600 lines of Python."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_module_says_what_it_is_for(path: Path) -> None:
 def test_a_pattern_is_small(pattern: Path) -> None:
     """What it runs; its clients do not count."""
     served = [path for path in pattern.rglob("*.py") if path.name not in CLIENTS]
-    assert sum(len(path.read_text().splitlines()) for path in served) <= 250
+    assert sum(len(path.read_text().splitlines()) for path in served) <= 600
 
 
 def test_the_usual_function_is_short() -> None:

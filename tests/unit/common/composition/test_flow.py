@@ -142,6 +142,13 @@ async def test_too_few_are_noticed_as_soon_as_it_is_certain() -> None:
     assert cut.cancelled
 
 
+async def test_more_than_there_are_can_never_answer() -> None:
+    echo = Echo()
+    with pytest.raises(NotReady, match="1 predictors can be asked and 2 are needed"):
+        await side_by_side(exchange(), {"a": echo.infer({})}, needed=2)
+    assert echo.asked == []
+
+
 async def test_failures_of_several_kinds_are_an_upstream_failure() -> None:
     with pytest.raises(UpstreamFailed, match="a: slow; b: down"):
         await side_by_side(

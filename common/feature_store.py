@@ -20,7 +20,6 @@ from common.errors import InvalidInput, NotReady
 from common.exchange import Exchange
 from common.protocol.tensors import Array
 
-BY_ITEM = "_by_item"  # ends the name of a model that is asked for items by their ids
 _COLUMNS, _ROW = "features:columns", "features:row:"
 _DTYPE = np.dtype("<f4")
 _AGAIN_SECONDS = 0.5

@@ -11,7 +11,6 @@ import msgspec
 from common.client import InferResult, ModelMetadata
 from common.errors import UpstreamFailed
 from common.protocol.tensors import Array, datatype_of
-from patterns.parallel.aggregate import labelled
 
 _names = msgspec.json.Decoder(tuple[str, ...])
 _reasons = msgspec.json.Decoder(dict[str, str])
@@ -74,3 +73,12 @@ class Said:
         if self.by.labels:
             return labelled(self.array, self.by.labels)
         return [{"value": value, "unit": self.by.unit} for value in self.array]
+
+
+def labelled(shares: Array, labels: Sequence[str], tops: Array | None = None) -> list[dict[str, Any]]:
+    """Probabilities [rows, labels] as objects; `tops` are the indices of the labels where they are known already."""
+    tops = shares.argmax(axis=1) if tops is None else tops
+    return [
+        {"label": labels[top], "probabilities": dict(zip(labels, row, strict=True))}
+        for top, row in zip(tops, shares, strict=True)
+    ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.errors import FieldError, InvalidInput
 from common.protocol.json_body import decode_json
-from common.protocol.tensors import Array, check_finite
+from common.protocol.tensors import Array
 
 MAX_REPORTED = 20
 
@@ -36,7 +36,8 @@ def as_array(instances: Sequence[Mapping[str, float]], names: Sequence[str], *, 
             rows = np.array([[row[name] for name in names] for row in instances], np.float32)
     except KeyError:
         raise _wrong(instances, names, exact) from None
-    check_finite(rows, "instances")
+    if not np.isfinite(rows).all():
+        raise InvalidInput.at("instances", "holds a number outside the range of FP32")
     return rows
 
 
@@ -63,7 +64,7 @@ def _wrong(instances: Sequence[Mapping[str, object]], names: Sequence[str], exac
 
 def _reason(row: Mapping[str, object], name: str, names: Sequence[str], exact: bool) -> str:
     if name not in names and exact:
-        return f"is none of the features: {', '.join(names)}"
+        return f"is no feature of this model: {', '.join(names)}"
     if name not in row:
         return "is missing"
     if isinstance(row[name], bool) or not isinstance(row[name], int | float):

@@ -11,11 +11,11 @@ import numpy as np
 
 from common.client import ModelMetadata, PredictorClient
 from common.composition.flow import call
+from common.composition.member import Member, Said
 from common.composition.watch import Watch
 from common.errors import NotReady, ServingError, UpstreamFailed
 from common.exchange import Exchange
 from common.protocol.tensors import Array
-from patterns.parallel.member import Member, Said
 
 Calls = dict[str, Coroutine[Any, Any, Said]]
 _FETCH = re.compile(r"\bfetch;dur=([\d.]+)")  # in the Server-Timing of a predictor that fetches features itself
