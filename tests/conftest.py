@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -45,16 +45,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def start_shared(runtime: str) -> Iterator[Start]:
-    """Starts a stack once for all tests that ask for the same one; they only read from it."""
+    """Starts a stack once for all tests that ask for the same one; they only read from it.
+
+    The tests of a pattern stand together, so its stacks go when another pattern's is asked for.
+    """
     stacks: dict[tuple[object, ...], Stack] = {}
-    with _starting(runtime) as start_new:
+    opened = ExitStack()
 
-        def start(pattern: str, variant: str | None = None, **env: str) -> Stack:
-            key = (pattern, variant, *sorted(env.items()))
-            if key not in stacks:
-                stacks[key] = start_new(pattern, variant, **env)
-            return stacks[key]
+    def start(pattern: str, variant: str | None = None, **env: str) -> Stack:
+        key = (pattern, variant, *sorted(env.items()))
+        if key not in stacks:
+            if any(other != pattern for other, *_ in stacks):
+                stacks.clear()
+                opened.close()
+            stacks[key] = opened.enter_context(_starting(runtime))(pattern, variant, **env)
+        return stacks[key]
 
+    with opened:
         yield start
 
 

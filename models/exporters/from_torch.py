@@ -55,9 +55,9 @@ def _input_names(loaded: Any, request: Request) -> list[str]:
         return list(loaded.graph_signature.user_inputs)
     if isinstance(loaded, torch.jit.ScriptModule):
         return [one.name for one in loaded.forward.schema.arguments[1:]]
-    parameters = inspect.signature(loaded.forward).parameters.values()
-    needed = [one.name for one in parameters if one.default is one.empty]
-    return needed if len(needed) >= len(request.samples.arrays) else list(request.samples.arrays)
+    known = inspect.signature(loaded.forward).parameters.values()
+    named = [one for one in known if one.kind is one.POSITIONAL_OR_KEYWORD]
+    return [one.name for one in named if one.default is one.empty or one.name in request.samples.arrays]
 
 
 def _asked(module: Any, tensors: Sequence[torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
