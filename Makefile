@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --universal --no-header --no-annotate --no-
 STACK = $(PATTERN) --runtime $(RUNTIME)
 START = $(STACK) --port $(PORT) $(if $(VARIANT),--variant $(VARIANT))
 
-.PHONY: help up down demo logs status test lint bench models images docs lock clean
+.PHONY: help up down demo logs status test lint bench models exporters images docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -47,6 +47,9 @@ bench: .venv/.dev  ## measure PATTERN and print its numbers
 models: .venv/.run  ## build every model, or MODELS="iris iris_rf"
 	@$(PY) -m models $(or $(MODELS),--all)
 
+exporters: .venv/.export  ## try the exporters with PyTorch and TensorFlow installed (8.5 GB)
+	@.venv/export/bin/python -m pytest tests/exporters tests/integration/synchronous/test_tfserving.py $(ARGS)
+
 images: .venv/.run  ## build the images of PATTERN and its variants
 	@$(PY) -m runtimes images $(PATTERN)
 
@@ -62,6 +65,8 @@ lock: $(UV)  ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 for
 	@$(COMPILE) -c requirements/dev.txt --extra japanese pyproject.toml -o requirements/japanese.txt
 	@$(COMPILE) -c requirements/dev.txt --extra build pyproject.toml -o requirements/build.txt
 	@$(COMPILE) -c requirements/dev.txt --extra model --extra pictures --extra build --extra run pyproject.toml -o requirements/run.txt
+
+	@$(COMPILE) -c requirements/dev.txt --extra dev --extra export-torch --extra export-keras pyproject.toml -o requirements/export.txt
 
 clean:  ## end what runs locally and remove what was built
 	@for stack in .run/*/; do [ ! -d "$$stack" ] || $(MAKE) -s down RUNTIME=local \
@@ -79,6 +84,11 @@ $(PY):
 .venv/.run .venv/.dev: .venv/.%: requirements/%.txt | $(PY)
 	@echo 'installing $< into .venv (once; a minute or two)' >&2
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+	@touch $@
+
+.venv/.export: requirements/export.txt | $(PY)
+	@echo 'installing $< into .venv/export (once; several minutes, 8.5 GB)' >&2
+	@$(PY) -m venv .venv/export && .venv/export/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 $(UV): | $(PY)
