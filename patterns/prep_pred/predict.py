@@ -1,0 +1,89 @@
+"""POST /predict/{model}: a picture, or instances as JSON, in; labels with probabilities out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from common import RELEASE
+from common.composition.flow import attended
+from common.errors import InvalidInput, UnsupportedMedia, UpstreamFailed
+from common.exchange import current
+from common.protocol.json_body import decode_json
+from common.protocol.tensors import Array
+from patterns.prep_pred.pairs import Pair
+from patterns.prep_pred.preparing import INSTANCES
+from patterns.prep_pred.several import SeveralPlane
+
+JSON, PICTURES = "application/json", ("image/jpeg", "image/png")
+EXAMPLES: dict[str, Any] = {
+    "iris_standardised": {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
+    "penguins": {"island": "Biscoe", "sex": None, "bill_length_mm": 46.1, "flipper_length_mm": 211},
+    "text_language": "Saisissez un nouveau mot de passe",
+}
+
+
+class PredictRequest(msgspec.Struct):
+    """Rows of named values, or texts."""
+
+    instances: list[dict[str, Any] | str]
+
+
+_request = msgspec.json.Decoder(PredictRequest)
+
+
+def predict_routes(pairs: SeveralPlane[Pair], top: int) -> APIRouter:
+    """The friendly route for every pair; `top` labels an answer."""
+    router = APIRouter(tags=["predict"])
+
+    @router.post("/predict/{model}", summary="What is it, and how sure?", openapi_extra={"requestBody": _documented()})
+    async def predict(model: str, request: Request) -> Response:
+        exchange, pair = current.get(), pairs.get(model)
+        exchange.model = model
+        given = _instances(request.headers.get("content-type", JSON), await request.body())
+        async with attended(exchange):
+            outputs, version = await pair.infer(exchange, {INSTANCES.name: given}), pair.version
+            labels = await pair.labels(exchange, version)
+        main = pair.outputs[0].name
+        if (shape := outputs[main].shape) != (len(given), len(labels)):
+            raise UpstreamFailed(f"the predictor gave {main} of shape {list(shape)}, not {[len(given), len(labels)]}")
+        predictions = _predictions(main, outputs[main], labels, top)
+        told = {"predictions": predictions, "model_name": model, "model_version": version, "release": RELEASE}
+        return Response(orjson.dumps(told), media_type=JSON)
+
+    return router
+
+
+def _instances(content_type: str, body: bytes) -> Array:
+    """The elements of INSTANCES: the body itself where it is a picture, else what it lists."""
+    media = content_type.partition(";")[0].strip().lower()
+    if media not in (JSON, *PICTURES):
+        raise UnsupportedMedia.at("Content-Type", f"expected {', '.join((*PICTURES, JSON))}, got {media[:60]}")
+    if media in PICTURES:
+        return np.array([body], object)
+    listed = decode_json(_request, body).instances
+    if not listed:
+        raise InvalidInput.at("instances", "is empty; send at least one")
+    return np.array([one.encode() if isinstance(one, str) else msgspec.json.encode(one) for one in listed], object)
+
+
+def _predictions(name: str, scores: Array, labels: list[str], top: int) -> list[dict[str, Any]]:
+    """The likeliest labels of each row of a model's main output; a softmax makes probabilities of logits."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares = powers / powers.sum(axis=1, keepdims=True) if name == "logits" else scores
+    best = [row.argsort(kind="stable")[::-1][:top].tolist() for row in shares]
+    return [
+        {"label": labels[order[0]], "probabilities": {labels[one]: float(row[one]) for one in order}}
+        for order, row in zip(best, shares, strict=True)
+    ]
+
+
+def _documented() -> dict[str, Any]:
+    files = {media: {"schema": {"type": "string", "format": "binary"}} for media in PICTURES}
+    examples = {name: {"value": {"instances": [instance]}} for name, instance in EXAMPLES.items()}
+    rows = {"schema": msgspec.json.schema(PredictRequest), "examples": examples}
+    return {"required": True, "content": {**files, JSON: rows}}

@@ -1,0 +1,54 @@
+"""A proxy's role for several models; nothing here knows what they are composed of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Generic, TypeVar
+
+from common.composition.proxy import Composed, ComposedPlane, Predictors, Proxy
+from common.composition.settings import ProxySettings
+from common.composition.watch import Watch
+from common.errors import NotFound, NotReady
+from common.inference.rest import InferRoute
+from common.service import Service
+
+M = TypeVar("M", bound=Composed)
+
+
+class SeveralPlane(ComposedPlane, Generic[M]):
+    """Models by name; one that cannot say yet what it is raises NotReady when it is asked for its version."""
+
+    def __init__(self, models: Mapping[str, M]) -> None:
+        self._models = models
+
+    def names(self) -> list[str]:
+        return list(self._models)
+
+    def versions(self, name: str) -> list[str]:
+        return [self._models[name].version]
+
+    def ready(self) -> list[Composed]:
+        return [model for model in self._models.values() if _knows_itself(model)]
+
+    def get(self, name: str, version: str | None = None) -> M:
+        if name not in self._models or version not in (None, "", self._models[name].version):
+            raise NotFound(f"there is no model {name!r} {version or ''} here, only {', '.join(self._models)}")
+        return self._models[name]
+
+
+def _knows_itself(model: Composed) -> bool:
+    try:
+        return bool(model.version)
+    except NotReady:
+        return False
+
+
+class SeveralProxy(Proxy):
+    """As Proxy, which has one model."""
+
+    def __init__(
+        self, service: Service, settings: ProxySettings, models: Mapping[str, M], predictors: Predictors, watch: Watch
+    ) -> None:
+        super().__init__(service, settings, next(iter(models.values())), predictors, watch=watch)
+        self.plane = SeveralPlane(models)
+        self.direct = [InferRoute(self.plane)]

@@ -1,0 +1,1 @@
+"""serial: predictors that depend on each other, one after the other."""

@@ -1,0 +1,64 @@
+"""Has two pages read by the running proxy, a turned invoice and a blurry one, and shows the lines and the stages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+from rich.console import Console
+from rich.table import Table
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def main(url: str) -> None:
+    """Prints what `POST /read` says of the samples."""
+    console = Console(highlight=False)
+    reading, stages = _read(url, "invoice_turned.jpg")
+    console.print(f"invoice_turned.jpg lies turned by {reading['turned']}°; its lines, as they were read:\n")
+    console.print(_as_it_stands(reading["lines"]))
+    console.print(_table("where the time went", stages))
+    reading, _ = _read(url, "invoice_blurry.jpg")
+    again = [line for line in reading["lines"] if line["read_by"] == "recognition-heavy"]
+    console.print(
+        f"\ninvoice_blurry.jpg: {len(again)} of {len(reading['lines'])} lines were read better by the heavier model"
+    )
+    for line in again[:5]:
+        console.print(f"  {line['text']}  ({line['confidence']:.0%})", markup=False)
+    console.print(
+        f"\nall of release {reading['model_release']}: {', '.join(reading['models'].values())}", soft_wrap=True
+    )
+    console.print("\nask it yourself:")
+    console.print(f"  curl {url}/read --data-binary @patterns/serial/samples/invoice_blurry.jpg", soft_wrap=True)
+
+
+def _read(url: str, name: str) -> tuple[dict[str, Any], dict[str, float]]:
+    """The answer, and the milliseconds of its stages."""
+    page = Request(f"{url}/read", (SAMPLES / name).read_bytes(), {"Content-Type": "image/jpeg"})
+    with urlopen(page, timeout=60) as answer:
+        entries = (entry.split(";dur=") for entry in answer.headers["Server-Timing"].split(", "))
+        return json.load(answer), {stage: float(duration) for stage, duration in entries}
+
+
+def _as_it_stands(lines: list[dict[str, Any]], columns: int = 64) -> str:
+    """The texts about where they stand on the page, those of a row side by side."""
+    start, end = min(line["box"][0] for line in lines), max(line["box"][2] for line in lines)
+    rows: list[str] = []
+    last = 0
+    for line in lines:
+        left, top, _, bottom = line["box"]
+        column = columns * (left - start) // (end - start)
+        if not rows or column <= len(rows[-1]) or (top + bottom) / 2 > last:
+            rows.append("")
+        rows[-1] = f"{rows[-1]:<{column}}{line['text']}"
+        last = bottom
+    return "\n".join(f"  {row}" for row in rows)
+
+
+def _table(title: str, stages: dict[str, float]) -> Table:
+    table = Table("stage", "ms", title=f"\n{title}", title_justify="left")
+    for stage, duration in stages.items():
+        table.add_row(stage, f"{duration:.1f}")
+    return table

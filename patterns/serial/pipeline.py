@@ -1,0 +1,168 @@
+"""The pipeline, as its drawing has it: which way up, where is text, what does it say, and again what is unsure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
+from operator import attrgetter
+from typing import Any, TypeVar, TypeVarTuple
+
+import numpy as np
+import orjson
+from PIL.Image import Image, Transpose
+
+from common.composition.flow import call, choose, in_order, side_by_side
+from common.composition.releases import Release, Releases
+from common.errors import ClientGone, InvalidInput, ModelGone, NotReady, ServingError, UpstreamFailed
+from common.exchange import Exchange
+from common.offload import Offload
+from common.preprocessing.pictures import open_picture
+from common.protocol.tensors import Array, TensorSpec
+from patterns.serial import pixels
+from patterns.serial.pixels import Line
+from patterns.serial.settings import DETECTION, HEAVY, ORIENTATION, RECOGNITION, ReadingSettings
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+Asked = Coroutine[Any, Any, list[Array]]
+READ = (TensorSpec("characters", "INT64", (-1, -1)), TensorSpec("confidence", "FP32", (-1, -1)))
+OUTPUTS = {
+    ORIENTATION: (TensorSpec("probabilities", "FP32", (1, len(pixels.BACK))),),
+    DETECTION: (TensorSpec("map", "FP32", (1, -1, -1)),),
+    RECOGNITION: READ,
+    HEAVY: READ,
+}
+
+
+@dataclass
+class Page:
+    """A picture on its way from model to model, all of one release; boxes are those of the upright picture."""
+
+    picture: Image
+    small: Image
+    release: Release
+    back: Transpose | None = None
+    left_out: int = 0
+    lines: list[Line] = field(default_factory=list)
+    models: dict[str, str] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+class Pipeline:
+    """Reads pages; the work on pictures is done in threads, as far as possible while a model is being asked."""
+
+    def __init__(self, settings: ReadingSettings, releases: Releases, offload: Offload) -> None:
+        self._settings, self._releases, self._offload = settings, releases, offload
+
+    async def read(self, exchange: Exchange, body: bytes) -> Page:
+        """The page in a JPEG or PNG file. Where its release is let go meanwhile, it is read anew, once."""
+        picture = await self._offload.run(exchange.deadline, open_picture, body, self._settings.max_pixels)
+        steps = (self._orientation, self._detection, self._recognition, self._second_reading)
+        for _ in range(2):
+            page = Page(picture, picture, await self._releases.current(exchange.deadline))
+            try:
+                await in_order(exchange, page, *steps)
+                return page
+            except ModelGone as error:
+                gone = error.detail
+                await self._releases.renew()
+        raise NotReady(f"release {page.release.version} is being replaced: {gone}", retry_after=1)
+
+    async def _orientation(self, exchange: Exchange, page: Page) -> Page:
+        asked = self._way_up(exchange, page)
+        (chances,), page.small = await self._meanwhile(exchange, asked, pixels.fitted, page.picture)
+        page.back = choose(exchange, "turned", pixels.turned(chances[0]), pixels.BACK)
+        return page
+
+    async def _way_up(self, exchange: Exchange, page: Page) -> list[Array]:
+        view = await self._offload.run(exchange.deadline, pixels.middle, page.picture)
+        return await self._ask(exchange, page, ORIENTATION, view)
+
+    async def _detection(self, exchange: Exchange, page: Page) -> Page:
+        view = await self._offload.run(exchange.deadline, pixels.upright, page.small, page.back)
+        asked = self._ask(exchange, page, DETECTION, np.asarray(view)[None])
+        (likely,), page.picture = await self._meanwhile(exchange, asked, pixels.upright, page.picture, page.back)
+        most, size = self._settings.max_lines, page.picture.size
+        boxes, page.left_out = await self._offload.run(exchange.deadline, pixels.boxes, likely[0], size, most)
+        page.lines = [Line(box) for box in boxes]
+        return page
+
+    async def _recognition(self, exchange: Exchange, page: Page) -> Page:
+        await self._read(exchange, page, page.lines, RECOGNITION)
+        return page
+
+    async def _second_reading(self, exchange: Exchange, page: Page) -> Page:
+        """By the heavier model, of what is unsure. The surer reading of each line stands; without it, the first."""
+        unsure = [line for line in page.lines if line.confidence < self._settings.read_again_below]
+        again = choose(exchange, "reading", "unsure" if unsure else "sure", {"unsure": unsure, "sure": []})
+        seconds = [Line(line.box, read_by=HEAVY) for line in again]
+        try:
+            if again and (away := self._releases.away(HEAVY)):
+                raise NotReady(f"predictor {HEAVY} {away}")  # without waiting for it anew with every page
+            await self._read(exchange, page, seconds, HEAVY, self._settings.read_again_within_seconds)
+        except (ClientGone, ModelGone):
+            raise
+        except ServingError as error:
+            exchange.deadline.check("the first reading could be sent")
+            page.missing[HEAVY] = error.detail
+        surer = [max(both, key=attrgetter("confidence")) for both in zip(again, seconds, strict=True)]
+        stands = {line.box: line for line in [*page.lines, *surer]}
+        page.lines = [line for line in stands.values() if line.text]
+        return page
+
+    async def _read(
+        self, exchange: Exchange, page: Page, lines: list[Line], stage: str, within: float | None = None
+    ) -> None:
+        """Fills in what the lines say, a group in one call; `within` seconds, and leaving some time to answer in."""
+        left = exchange.deadline.left
+        end = exchange.deadline.sooner(left if within is None else min(within, 0.8 * left))
+        groups = [*pixels.groups(lines), []]
+        strips = await self._offload.run(exchange.deadline, pixels.strips, page.picture, groups[0])
+        for group, following in pairwise(groups):
+            asked = self._ask(exchange, page, stage, strips, end.left)
+            answer, strips = await self._meanwhile(exchange, asked, pixels.strips, page.picture, following)
+            for line, (text, confidence) in zip(group, _texts(page, stage, *answer), strict=True):
+                line.text, line.confidence = text, confidence
+
+    async def _ask(
+        self, exchange: Exchange, page: Page, stage: str, images: Array, within: float | None = None
+    ) -> list[Array]:
+        """A stage's outputs; UpstreamFailed where it does not take or give what the model for it does."""
+        if (part := page.release.parts.get(stage)) is None:
+            raise NotReady(f"predictor {stage} was not there when this page's turn came")
+        try:
+            names = [spec.name for spec in OUTPUTS[stage]]
+            answer = await call(exchange, part.predictor, {"image": images}, outputs=names, within=within)
+            for spec in OUTPUTS[stage]:
+                spec.check(answer.outputs[spec.name], spec.name)
+        except InvalidInput as error:
+            raise UpstreamFailed(f"predictor {stage} is no model for that, {part.told.name}: {error.detail}") from None
+        page.models[stage] = f"{answer.model_name}/{answer.model_version}"
+        return [answer.outputs[name] for name in names]
+
+    async def _meanwhile(
+        self, exchange: Exchange, asked: Asked, work: Callable[[*Ts], T], *given: *Ts
+    ) -> tuple[list[Array], T]:
+        """A model's answer, and work on the picture that is done while it is under way."""
+        both: dict[str, Any] = {"asked": asked, "work": self._offload.run(exchange.deadline, work, *given)}
+        done = (await side_by_side(exchange, both)).answers
+        return done["asked"], done["work"]
+
+
+def _texts(page: Page, stage: str, characters: Array, sure: Array) -> list[tuple[str, float]]:
+    part = page.release.parts[stage]
+    try:
+        return pixels.texts(characters, sure, _alphabet(part.told.properties.get("labels", "[]")))
+    except IndexError:
+        raise UpstreamFailed(
+            f"predictor {stage} answered with characters that {part.told.name} does not have"
+        ) from None
+
+
+@lru_cache(8)
+def _alphabet(labels: str) -> list[str]:
+    """The model's labels, which are the same in each request."""
+    alphabet: list[str] = orjson.loads(labels)
+    return alphabet

@@ -1,0 +1,120 @@
+"""The two ways to ask for a page: POST /read with the file itself, and the Open Inference Protocol's model `serial`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any, ClassVar
+
+import numpy as np
+import orjson
+
+from common import RELEASE
+from common.app import Headers
+from common.composition.flow import attended
+from common.composition.releases import Predictor, Releases
+from common.composition.watch import Watch
+from common.exchange import Exchange
+from common.metrics import Histogram
+from common.offload import Offload
+from common.protocol.tensors import Array, TensorSpec
+from common.reply import Reply
+from common.service import Service
+from patterns.serial.pipeline import Page, Pipeline
+from patterns.serial.settings import HEAVY, ReadingSettings
+
+PATH = "/read"
+
+
+class Reader:
+    """A composed model: a page's file as one BYTES element in, its lines out, boxes as left, top, right, bottom."""
+
+    name, version = "serial", "1"
+    inputs: ClassVar = [TensorSpec("image", "BYTES", (1,))]
+    outputs: ClassVar = [
+        TensorSpec("texts", "BYTES", (-1,)),
+        TensorSpec("confidences", "FP32", (-1,)),
+        TensorSpec("boxes", "FP32", (-1, 4)),
+        TensorSpec("read_by", "BYTES", (-1,)),
+    ]
+    properties: Mapping[str, str] = {"unit": "pixels of the upright picture"}
+    example: Mapping[str, Any] = {}
+
+    def __init__(
+        self, service: Service, settings: ReadingSettings, watch: Watch, predictors: Mapping[str, Predictor]
+    ) -> None:
+        self.offload = Offload(settings.picture_threads, settings.picture_queue)
+        releases = Releases(watch, predictors, optional={HEAVY})
+        self._pipeline = Pipeline(settings, releases, self.offload)
+        service.health.ready_when(releases.unready)
+        self._own = Histogram(
+            service.metrics.registry, "serving_own_duration_seconds", "Time of a request that no predictor took.", ()
+        )
+
+    async def read(self, exchange: Exchange, body: bytes) -> Page:
+        """The page, its time outside of the predictors noted as the stage `own`."""
+        page = await self._pipeline.read(exchange, body)
+        own = perf_counter() - exchange.started - sum(exchange.stages.values()) / 1e3
+        exchange.stages["own"] = own * 1e3
+        self._own.at().observe(own)
+        return page
+
+    async def infer(self, exchange: Exchange, inputs: dict[str, Array]) -> Mapping[str, Array]:
+        """See `outputs`; the answer's parameters tell the models' release and by how much the page was turned."""
+        page = await self.read(exchange, inputs["image"][0])
+        exchange.answer_parameters.update(model_release=page.release.version, turned=int(exchange.choices["turned"]))
+        return {
+            "texts": np.array([line.text.encode() for line in page.lines], object),
+            "confidences": np.array([line.confidence for line in page.lines], np.float32),
+            "boxes": np.array([line.box for line in page.lines], np.float32).reshape(-1, 4),
+            "read_by": np.array([line.read_by.encode() for line in page.lines], object),
+        }
+
+
+class ReadRoute:
+    """POST /read: a JPEG or PNG file as the body."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def match(self, path: str) -> bool:
+        return path == PATH
+
+    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+        exchange.route, exchange.model = PATH, Reader.name
+        async with attended(exchange):
+            page = await self._reader.read(exchange, body)
+        width, height = page.picture.size
+        told = {
+            "lines": page.lines,
+            "left_out": page.left_out,
+            "missing": page.missing,
+            "turned": int(exchange.choices["turned"]),
+            "width": width,
+            "height": height,
+            "choices": exchange.choices,
+            "models": page.models,
+            "model_release": page.release.version,
+            "release": RELEASE,
+        }
+        return Reply(200, orjson.dumps(told))
+
+    def document(self) -> dict[str, Any]:
+        picture = {"schema": {"type": "string", "format": "binary"}}
+        answers = {
+            200: "The lines from top to bottom, each with its box in pixels of the upright picture",
+            400: "No picture, or a damaged one",
+            413: "Too large",
+            415: "Neither JPEG nor PNG",
+            502: "A model failed; the answer names it",
+            503: "Not ready, or too much to do",
+            504: "Out of time",
+        }
+        operation = {
+            "tags": ["read"],
+            "summary": "Read a page",
+            "operationId": "read",
+            "requestBody": {"required": True, "content": {"image/jpeg": picture, "image/png": picture}},
+            "responses": {str(code): {"description": text} for code, text in answers.items()},
+        }
+        return {"paths": {PATH: {"post": operation}}, "components": {"schemas": {}}}

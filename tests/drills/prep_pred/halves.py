@@ -1,0 +1,79 @@
+"""What the drills of prep_pred share: a stack of each layout that is left as it was found, and requests against it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from runtimes.base import Stack
+from tests.integration.prep_pred.asking import ENTRY, PENGUIN, TIMEOUT
+from tests.support import eventually
+
+SLACK = 1.5  # what a busy machine may add
+
+
+def switch(stack: Stack, **faults: object) -> None:
+    """Faults in the runs of the predictor's models; none of them without an argument."""
+    answer = httpx.post(f"{stack.url('predictor')}/faults", json=faults, timeout=10)
+    assert answer.status_code == 200
+
+
+@contextmanager
+def switched(stack: Stack, **faults: object) -> Iterator[None]:
+    switch(stack, **faults)
+    try:
+        yield
+    finally:
+        switch(stack)
+
+
+@contextmanager
+def killed(stack: Stack, service: str) -> Iterator[None]:
+    stack.kill(service)
+    try:
+        yield
+    finally:
+        stack.start(service)
+
+
+@contextmanager
+def frozen(stack: Stack, service: str) -> Iterator[None]:
+    stack.freeze(service)
+    try:
+        yield
+    finally:
+        stack.thaw(service)
+
+
+def ask(stack: Stack, seconds: float = 10.0) -> tuple[httpx.Response, float]:
+    """One penguin within so many seconds; how long it took."""
+    start = time.monotonic()
+    answer = httpx.post(
+        f"{stack.url()}/predict/penguins",
+        json={"instances": [PENGUIN]},
+        headers={TIMEOUT: str(seconds)},
+        timeout=seconds + 10,
+    )
+    return answer, time.monotonic() - start
+
+
+async def ask_all(stack: Stack, seconds: float, count: int) -> list[tuple[httpx.Response, float]]:
+    return await asyncio.gather(*(asyncio.to_thread(ask, stack, seconds) for _ in range(count)))
+
+
+def unready(stack: Stack, layout: str | None) -> str:
+    """Why the entry says that it is not ready; empty while it is."""
+    answer: Any = httpx.get(f"{stack.url(ENTRY[layout])}/readyz", timeout=10)
+    return "" if answer.status_code == 200 else "; ".join(answer.json()["reasons"])
+
+
+def healed(stack: Stack, layout: str | None) -> None:
+    """Waits until the entry is ready again, and sees that it answers."""
+    eventually(lambda: not unready(stack, layout), 10, "the entry is ready again")
+    answer, _ = ask(stack)
+    assert answer.status_code == 200, answer.text

@@ -1,0 +1,65 @@
+"""Two predictors behind a balancer: one of them goes under load, and nobody notices."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from runtimes.base import Stack
+from tests.conftest import Start
+from tests.drills.prep_pred.halves import ask
+from tests.integration.prep_pred.asking import PENGUIN, start_layout
+from tests.load import Load, request
+from tests.support import eventually, metric
+
+PREDICTOR = "predictor-1"
+REQUEST = request("/predict/penguins", {"instances": [PENGUIN]})
+
+
+@pytest.fixture
+def stack(start_shared: Start) -> Stack:
+    return start_layout(start_shared, "balanced")
+
+
+def right(body: bytes) -> bool:
+    return body.startswith(b'{"predictions":[{"label":"Gentoo"')
+
+
+def ran(stack: Stack) -> list[float]:
+    """How often each predictor has run the model."""
+    name = "serving_inference_duration_seconds_count"
+    return [metric(url, name, model="penguins", stage="infer") for url in stack.replicas("predictor")]
+
+
+def test_both_predictors_are_asked(stack: Stack) -> None:
+    before = ran(stack)
+    for _ in range(30):
+        assert ask(stack)[0].status_code == 200
+    gained = [after - was for after, was in zip(ran(stack), before, strict=True)]
+    assert sum(gained) == 30
+    assert min(gained) > 0
+
+
+async def test_a_predictor_that_is_killed_under_load_costs_no_answer(stack: Stack) -> None:
+    async with Load(stack.url(), [REQUEST], right, callers=6) as load:
+        await load.answered(100)
+        await asyncio.to_thread(stack.kill, PREDICTOR)
+        await load.answered(load.tally.answered + 200)
+        await asyncio.to_thread(stack.start, PREDICTOR)
+        await load.answered(load.tally.answered + 100)
+    assert load.tally.lost == []
+    assert load.tally.wrong == []
+    assert load.tally.statuses == {200: load.tally.sent}
+
+
+def test_without_any_predictor_it_is_503_and_then_heals(stack: Stack) -> None:
+    stack.kill("predictor")
+    try:
+        answer, took = ask(stack, 5)
+        assert answer.status_code == 503
+        assert "no predictor answers" in answer.json()["detail"]
+        assert took < 5
+    finally:
+        stack.start("predictor")
+    eventually(lambda: ask(stack)[0].status_code == 200, 10, "it answers again")

@@ -1,0 +1,183 @@
+"""Each stage is killed, frozen, slowed and broken: the answer comes in time and names it, and all heals by itself."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from runtimes.base import Stack
+from tests.conftest import Start
+from tests.integration.serial.pages import STAGES, TIMEOUT, all_runs, post, read, sample, texts
+from tests.support import client, eventually
+
+NEEDED, HEAVY = STAGES[:3], STAGES[3]
+SLACK = 1.0  # what a busy machine may add
+PAGE = "page.jpg"
+
+
+@pytest.fixture(scope="module")
+def service(start_for_module: Start) -> Stack:
+    return start_for_module("serial", FAULTS="true", READ_AGAIN_WITHIN_SECONDS="1")
+
+
+@pytest.fixture
+def stack(service: Stack) -> Iterator[Stack]:
+    """Whole again at the end of each test, without a restart of anything that was not ended."""
+    yield service
+    eventually(lambda: whole(service), 20, "the whole page is read again")
+
+
+def whole(stack: Stack) -> bool:
+    answer = post(stack.url(), sample(PAGE))
+    return answer.status_code == 200 and not answer.json()["missing"]
+
+
+def switch(stack: Stack, stage: str, **faults: Any) -> None:
+    assert client().post(f"{stack.url(stage)}/faults", json=faults).status_code == 200
+
+
+def timed(stack: Stack, seconds: float | None = None) -> tuple[httpx.Response, float]:
+    start = time.monotonic()
+    headers = {} if seconds is None else {TIMEOUT: str(seconds)}
+    return post(stack.url(), sample(PAGE), **headers), time.monotonic() - start
+
+
+def unready(stack: Stack) -> str:
+    """Why the proxy says that it cannot answer; empty while it can."""
+    answer = client().get(f"{stack.url()}/readyz")
+    return "" if answer.status_code == 200 else "; ".join(answer.json()["reasons"])
+
+
+@pytest.mark.parametrize("stage", NEEDED)
+def test_a_killed_stage_is_named_at_once_and_healed_by_its_return(stack: Stack, stage: str) -> None:
+    stack.kill(stage)
+    try:
+        answer, took = timed(stack)
+        assert answer.status_code in (502, 503)
+        assert stage in answer.json()["detail"]
+        assert took < 2 + SLACK
+        assert stage in eventually(lambda: unready(stack), 10, "unready")
+    finally:
+        stack.start(stage)
+    eventually(lambda: not unready(stack), 10, "ready again")
+
+
+@pytest.mark.parametrize("stage", NEEDED)
+def test_a_frozen_stage_is_504_within_the_callers_deadline(stack: Stack, stage: str) -> None:
+    stack.freeze(stage)
+    try:
+        answer, took = timed(stack, 1.0)
+        assert answer.status_code == 504
+        assert stage in answer.json()["detail"]
+        assert took < 1.0 + SLACK
+    finally:
+        stack.thaw(stage)
+
+
+@pytest.mark.parametrize("stage", NEEDED)
+def test_a_slow_stage_is_504_in_time_and_no_later_stage_is_started(stack: Stack, stage: str) -> None:
+    read(stack.url(), sample(PAGE))
+    switch(stack, stage, latency_seconds=1.5)
+    before = all_runs(stack)
+    try:
+        answer, took = timed(stack, 0.7)
+        assert answer.status_code == 504
+        assert stage in answer.json()["detail"]
+        assert took < 0.7 + SLACK
+    finally:
+        switch(stack, stage)
+    later = STAGES[STAGES.index(stage) + 1 :]
+    after = all_runs(stack)
+    assert {name: after[name] for name in later} == {name: before[name] for name in later}
+
+
+@pytest.mark.parametrize("stage", NEEDED)
+def test_a_stage_whose_model_fails_is_named(stack: Stack, stage: str) -> None:
+    switch(stack, stage, error_share=1.0)
+    try:
+        answer, _ = timed(stack)
+        assert answer.status_code == 502
+        assert stage in answer.json()["detail"]
+    finally:
+        switch(stack, stage)
+
+
+def broken(stack: Stack) -> None:
+    switch(stack, HEAVY, error_share=1.0)
+
+
+def slow(stack: Stack) -> None:
+    switch(stack, HEAVY, latency_seconds=30)
+
+
+def frozen(stack: Stack) -> None:
+    stack.freeze(HEAVY)
+
+
+def killed(stack: Stack) -> None:
+    stack.kill(HEAVY)
+
+
+def mend(stack: Stack, fault: Callable[[Stack], None]) -> None:
+    if fault is frozen:
+        stack.thaw(HEAVY)
+    elif fault is killed:
+        stack.start(HEAVY)
+    else:
+        switch(stack, HEAVY)
+
+
+@pytest.mark.parametrize("fault", [broken, slow, frozen, killed], ids=lambda fault: fault.__name__)
+def test_without_the_heavy_recogniser_the_first_reading_stands_and_the_answer_says_so(
+    stack: Stack, fault: Callable[[Stack], None]
+) -> None:
+    lines = read(stack.url(), sample(PAGE))["lines"]
+    fault(stack)
+    try:
+        answer, took = timed(stack)
+        assert answer.status_code == 200
+        reading = answer.json()
+        assert HEAVY in reading["missing"][HEAVY]
+        assert {line["read_by"] for line in reading["lines"]} == {"recognition"}
+        assert len(reading["lines"]) == len(lines)
+        kept = [one["text"] for one in lines if one["read_by"] == "recognition"]
+        assert set(kept) <= set(texts(reading))
+        assert took < 2 + SLACK
+        assert not unready(stack)
+    finally:
+        mend(stack, fault)
+
+
+def test_a_heavy_recogniser_that_is_too_slow_for_the_callers_deadline_does_not_cost_the_answer(stack: Stack) -> None:
+    switch(stack, HEAVY, latency_seconds=30)
+    try:
+        answer, took = timed(stack, 1.5)
+        assert answer.status_code == 200
+        assert HEAVY in answer.json()["missing"]
+        assert took < 1.5
+    finally:
+        switch(stack, HEAVY)
+
+
+def test_a_caller_who_left_is_not_read_for(stack: Stack) -> None:
+    switch(stack, "orientation", latency_seconds=1.0)
+    before = all_runs(stack)
+    try:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(f"{stack.url()}/read", content=sample(PAGE), timeout=0.4)
+    finally:
+        switch(stack, "orientation")
+    eventually(lambda: not in_progress(stack), 5, "the request is over")
+    after = all_runs(stack)
+    assert [after[name] for name in STAGES[1:]] == [before[name] for name in STAGES[1:]]
+
+
+def in_progress(stack: Stack) -> int:
+    """Requests being answered by the proxy, besides the one that asks."""
+    text = client().get(f"{stack.url()}/metrics").text
+    (line,) = (line for line in text.splitlines() if line.startswith("serving_requests_in_progress "))
+    return int(float(line.split()[1])) - 1
