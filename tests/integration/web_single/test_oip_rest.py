@@ -14,7 +14,7 @@ import pytest
 from common import RELEASE
 from runtimes.base import Stack
 from tests.conftest import Start
-from tests.support import INFER, SETOSA, VIRGINICA, labels, question
+from tests.support import INFER, SETOSA, SETOSA_BY_NAME, VIRGINICA, labels, question
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -60,7 +60,12 @@ def test_the_server_and_its_models_tell_of_themselves(
 @slash
 @version
 def test_metadata_names_every_tensor_with_its_free_dimension(client: httpx.Client, version: str, slash: str) -> None:
-    assert client.get(f"/v2/models/iris{version}{slash}").json() == {
+    told = client.get(f"/v2/models/iris{version}{slash}").json()
+    properties = told.pop("properties")
+    assert json.loads(properties["features"]) == list(SETOSA_BY_NAME)
+    assert json.loads(properties["labels"]) == ["setosa", "versicolor", "virginica"]
+    assert properties["preprocessing_fingerprint"].startswith("sha256:")
+    assert told == {
         "name": "iris",
         "versions": ["1"],
         "platform": "onnx_onnxv1",
