@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -13,11 +14,15 @@ from types import TracebackType
 from typing import Literal, Self
 
 from runtimes import composefile, engine, ports
-from runtimes.errors import EngineMissing, PortTaken, StackError, UnknownName
+from runtimes.errors import EngineMissing, PortTaken, UnknownName
 
 HTTP, GRPC = 8000, 8001
 COMPOSE_DIRECTORY = Path(__file__).resolve().parents[1] / "compose"
-_RUNTIMES = {"local": "runtimes.local:LocalStack", "compose": "runtimes.compose:ComposeStack"}
+_RUNTIMES = {
+    "local": "runtimes.local:LocalStack",
+    "compose": "runtimes.compose:ComposeStack",
+    "kubernetes": "runtimes.kubernetes:KubernetesStack",
+}
 
 
 @dataclass(frozen=True)
@@ -190,12 +195,12 @@ def _chosen(runtime: str) -> str:
         return "local" if missing else "compose"
     if missing:
         raise EngineMissing(f"runtime compose: {missing}; run with RUNTIME=local")
+    if runtime == "kubernetes" and not shutil.which("kubectl"):
+        raise EngineMissing("runtime kubernetes: kubectl is not installed")
     return runtime
 
 
 def _runtime_class(runtime: str) -> type[Stack]:
-    if runtime == "kubernetes":
-        raise StackError("runtime 'kubernetes' is not here yet; use local or compose")
     if runtime not in _RUNTIMES:
         raise UnknownName("runtime", runtime, ["auto", *_RUNTIMES])
     module, _, name = _RUNTIMES[runtime].partition(":")

@@ -3,6 +3,9 @@
 StackError
 ├── UnknownName        a pattern, variant, service, runtime or setting that is not there
 ├── EngineMissing      the runtime's engine does not answer
+│   └── ClusterMissing no Kubernetes cluster answers
+├── ImageMissing       a cluster cannot get an image
+├── Unreachable        a cluster's nodes do not answer here
 ├── NoStandIn          the local runtime cannot stand in for an image
 ├── CommandFailed      an engine's or a build's command ended with an error
 ├── PortTaken          somebody else listens on the entry's port
@@ -55,3 +58,24 @@ class NotReady(StackError):
 class NotUp(StackError):
     def __init__(self, name: str, pattern: str) -> None:
         super().__init__(f"{name} is not up; start it: make up PATTERN={pattern}")
+
+
+class ClusterMissing(EngineMissing):
+    def __init__(self, answer: str) -> None:
+        super().__init__(f"no cluster answers; name one by KUBECONFIG or kubectl's current context. {answer}")
+
+
+class ImageMissing(StackError):
+    def __init__(self, service: str, image: str, reason: str) -> None:
+        super().__init__(
+            f"{service}: the cluster has no image {image} ({reason}); say how to bring it in, for example "
+            "IMAGE_LOAD_COMMAND='kind load docker-image', or IMAGE_LOAD_COMMAND='docker push' with IMAGE_PREFIX"
+        )
+
+
+class Unreachable(StackError):
+    def __init__(self, tried: list[str], port: int, namespace: str, http_port: int) -> None:
+        super().__init__(
+            f"the stack is ready, but port {port} of its nodes does not answer here (tried {', '.join(tried)}); "
+            f"set NODE_ADDRESS, or: kubectl -n {namespace} port-forward service/entry {http_port}:8000"
+        )

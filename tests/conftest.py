@@ -20,12 +20,13 @@ from runtimes.base import Stack
 from tests.support import client
 
 PATTERNS = {path.name for path in (Path(__file__).parents[1] / "patterns").iterdir() if path.is_dir()}
+RUNTIMES = ["local", "compose", "kubernetes"]
 Start = Callable[..., Stack]
 _numbers = count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--runtime", action="append", choices=["local", "compose"], help="where stacks run (repeatable)")
+    parser.addoption("--runtime", action="append", choices=RUNTIMES, help="where stacks run (repeatable)")
     parser.addoption("--pattern", action="append", help="only this pattern's integration tests and drills (repeatable)")
 
 

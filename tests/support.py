@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from runtimes import containers, processes, records
 from runtimes.base import HTTP, Stack
+from runtimes.kubernetes import KubernetesStack
 
 SETOSA = [5.1, 3.5, 1.4, 0.2]
 VIRGINICA = [6.3, 3.3, 6.0, 2.5]
@@ -88,6 +89,9 @@ def exit_code(stack: Stack, service: str = "api") -> int | None:
     if stack.runtime == "compose":
         found = [one for one in containers.of_project(f"sp-{stack.name}") if service in (one.service, one.name)]
         return found[0].exit_code if found[0].state == "exited" else None
+    if isinstance(stack, KubernetesStack):
+        pods = stack.pods(service)
+        return pods[0].exit_code if pods else 0  # a pod that is gone has ended within its grace
     state = stack.options.directory.parent / ".run" / stack.name / "state.json"
     (process,) = (one.process for one in records.load(state) if one.instance.name == service)
     if process is None or processes.condition(process).state != "gone":

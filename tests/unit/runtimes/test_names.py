@@ -15,8 +15,7 @@ Create = Callable[..., Stack]
     [
         ("nope", {}, "unknown pattern 'nope'; known: alone, fake"),
         ("alone", {"variant": "nope"}, "unknown variant of alone 'nope'; known: scaled"),
-        ("fake", {"runtime": "nope"}, "unknown runtime 'nope'; known: auto, compose, local"),
-        ("fake", {"runtime": "kubernetes"}, "runtime 'kubernetes' is not here yet; use local or compose"),
+        ("fake", {"runtime": "nope"}, "unknown runtime 'nope'; known: auto, compose, kubernetes, local"),
     ],
 )
 def test_a_wrong_name_is_told_with_the_right_ones(
