@@ -81,7 +81,9 @@ class Namespace:
         return items
 
     def exists(self) -> bool:
-        return bool(kubectl("get", "namespace", self.name, "--ignore-not-found", "--output", "name"))
+        """Whether it is there to stay; one that is being deleted is not."""
+        phase = ("--output", "jsonpath={.status.phase}")
+        return kubectl("get", "namespace", self.name, "--ignore-not-found", *phase) == "Active"
 
     def workloads(self) -> dict[str, Workload]:
         """Deployments and StatefulSets by name."""
@@ -126,16 +128,22 @@ class Namespace:
 
     def last_lines(self, pod: Pod, count: int = 20) -> str:
         """The last lines that the pod wrote, before it was restarted if it was."""
-        previous = ["--previous"] if pod.restarts and not pod.running else []
-        try:
-            return self.kubectl("logs", pod.id, "--container", "app", f"--tail={count}", *previous).strip()
-        except CommandFailed:
-            return pod.why
+        for earlier in (["--previous"], []) if pod.restarts else ([],):
+            try:
+                lines = self.kubectl("logs", pod.id, "--container", "app", f"--tail={count}", *earlier).strip()
+            except CommandFailed:
+                continue  # a container that has just gone
+            if lines and not lines.startswith("unable to retrieve"):
+                return lines
+        return pod.why
 
     def remove(self) -> None:
-        """Deletes the namespace and everything in it, at once, and waits until it is gone."""
-        kubectl("delete", "namespace", self.name, "--wait=false", "--ignore-not-found")
-        self.kubectl("delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false")
+        """Deletes the namespace and everything in it; pods at once, the rest as soon as the cluster gets to it."""
+        kubectl("delete", "namespace", self.name, "--wait=false")
+        self.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
+
+    def wait_removed(self) -> None:
+        """Returns when nothing is left of a namespace of this name."""
         kubectl("wait", "--for=delete", f"namespace/{self.name}", "--timeout=120s", timeout_seconds=130)
 
 

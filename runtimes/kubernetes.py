@@ -50,6 +50,7 @@ class KubernetesStack(Stack):
         self.options.compose_file()
         self.down()
         brought = self._bring_images()
+        self._space.wait_removed()
         deadline = time.monotonic() + timeout_seconds
         try:
             self._apply(brought)
@@ -67,6 +68,8 @@ class KubernetesStack(Stack):
     def down(self) -> None:
         if self._space.exists():
             self._space.remove()
+        for found in ("_open_ports", "_host"):
+            self.__dict__.pop(found, None)
 
     def is_up(self) -> bool:
         return self._space.exists()
@@ -230,9 +233,9 @@ class KubernetesStack(Stack):
 
     @cached_property
     def _open_ports(self) -> dict[str, dict[int, int]]:
-        if not (ports := self._space.ports()):
+        if not self.is_up():
             raise NotUp(self.name, self.options.pattern)
-        return ports
+        return self._space.ports()
 
     def _first_port(self, instance: str) -> int:
         ports = self._ports(f"direct-{instance}")

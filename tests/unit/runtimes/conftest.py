@@ -11,6 +11,7 @@ import pytest
 from runtimes import Stack
 
 SERVICE = Path(__file__).with_name("fake_service.py")
+COMPONENTS = Path(__file__).parents[3] / "k8s" / "components"
 
 BASE = f"""
 services:
@@ -48,6 +49,48 @@ services:
     image: mariadb:11.8
 """
 
+KUSTOMIZATION = """
+resources: [api.yaml]
+components: [{components}/workload]
+configMapGenerator: [{{name: service, files: [fake_service.py]}}]
+labels: [{{includeTemplates: true, pairs: {{app.kubernetes.io/part-of: serving-patterns}}}}]
+"""
+
+SCALED_KUSTOMIZATION = """
+resources: [../alone, backend.yaml]
+components: [{components}/workload]
+labels: [{{includeTemplates: true, pairs: {{app.kubernetes.io/part-of: serving-patterns}}}}]
+"""
+
+WORKLOAD = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: {replicas}
+  selector: {{matchLabels: {{app.kubernetes.io/component: {name}}}}}
+  template:
+    metadata: {{labels: {{app.kubernetes.io/component: {name}}}}}
+    spec:
+      containers:
+        - name: app
+          image: python:3.13-slim
+          command: [python, /fake/fake_service.py]
+          ports: [{{name: http, containerPort: 8000}}]
+          volumeMounts: [{{name: fake, mountPath: /fake}}]
+      volumes: [{{name: fake, configMap: {{name: service}}}}]
+"""
+
+ENTRY = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: entry}
+spec:
+  selector: {app.kubernetes.io/component: api}
+  ports: [{name: http, port: 8000, targetPort: http}]
+"""
+
 SCALED = """
 services:
   backend:
@@ -70,7 +113,21 @@ def compose_dir(tmp_path: Path) -> Path:
     texts = {"base": BASE, "fake": PATTERN, "alone.scaled": SCALED, "alone": ALONE}
     for name, text in texts.items():
         (directory / f"{name}.yaml").write_text(text)
+    write_manifests(tmp_path / "k8s" / "patterns")
     return directory
+
+
+def write_manifests(patterns: Path) -> None:
+    """The same services for a cluster, on the components of this checkout."""
+    alone, scaled = patterns / "alone", patterns / "alone.scaled"
+    for folder in (alone, scaled):
+        folder.mkdir(parents=True)
+    given = {"components": os.path.relpath(COMPONENTS, alone.resolve())}
+    (alone / "fake_service.py").write_bytes(SERVICE.read_bytes())
+    (alone / "kustomization.yaml").write_text(KUSTOMIZATION.format_map(given))
+    (alone / "api.yaml").write_text(WORKLOAD.format(name="api", replicas=1) + ENTRY)
+    (scaled / "kustomization.yaml").write_text(SCALED_KUSTOMIZATION.format_map(given))
+    (scaled / "backend.yaml").write_text(WORKLOAD.format(name="backend", replicas=2))
 
 
 @contextmanager
@@ -102,4 +159,11 @@ def create(runtime: str, compose_dir: Path) -> Iterator[Callable[..., Stack]]:
 def create_local(compose_dir: Path) -> Iterator[Callable[..., Stack]]:
     """Stacks on processes of this machine."""
     with factory(compose_dir, "local") as create:
+        yield create
+
+
+@pytest.fixture
+def create_here(runtime: str, compose_dir: Path) -> Iterator[Callable[..., Stack]]:
+    """Stacks on each runtime that takes a port of this machine: a cluster chooses one of its nodes' itself."""
+    with factory(compose_dir, "local" if runtime == "kubernetes" else runtime) as create:
         yield create

@@ -46,12 +46,12 @@ def test_a_service_that_is_never_ready_is_told_with_its_answer(create: Create) -
     assert not stack.is_up()
 
 
-def test_a_taken_port_is_told_with_its_owner(create: Create) -> None:
+def test_a_taken_port_is_told_with_its_owner(create_here: Create) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         wanted = rf"port {port} is in use by process {os.getpid()} .*make up PATTERN=alone PORT={port + 10}"
         with pytest.raises(StackError, match=wanted):
-            create(port=port).up()
+            create_here(port=port).up()
 
 
 def test_a_killed_service_stays_dead_until_started(create: Create) -> None:
@@ -69,16 +69,19 @@ def test_a_killed_service_stays_dead_until_started(create: Create) -> None:
 def test_stop_lets_a_service_finish(create: Create) -> None:
     stack = create()
     stack.up()
+    lines = stack.logs(follow=True)  # a pod takes its logs with it
+    next(lines)
     stack.stop("api")
     assert states(stack) == {"api": "exited"}
-    assert said(stack)[-1] == "asked to end"
+    assert any(line.endswith("| asked to end") for line in lines)
 
 
 def test_a_frozen_service_goes_on_when_thawed(create: Create) -> None:
     stack = create()
-    url = stack.up()
+    stack.up()
+    url = stack.url("api")
     stack.freeze("api")
-    until(lambda: states(stack) == {"api": "frozen"})
+    until(lambda: states(stack) == {"api": "unready" if stack.runtime == "kubernetes" else "frozen"})
     with pytest.raises(TimeoutError):
         urlopen(url, timeout=0.2)
     stack.thaw("api")
@@ -111,7 +114,7 @@ def test_logs_follow_until_the_stack_is_down(create: Create) -> None:
 
 def test_replicas_are_told_apart(create: Create) -> None:
     stack = create(variant="scaled")
-    assert stack.up() == stack.url("api")
+    assert stack.up() == stack.url()
     assert len(set(stack.replicas("backend"))) == 2
     assert all(urlopen(url, timeout=5).status == 200 for url in stack.replicas("backend"))
     stack.kill("backend-1")
@@ -122,10 +125,11 @@ def test_replicas_are_told_apart(create: Create) -> None:
 def test_status_tells_memory_and_uptime(create: Create) -> None:
     stack = create()
     stack.up()
+    until(lambda: stack.status()[0].memory_bytes is not None, 60)  # a cluster measures now and then
     (api,) = stack.status()
-    assert api.url == stack.url()
+    assert api.url == stack.url("api")
     assert 1e6 < (api.memory_bytes or 0) < 1e9
-    assert 0 < (api.uptime_seconds or 0) < 60
+    assert 0 < (api.uptime_seconds or 0) < 100
 
 
 def test_stacks_run_side_by_side(create: Create) -> None:
@@ -137,7 +141,8 @@ def test_stacks_run_side_by_side(create: Create) -> None:
 
 def test_up_again_replaces_what_is_there(create: Create) -> None:
     stack = create()
-    assert stack.up() == stack.up()
+    stack.up()
+    assert stack.up() == stack.url()
     assert states(stack) == {"api": "ready"}
 
 
