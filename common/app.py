@@ -82,7 +82,7 @@ class App:
             trace = continue_trace(traceparent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
         identity = request_id(headers.get(b"x-request-id"), trace)
         exchange = Exchange(scope["method"], path, identity, trace, Deadline.after(self._longest), receive)
-        exchange.query = scope["query_string"]
+        exchange.query, exchange.accept = scope["query_string"], headers.get(b"accept", b"")
         self.service.begin(exchange)
         return exchange
 

@@ -37,13 +37,13 @@ class Onward(dict[str, str]):
 class Exchange:
     """What is known of one request while it is answered; reachable anywhere below it as `current.get()`.
 
-    `query` is the URL's query string, undecoded; empty over gRPC. `stages` are milliseconds by name; they go out as
-    `Server-Timing`. `request_parameters` are those of an Open Inference Protocol request, `answer_parameters` go out
-    with its answer. `choices` are the turns that a composition has taken.
+    `query` is the URL's query string and `accept` the header of that name, undecoded; empty over gRPC. `stages` are
+    milliseconds by name; they go out as `Server-Timing`. `request_parameters` are those of an Open Inference Protocol
+    request, `answer_parameters` go out with its answer. `choices` are the turns that a composition has taken.
     """
 
     __slots__ = (
-        "_onward", "answer_parameters", "bytes_in", "choices", "deadline", "error", "method", "model", "path",
+        "_onward", "accept", "answer_parameters", "bytes_in", "choices", "deadline", "error", "method", "model", "path",
         "query", "receive", "request_id", "request_parameters", "route", "stages", "started", "trace",
     )  # fmt: skip
 
@@ -54,6 +54,7 @@ class Exchange:
         self.method = method
         self.path = path
         self.query = b""
+        self.accept = b""
         self.request_id = request_id
         self.trace = trace
         self.deadline = deadline

@@ -1,4 +1,4 @@
-"""Faults on demand, for drills: latency and errors in the model's run, switched by POST /faults.
+"""Faults on demand, for drills: latency, errors and wrong answers in the model's run, switched by POST /faults.
 
 Opt-in (`FAULTS=true`); health, metrics and the switch itself are never touched.
 """
@@ -24,6 +24,7 @@ class Faults(BaseModel):
     latency_seconds: Annotated[float, Field(ge=0, le=3600, description="Added to every run.")] = 0.0
     error_share: Annotated[float, Field(ge=0, le=1, description="Share of the runs that fail.")] = 0.0
     hang: Annotated[bool, Field(description="Runs do not end until this is switched off again.")] = False
+    narrow: Annotated[bool, Field(description="Outputs of several columns lack the last one.")] = False
 
 
 class FaultSwitch:
@@ -57,7 +58,10 @@ class _FaultySession:
 
     def run(self, inputs: dict[str, Array]) -> Sequence[Array]:
         self._switch.strike()
-        return self._session.run(inputs)
+        outputs = self._session.run(inputs)
+        if self._switch.faults.narrow:
+            return [array[..., :-1] if array.ndim > 1 else array for array in outputs]
+        return outputs
 
 
 def fault_routes(switch: FaultSwitch) -> APIRouter:

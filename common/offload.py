@@ -11,17 +11,22 @@ from typing import Self, TypeVar, TypeVarTuple
 
 from common.deadline import Deadline
 from common.errors import DeadlineExceeded, Overloaded
+from common.metrics import Count, Metrics
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
 class Offload:
-    """Some threads, and a bounded number of calls that may wait for one. A context manager that ends the threads."""
+    """Some threads, and a bounded number of calls that may wait for one. A context manager that ends the threads.
 
-    def __init__(self, threads: int = 1, queue: int = 64) -> None:
+    The service's metrics count the calls for which there was no place.
+    """
+
+    def __init__(self, threads: int = 1, queue: int = 64, metrics: Metrics | None = None) -> None:
         self._pool = ThreadPoolExecutor(threads, "offload")
         self._places = threading.BoundedSemaphore(threads + queue)
+        self._refused = metrics.rejected.at("preparing_full") if metrics else Count()
 
     async def run(self, deadline: Deadline, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """The work's result. Raises Overloaded where too much waits, DeadlineExceeded, and what the work raises.
@@ -31,6 +36,7 @@ class Offload:
         """
         deadline.check("its work was begun")
         if not self._places.acquire(blocking=False):
+            self._refused.add()
             raise Overloaded("too many requests are being prepared at once", retry_after=1)
         try:
             future = self._pool.submit(lambda: _in_time(deadline, work, *arguments))

@@ -12,6 +12,8 @@ import orjson
 from common.errors import MethodNotAllowed, ServingError
 from common.exchange import Exchange
 
+PROBLEM = b"application/problem+json"
+
 
 class Reply(msgspec.Struct):
     """Status, body and the headers that go with it."""
@@ -23,14 +25,17 @@ class Reply(msgspec.Struct):
 
 
 def render(error: ServingError, exchange: Exchange) -> Reply:
-    """`{"error": text}` under /v2 and /v1, as their protocols have it; RFC 9457 problem+json elsewhere."""
+    """`{"error": text}` under /v2 and /v1, as their protocols have it; RFC 9457 problem+json elsewhere.
+
+    A caller under /v2 or /v1 who accepts problem+json by name gets that, for it says more: which fields are wrong.
+    """
     exchange.error = error.detail
     headers = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, ceil(error.retry_after))).encode()))
     if isinstance(error, MethodNotAllowed) and error.allowed:
         headers.append((b"allow", error.allowed.encode()))
-    if exchange.path.startswith(("/v2", "/v1")):
+    if exchange.path.startswith(("/v2", "/v1")) and PROBLEM not in exchange.accept:
         return Reply(error.status, orjson.dumps({"error": error.detail}), headers=headers)
     problem: dict[str, Any] = {
         "type": "about:blank",
@@ -42,4 +47,4 @@ def render(error: ServingError, exchange: Exchange) -> Reply:
     }
     if error.fields:
         problem["errors"] = [{"field": one.field, "reason": one.reason} for one in error.fields]
-    return Reply(error.status, orjson.dumps(problem), b"application/problem+json", headers)
+    return Reply(error.status, orjson.dumps(problem), PROBLEM, headers)

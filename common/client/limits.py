@@ -28,6 +28,8 @@ class Limits:
     backoff_seconds: float = 0.02
     """The longest pause before the first retry; it doubles with each."""
     max_backoff_seconds: float = 1.0
+    patient: bool = True
+    """Whether a pause that a predictor asks for (Retry-After) is made; else it is left to the caller."""
     connect_seconds: float = 1.0
     idle_seconds: float = 4.0
     """How long an unused connection is kept: less than by servers (uvicorn: 5), so that they seldom close it first."""

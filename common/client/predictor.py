@@ -147,7 +147,7 @@ class PredictorClient:
     def _pause(self, tried: int, after: float | None, deadline: Deadline) -> float | None:
         """How long to wait before the next attempt; None where there is to be none."""
         limits = self._limits
-        if tried >= limits.attempts:
+        if tried >= limits.attempts or (after and not limits.patient):
             return None
         # Full jitter: callers that failed together do not come back together.
         jitter = random.uniform(0.0, min(limits.max_backoff_seconds, limits.backoff_seconds * 2 ** (tried - 1)))

@@ -8,7 +8,6 @@ from typing import Self
 from urllib.parse import SplitResult, quote
 
 import msgspec
-import orjson
 
 from common.client.http1 import Answer, BadAnswer, Broken, HttpPool
 from common.client.limits import Limits
@@ -26,20 +25,31 @@ from common.deadline import HEADER as TIMEOUT_HEADER
 from common.deadline import Deadline
 from common.errors import (
     DeadlineExceeded,
+    FieldError,
     InvalidInput,
     Mismatch,
     ModelGone,
     Overloaded,
     PayloadTooLarge,
     ServingError,
+    UnsupportedMedia,
     UpstreamFailed,
 )
 from common.exchange import Onward
 from common.protocol.oip import BINARY, HEADER_LENGTH
 from common.protocol.oip_caller import decode_answer, encode_request
+from common.reply import PROBLEM
 
-_LONGEST_TEXT = 1000  # characters of a predictor's error that are passed on
-_REFUSALS = {400: InvalidInput, 404: ModelGone, 409: Mismatch, 413: PayloadTooLarge, 422: InvalidInput}
+_LONGEST_TEXT, _MOST_FIELDS = 1000, 20  # characters and fields of a predictor's error that are passed on
+_REFUSALS: dict[int, type[ServingError]] = {
+    400: InvalidInput,
+    404: ModelGone,
+    409: Mismatch,
+    413: PayloadTooLarge,
+    415: UnsupportedMedia,
+    422: InvalidInput,
+}
+_ACCEPT = f"Accept: */*, {PROBLEM.decode()}\r\n"  # ours then say which fields are wrong, others ignore it
 _NAMED_LENGTH = HEADER_LENGTH.lower().encode()
 
 
@@ -55,6 +65,12 @@ class _Metadata(msgspec.Struct):
     outputs: list[_Tensor]
     versions: list[str] = []
     properties: dict[str, str] = {}
+
+
+class _Refusal(msgspec.Struct):
+    error: str | None = None
+    detail: str | None = None
+    errors: list[FieldError] = []
 
 
 class RestTransport:
@@ -77,7 +93,7 @@ class RestTransport:
     def _address(self, version: str) -> None:
         """The beginnings of all requests."""
         path = f"{self._path}/versions/{quote(version, safe='')}" if version else self._path
-        self._infer = f"POST {path}/infer HTTP/1.1\r\n{self._host}Content-Type: {BINARY}\r\n"
+        self._infer = f"POST {path}/infer HTTP/1.1\r\n{self._host}{_ACCEPT}Content-Type: {BINARY}\r\n"
         self._ready = f"GET {path}/ready HTTP/1.1\r\n{self._host}"
         self._metadata = f"GET {path} HTTP/1.1\r\n{self._host}"
 
@@ -139,7 +155,7 @@ class RestTransport:
 
     def _refused(self, answer: Answer) -> ServingError | Unanswered:
         """What an answer other than 200 means here."""
-        status, text = answer.status, _error_text(answer.body)
+        status, (text, fields) = answer.status, _error(answer.body)
         said = f"predictor {self._predictor} answered {status}: {text}"
         after = retry_seconds(answer.header(b"retry-after"))
         if status == 503:
@@ -151,7 +167,7 @@ class RestTransport:
         if status == 504:
             return DeadlineExceeded(said)
         if status in _REFUSALS:
-            return _REFUSALS[status](said if status in (404, 409) else text)
+            return _REFUSALS[status](said if status in (404, 409) else text, fields=fields)
         return UpstreamFailed(said)
 
 
@@ -165,10 +181,12 @@ def _lines(context: Mapping[str, str]) -> str:
     return lines
 
 
-def _error_text(body: bytes) -> str:
+def _error(body: bytes) -> tuple[str, list[FieldError]]:
+    """A predictor's words, and which fields are wrong where it says so."""
     try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        parsed = None
-    text = parsed.get("error") or parsed.get("detail") if isinstance(parsed, dict) else None
-    return str(text or body[:_LONGEST_TEXT].decode(errors="replace"))[:_LONGEST_TEXT]
+        told = msgspec.json.decode(body, type=_Refusal)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        told = _Refusal()
+    text = told.error or told.detail or body[:_LONGEST_TEXT].decode(errors="replace")
+    fields = [FieldError(one.field[:_LONGEST_TEXT], one.reason[:_LONGEST_TEXT]) for one in told.errors[:_MOST_FIELDS]]
+    return text[:_LONGEST_TEXT], fields

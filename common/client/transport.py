@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
+import msgspec
+
 from common.deadline import HEADER as TIMEOUT_HEADER
 from common.deadline import Deadline
 from common.errors import ServingError, UpstreamFailed
@@ -14,15 +16,14 @@ from common.protocol.tensors import DATATYPES, Array, TensorSpec
 _OWN = TIMEOUT_HEADER.lower()  # each attempt states what is left for it
 
 
-@dataclass(frozen=True, slots=True)
-class InferResult:
+class InferResult(msgspec.Struct, frozen=True):
     """A predictor's answer: arrays by output name (read-only, they read the answer in place), and who gave it."""
 
     outputs: dict[str, Array]
     model_name: str
     model_version: str
     server_timing: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +37,14 @@ class ModelMetadata:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What a predictor is asked. `context` is headers to pass on (request id, trace)."""
 
     inputs: Mapping[str, Array]
     deadline: Deadline
     outputs: Sequence[str] = ()
-    context: Mapping[str, str] = field(default_factory=dict)
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, str] = {}
+    parameters: Mapping[str, Any] = {}
 
 
 class Unanswered(Exception):

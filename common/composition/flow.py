@@ -97,7 +97,8 @@ async def side_by_side(exchange: Exchange, work: Mapping[str, Work[T]], *, neede
     if allowed < 0:
         _close(work.values())
         raise NotReady(f"{len(work)} predictors can be asked and {needed} are needed", retry_after=1)
-    tasks = {name: asyncio.ensure_future(one) for name, one in work.items()}
+    begin = asyncio.get_running_loop().create_task
+    tasks = {name: begin(one) for name, one in work.items()}
     race = _Race(tasks.values(), allowed)
     try:
         await race.over

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 from fastapi import APIRouter, Request
 
 from common import RELEASE
 from common.client import Limits, PredictorClient
+from common.client.predictor import Observe
 from common.composition.flow import attended
 from common.composition.settings import ProxySettings
 from common.composition.watch import Watch
@@ -80,25 +82,37 @@ class Predictors(dict[str, PredictorClient]):
     """A proxy's clients by name, as its settings list them; each call's time is counted."""
 
     def __init__(self, service: Service, settings: ProxySettings) -> None:
-        limits = Limits(
+        self._addresses = settings.addresses()
+        self._limits = Limits(
             concurrency=settings.predictor_concurrency,
             queue=settings.predictor_queue,
             attempts=settings.predictor_attempts,
         )
-        seconds = Histogram(
+        self._seconds = Histogram(
             service.metrics.registry,
             "serving_upstream_duration_seconds",
             "Time of a call to a predictor, all attempts together.",
             ("predictor", "outcome"),
         )
+        super().__init__(self._clients(self._limits))
 
-        def observer(name: str) -> Any:
-            return lambda outcome, duration: seconds.at(name, outcome).observe(duration)
+    def twins(self, ending: str) -> dict[str, PredictorClient]:
+        """The same predictors, each asked for the model whose name ends so as well; who asked for them closes them.
 
-        super().__init__(
-            (name, PredictorClient(one.url, model=one.model, name=name, limits=limits, observe=observer(name)))
-            for name, one in settings.addresses().items()
-        )
+        A pause that a predictor asks for is left to the caller: what it lacks, such as a store, is not there sooner.
+        """
+        return self._clients(replace(self._limits, patient=False), ending)
+
+    def _clients(self, limits: Limits, ending: str = "") -> dict[str, PredictorClient]:
+        return {
+            name: PredictorClient(
+                one.url, model=one.model + ending, name=name, limits=limits, observe=self._observer(name)
+            )
+            for name, one in self._addresses.items()
+        }
+
+    def _observer(self, name: str) -> Observe:
+        return lambda outcome, duration: self._seconds.at(name, outcome).observe(duration)
 
 
 class Proxy:

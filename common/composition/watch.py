@@ -11,7 +11,7 @@ from common.client import ModelMetadata
 from common.deadline import Deadline
 from common.errors import ServingError
 
-_SOON, _USUAL = 0.1, 1.0  # seconds between rounds, until all have answered once and afterwards
+_SOON, _USUAL = 0.1, 1.0  # seconds between looks: until the first answer and after a first miss; otherwise
 _PATIENCE = 1.0  # seconds that a predictor may take to tell of itself
 
 
@@ -24,13 +24,15 @@ class Told(Protocol):
 class Watch:
     """Asks each predictor for its metadata, again and again.
 
-    `known` is what each last said, kept while it is away; `reasons` says of each that is away why.
+    `known` is what each last said, kept while it is away; `reasons` says of each that is away why. One that has
+    answered before is away after two misses in a row: a busy machine makes one of them now and then.
     """
 
     def __init__(self, predictors: Mapping[str, Told]) -> None:
         self._predictors = predictors
         self.known: dict[str, ModelMetadata] = {}
         self.reasons: dict[str, str] = dict.fromkeys(predictors, "has not answered yet")
+        self._missed = dict.fromkeys(predictors, 0)  # looks in a row
 
     def unready(self, needed: int | None = None) -> str | None:
         """Why fewer than `needed` predictors (all when None) can answer; None when enough can."""
@@ -55,10 +57,14 @@ class Watch:
         try:
             self.known[name] = await self._predictors[name].metadata(deadline=Deadline.after(_PATIENCE))
             self.reasons.pop(name, None)
+            self._missed[name] = 0
         except ServingError as error:
-            self.reasons[name] = f"cannot answer: {error.detail}"
+            self._missed[name] += 1
+            if self._missed[name] > 1 or name not in self.known:
+                self.reasons[name] = f"cannot answer: {error.detail}"
 
     async def _follow(self, name: str) -> None:
         while True:
             await self.look(name)
-            await asyncio.sleep(_USUAL if name in self.known else _SOON)
+            in_doubt = name not in self.known or self._missed[name] == 1
+            await asyncio.sleep(_SOON if in_doubt else _USUAL)

@@ -76,12 +76,18 @@ export function timings(header) {
   });
 }
 
-/** The shell command that sends the same request. */
+/** A picture of the service's own to try it with, as a file; `path` is where a checkout of the repository has it. */
+export async function sampleFile({ pattern }, name) {
+  const blob = await (await fetch(`samples/${name}`)).blob();
+  return Object.assign(new File([blob], name, { type: blob.type }), { path: `patterns/${pattern}/samples/${name}` });
+}
+
+/** The shell command that sends the same request; for the service's own samples, from the repository's root. */
 export function curl({ method, url, headers, body }) {
   const implied = body === undefined ? "GET" : "POST"; // what curl does by itself
   const lines = [`curl -sS ${method === implied ? "" : `-X ${method} `}${quoted(url)}`];
   for (const [name, value] of Object.entries(headers)) lines.push(`-H ${quoted(`${name}: ${value}`)}`);
-  if (body instanceof Blob) lines.push(`--data-binary ${quoted(`@${body.name ?? "file"}`)}`);
+  if (body instanceof Blob) lines.push(`--data-binary ${quoted(`@${body.path ?? body.name ?? "file"}`)}`);
   else if (body !== undefined) lines.push(`-d ${quoted(body)}`);
   return lines.join(" \\\n  ");
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
@@ -84,7 +84,7 @@ class Preparer:
             )
         return {self.tensor.name: array}
 
-    def prepare_many(self, items: Sequence[Any], where: str = "instances") -> dict[str, Array]:
+    def prepare_many(self, items: Iterable[Any], where: str = "instances") -> dict[str, Array]:
         """One row an item, in their order; InvalidInput names what is wrong as `instances[3].island`."""
         rows: list[Array] = []
         wrong: list[FieldError] = []

@@ -28,7 +28,6 @@ class _Place(NamedTuple):
 
     name: str
     dtype: np.dtype[Any]
-    elements: int
     start: int
     shape: tuple[int, ...]
 
@@ -115,7 +114,7 @@ def _decoded(body: bytes, at: int, header: bytes) -> tuple[InferResponse, dict[s
         else:
             array = from_binary(view[at : at + size], tensor.datatype, tensor.shape, where)
             if array.dtype.kind in "iuf":
-                places.append(_Place(tensor.name, array.dtype, array.size, at, array.shape))
+                places.append(_Place(tensor.name, array.dtype, at, array.shape))
             at += size
         arrays[tensor.name] = array
     if header and at == len(body) and len(places) == len(response.outputs) == len(arrays):
@@ -125,7 +124,7 @@ def _decoded(body: bytes, at: int, header: bytes) -> tuple[InferResponse, dict[s
 
 
 def _array_at(place: _Place, body: bytes) -> Array:
-    array = np.frombuffer(body, place.dtype, place.elements, place.start).reshape(place.shape)
+    array: Array = np.ndarray(place.shape, place.dtype, body, place.start)
     if place.dtype.kind == "f":
         check_finite(array, place.name)
     return array

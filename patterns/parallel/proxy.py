@@ -11,7 +11,6 @@ import orjson
 
 from common.api import build_app
 from common.app import App
-from common.client import PredictorClient
 from common.composition.ensemble import Ensemble
 from common.composition.proxy import Predictors, Proxy
 from common.composition.watch import Watch
@@ -41,7 +40,7 @@ def create_app(settings: Settings, logs: Logs) -> App:
     proxy = Proxy(service, settings, parallel, predictors, ensemble.needed, watch)
     service.health.ready_when(parallel.unready)
     store = FeatureStore(settings.redis_url, settings.store_timeout_seconds) if settings.redis_url else None
-    twins = _twins(settings) if settings.fetch == "predictors" else {}
+    twins = predictors.twins(BY_ITEM) if settings.fetch == "predictors" else {}
     predict = PredictRoute(parallel, store, twins, settings.predict_max_rows)
 
     @asynccontextmanager
@@ -56,14 +55,6 @@ def create_app(settings: Settings, logs: Logs) -> App:
 
     routers = [stream_routes(predict), *proxy.routers, page_routes(HERE / "panel.js", service.samples)]
     return build_app(service, routers=routers, direct=[predict, *proxy.direct], resources=running)
-
-
-def _twins(settings: Settings) -> dict[str, PredictorClient]:
-    """The same predictors, asked for items by their ids."""
-    return {
-        name: PredictorClient(one.url, model=one.model + BY_ITEM, name=name)
-        for name, one in settings.addresses().items()
-    }
 
 
 @asynccontextmanager

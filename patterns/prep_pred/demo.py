@@ -1,8 +1,10 @@
-"""Sends a photo, a flower, penguins with values missing and texts, and shows the answers and where the time went."""
+"""Sends real photos, flowers, penguins or texts to the models on offer, shows the answers and where the time went."""
 
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -12,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 SAMPLES = Path(__file__).parent / "samples"
-KINDS = ("iris_standardised", "penguins", "text_language")
 
 
 def main(url: str) -> None:
@@ -21,28 +22,48 @@ def main(url: str) -> None:
     table = Table(title="prepared on one server, predicted on another", caption="ms: prepare + transfer + predict")
     for heading, width in (("model", None), ("input", 12), ("answer", None), ("ms", None)):
         table.add_column(heading, no_wrap=True, width=width)
-    examples = _examples(url)
-    for photo in sorted(SAMPLES.glob("*.jpg")):
-        truth = next((one["answer"] for one in examples["imagenet_lite0"] if one["photo"] == photo.name), "")
-        _row(table, "imagenet_lite0", photo.name, truth, *_ask(f"{url}/predict/imagenet_lite0", photo.read_bytes()))
-    for model in KINDS:
-        for example in examples.get(model, [])[:3]:
-            body = json.dumps({"instances": [example["item"]]}).encode()
-            _row(table, model, _short(example["item"]), example["answer"], *_ask(f"{url}/predict/{model}", body))
+    offered = _offered(url)
+    for model, told in offered.items():
+        for body, given, truth in _questions(told):
+            _row(table, model, given, truth, *_ask(f"{url}/predict/{model}", body))
     console.print(table)
-    wrong, _ = _ask(f"{url}/predict/penguins", b'{"instances": [{"body_mass_g": "heavy"}]}')
-    console.print(f"\na wrong value is refused by name: {wrong['detail']}")
+    if "penguins" in offered:
+        wrong, _ = _ask(f"{url}/predict/penguins", b'{"instances": [{"body_mass_g": "heavy"}]}')
+        console.print(f"\na wrong value is refused by name: {wrong['detail']}")
     console.print("\nask it yourself:", highlight=False)
-    sample = "patterns/prep_pred/samples/coffee.jpg"
-    line = f"  curl {url}/predict/imagenet_lite0 -H 'Content-Type: image/jpeg' --data-binary @{sample}"
-    console.print(line, soft_wrap=True, highlight=False)
+    model, told = next(iter(offered.items()))
+    console.print(f"  curl {url}/predict/{model} {_arguments(told)}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _examples(url: str) -> dict[str, list[dict[str, Any]]]:
-    """Each model's real examples, as prep states them."""
+def _offered(url: str) -> dict[str, dict[str, str]]:
+    """The models in their order, with what prep states of each."""
     with urlopen(f"{url}/metadata", timeout=10) as answer:
-        halves = [one for one in json.load(answer)["predictors"] if "examples" in one.get("properties", {})]
-    return {one["model"]: json.loads(one["properties"]["examples"]) for one in halves}
+        halves = json.load(answer)["predictors"]
+    return {one["model"]: one["properties"] for one in halves if "examples" in one.get("properties", {})}
+
+
+def _questions(told: dict[str, str]) -> Iterator[tuple[bytes, str, str]]:
+    """Bodies, each with its input in short and the true answer, which is empty where nobody knows it."""
+    examples: list[dict[str, Any]] = json.loads(told["examples"])
+    if told["kind"] == "picture":
+        for photo in sorted(SAMPLES.glob("*.jpg")):
+            truth = next((one["answer"] for one in examples if one["photo"] == photo.name), "")
+            yield photo.read_bytes(), photo.name, truth
+    else:
+        for one in examples[:3]:
+            yield _body(one["item"]).encode(), _short(one["item"]), one["answer"]
+
+
+def _arguments(told: dict[str, str]) -> str:
+    """Those of a curl line that asks about an example, from the root of the repository."""
+    if told["kind"] == "picture":
+        return "-H 'Content-Type: image/jpeg' --data-binary @patterns/prep_pred/samples/coffee.jpg"
+    body = _body(json.loads(told["examples"])[0]["item"])
+    return f"-H 'Content-Type: application/json' -d {shlex.quote(body)}"
+
+
+def _body(item: Any) -> str:
+    return json.dumps({"instances": [item]}, ensure_ascii=False)
 
 
 def _ask(url: str, body: bytes) -> tuple[dict[str, Any], dict[str, str]]:
@@ -60,7 +81,7 @@ def _row(table: Table, model: str, given: str, truth: str, answer: dict[str, Any
     (prediction,) = answer["predictions"]
     best = prediction["label"]
     times = " + ".join(f"{float(stages[stage]):.3g}" for stage in ("prepare", "transfer", "predict"))
-    doubt = "" if best == truth else f", is {truth}"
+    doubt = "" if truth in (best, "") else f", is {truth}"
     table.add_row(model, given, f"{best} {prediction['probabilities'][best]:.0%}{doubt}", times)
 
 

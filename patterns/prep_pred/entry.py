@@ -20,7 +20,7 @@ from common.offload import Offload
 from common.page import page_routes
 from common.service import Service
 from patterns.prep_pred.pairs import Pair
-from patterns.prep_pred.predict import predict_routes
+from patterns.prep_pred.predict import PredictRoute
 from patterns.prep_pred.preparing import Preparation
 from patterns.prep_pred.several import SeveralPlane, SeveralProxy
 
@@ -57,7 +57,7 @@ class Settings(composition.ProxySettings):
 def create_app(settings: Settings, logs: Logs) -> App:
     """Every model's two halves, wherever they are, as one."""
     service = Service(settings, logs, samples=HERE / "samples")
-    predictors, offload = Predictors(service, settings), Offload(settings.prep_threads)
+    predictors, offload = Predictors(service, settings), Offload(settings.prep_threads, metrics=service.metrics)
     for model in settings.models:
         if (half := f"prep.{model}") not in predictors:
             here = Preparation(settings.model_repository / model, offload, settings.max_tensor_elements)
@@ -73,6 +73,11 @@ def create_app(settings: Settings, logs: Logs) -> App:
             async with proxy.running():
                 yield
 
-    faces = [predict_routes(SeveralPlane(pairs), settings.top_labels), page_routes(HERE / "panel.js", service.samples)]
-    routers = [*proxy.routers, *(faces if settings.predictors else [])]
-    return build_app(service, routers=routers, direct=proxy.direct, resources=running)
+    predict = PredictRoute(SeveralPlane(pairs), settings.top_labels)
+    page = page_routes(HERE / "panel.js", service.samples)
+    return build_app(
+        service,
+        routers=[*proxy.routers, page] if settings.predictors else proxy.routers,
+        direct=[*proxy.direct, predict] if settings.predictors else proxy.direct,
+        resources=running,
+    )

@@ -1,5 +1,5 @@
 // The panel of prep_pred: a model to choose, then a photo, a form or a text for it; the answer as bars.
-import { bars, h, percent, sentence, settled, words } from "./parts.js";
+import { bars, h, percent, sampleFile, sentence, settled, words } from "./parts.js";
 
 export const about = "Inputs are prepared on one server and predicted on another; only tensors travel between them.";
 
@@ -13,7 +13,7 @@ export function mount(element, { metadata, call, answer }) {
       const reply = await call("POST", `/predict/${model.name}`, body);
       if (reply.ok) view(reply.body, truth);
     };
-    asking.replaceChildren(h("h3", {}, model.title), ...FORMS[model.kind](model, send, metadata.samples));
+    asking.replaceChildren(h("h3", {}, model.title), ...FORMS[model.kind](model, send, metadata));
   };
   const buttons = models.map((model) => h("button", { type: "button", onclick: () => choose(model) }, words(model.name)));
   element.replaceChildren(chips("Model", buttons), asking);
@@ -31,7 +31,7 @@ const chips = (title, buttons) =>
 /** Each kind's way to ask; asks once by itself. `send` takes the request's body and, where it is known, the truth. */
 const FORMS = { picture: pictureForm, values: valuesForm, text: textForm };
 
-function pictureForm({ examples }, send, samples) {
+function pictureForm({ examples }, send, metadata) {
   const shown = h("img", { class: "preview", alt: "The picture that was sent" });
   const ask = (file, truth) => {
     URL.revokeObjectURL(shown.src);
@@ -39,15 +39,14 @@ function pictureForm({ examples }, send, samples) {
     return send(file, truth);
   };
   const sample = async (name) => {
-    const blob = await (await fetch(`samples/${name}`)).blob();
-    return ask(new File([blob], name, { type: blob.type }), examples.find(({ photo }) => photo === name)?.answer);
+    return ask(await sampleFile(metadata, name), examples.find(({ photo }) => photo === name)?.answer);
   };
-  const buttons = samples.map((name) =>
+  const buttons = metadata.samples.map((name) =>
     h("button", { type: "button", class: "thumbnail", onclick: () => sample(name) },
       h("img", { src: `samples/${name}`, alt: name.replace(/\..*/, "") })));
   const upload = h("input", { id: "upload", type: "file", accept: "image/jpeg,image/png" });
   upload.addEventListener("change", () => upload.files.length && ask(upload.files[0]));
-  if (samples.length) sample(samples[0]);
+  if (metadata.samples.length) sample(metadata.samples[0]);
   return [chips("Real photos", buttons), h("p", {}, h("label", { for: "upload" }, "Your own, JPEG or PNG "), upload), shown];
 }
 

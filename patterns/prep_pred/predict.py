@@ -7,22 +7,24 @@ from typing import Any
 import msgspec
 import numpy as np
 import orjson
-from fastapi import APIRouter, Request, Response
 
 from common import RELEASE
+from common.app import Headers
 from common.composition.flow import attended
 from common.errors import InvalidInput, UnsupportedMedia, UpstreamFailed
-from common.exchange import current
+from common.exchange import Exchange
 from common.protocol.json_body import decode_json
 from common.protocol.tensors import Array
+from common.reply import Reply
 from patterns.prep_pred.pairs import Pair
 from patterns.prep_pred.preparing import INSTANCES
 from patterns.prep_pred.several import SeveralPlane
 
+PATH = "/predict/{model}"
 JSON, PICTURES = "application/json", ("image/jpeg", "image/png")
 EXAMPLES: dict[str, Any] = {
     "iris_standardised": {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
-    "penguins": {"island": "Biscoe", "sex": None, "bill_length_mm": 46.1, "flipper_length_mm": 211},
+    "penguins": {"island": "Biscoe", "bill_length_mm": 46.1, "flipper_length_mm": 211},
     "text_language": "Saisissez un nouveau mot de passe",
 }
 
@@ -36,26 +38,50 @@ class PredictRequest(msgspec.Struct):
 _request = msgspec.json.Decoder(PredictRequest)
 
 
-def predict_routes(pairs: SeveralPlane[Pair], top: int) -> APIRouter:
+class PredictRoute:
     """The friendly route for every pair; `top` labels an answer."""
-    router = APIRouter(tags=["predict"])
 
-    @router.post("/predict/{model}", summary="What is it, and how sure?", openapi_extra={"requestBody": _documented()})
-    async def predict(model: str, request: Request) -> Response:
-        exchange, pair = current.get(), pairs.get(model)
-        exchange.model = model
-        given = _instances(request.headers.get("content-type", JSON), await request.body())
+    def __init__(self, pairs: SeveralPlane[Pair], top: int) -> None:
+        self._pairs, self._top = pairs, top
+
+    def match(self, path: str) -> bool:
+        parent, _, model = path.rpartition("/")
+        return parent == "/predict" and bool(model)
+
+    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+        exchange.route, name = PATH, exchange.path.rpartition("/")[2]
+        pair = self._pairs.get(name)
+        exchange.model = name
+        given = _instances(headers.get(b"content-type", JSON.encode()).decode("latin-1"), body)
         async with attended(exchange):
             outputs, version = await pair.infer(exchange, {INSTANCES.name: given}), pair.version
             labels = await pair.labels(exchange, version)
         main = pair.outputs[0].name
         if (shape := outputs[main].shape) != (len(given), len(labels)):
             raise UpstreamFailed(f"the predictor gave {main} of shape {list(shape)}, not {[len(given), len(labels)]}")
-        predictions = _predictions(main, outputs[main], labels, top)
-        told = {"predictions": predictions, "model_name": model, "model_version": version, "release": RELEASE}
-        return Response(orjson.dumps(told), media_type=JSON)
+        predictions = _predictions(main, outputs[main], labels, self._top)
+        told = {"predictions": predictions, "model_name": name, "model_version": version, "release": RELEASE}
+        return Reply(200, orjson.dumps(told))
 
-    return router
+    def document(self) -> dict[str, Any]:
+        files = {media: {"schema": {"type": "string", "format": "binary"}} for media in PICTURES}
+        examples = {name: {"value": {"instances": [instance]}} for name, instance in EXAMPLES.items()}
+        rows = {"schema": msgspec.json.schema(PredictRequest), "examples": examples}
+        invalid = {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}
+        operation = {
+            "tags": ["predict"],
+            "summary": "What is it, and how sure?",
+            "operationId": "predict_predict__model__post",
+            "parameters": [
+                {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "title": "Model"}}
+            ],
+            "requestBody": {"required": True, "content": {**files, JSON: rows}},
+            "responses": {
+                "200": {"description": "Successful Response", "content": {JSON: {"schema": {}}}},
+                "422": {"description": "Validation Error", "content": {JSON: invalid}},
+            },
+        }
+        return {"paths": {PATH: {"post": operation}}, "components": {"schemas": {}}}
 
 
 def _instances(content_type: str, body: bytes) -> Array:
@@ -80,10 +106,3 @@ def _predictions(name: str, scores: Array, labels: list[str], top: int) -> list[
         {"label": labels[order[0]], "probabilities": {labels[one]: float(row[one]) for one in order}}
         for order, row in zip(best, shares, strict=True)
     ]
-
-
-def _documented() -> dict[str, Any]:
-    files = {media: {"schema": {"type": "string", "format": "binary"}} for media in PICTURES}
-    examples = {name: {"value": {"instances": [instance]}} for name, instance in EXAMPLES.items()}
-    rows = {"schema": msgspec.json.schema(PredictRequest), "examples": examples}
-    return {"required": True, "content": {**files, JSON: rows}}

@@ -74,7 +74,7 @@ class Preparation:
         return manifest, preparer(manifest)
 
     def _prepare(self, items: Sequence[bytes], deadline: Deadline) -> dict[str, Array]:
-        return self._read[1].prepare_many(self._opened(items, deadline))  # type: ignore[arg-type]  # goes through once
+        return self._read[1].prepare_many(self._opened(items, deadline))
 
     def _opened(self, items: Sequence[bytes], deadline: Deadline) -> Iterator[Any]:
         """One after the other; the deadline is looked at before each, for a picture takes its time."""

@@ -1,5 +1,5 @@
 // The panel of serial: pick a page, see it turned upright, its lines found and read, and what each stage took.
-import { h, milliseconds, percent, sentence, words } from "./parts.js";
+import { h, milliseconds, percent, sampleFile, sentence, words } from "./parts.js";
 
 export const about = "Models that depend on each other: which way up is the page, where is text on it, what does it say.";
 
@@ -46,7 +46,7 @@ export function mount(element, context) {
   const pictures = (context.metadata.samples ?? []).filter((name) => /\.(jpe?g|png)$/.test(name));
   const buttons = pictures.map((name) => sampleButton(name, () => {
     press(name);
-    return sampleFile(name).then(read);
+    return sampleFile(context.metadata, name).then(read);
   }));
   const press = (name) => buttons.forEach((button, i) => button.setAttribute("aria-pressed", pictures[i] === name));
   const upload = uploadField((picture) => { press(); return read(picture); });
@@ -58,11 +58,6 @@ function sampleButton(name, chosen) {
   const title = sentence(words(name.replace(/\.\w+$/, "")));
   return h("button", { type: "button", "aria-pressed": "false", onclick: chosen },
     h("img", { src: `samples/${name}`, alt: "", loading: "lazy" }), title);
-}
-
-async function sampleFile(name) {
-  const blob = await (await fetch(`samples/${name}`)).blob();
-  return new File([blob], name, { type: blob.type });
 }
 
 /** A file from this device, picked or dropped. */

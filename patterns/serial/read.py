@@ -43,7 +43,7 @@ class Reader:
     def __init__(
         self, service: Service, settings: ReadingSettings, watch: Watch, predictors: Mapping[str, Predictor]
     ) -> None:
-        self.offload = Offload(settings.picture_threads, settings.picture_queue)
+        self.offload = Offload(settings.picture_threads, settings.picture_queue, service.metrics)
         releases = Releases(watch, predictors, optional={HEAVY})
         self._pipeline = Pipeline(settings, releases, self.offload)
         service.health.ready_when(releases.unready)

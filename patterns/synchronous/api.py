@@ -27,7 +27,7 @@ def create_app(settings: Settings, logs: Logs) -> App:
     """A picture classifier behind /classify, its jobs, two standard protocols and a page."""
     service = Service(settings, logs, samples=HERE / "samples")
     predictor = Predictor(service, settings, grpc_services=[add_tfserving])
-    offload = Offload(settings.decode_threads, settings.decode_queue)
+    offload = Offload(settings.decode_threads, settings.decode_queue, service.metrics)
     jobs = Jobs(service, settings.job_policy)
     classifier = Classifier(predictor, offload, settings)
 

@@ -1,5 +1,5 @@
 // The panel of synchronous: a photo, how long to wait for the answer, and the likeliest classes. Asks by itself at once.
-import { bars, call, errors, h, milliseconds, percent, settled } from "./parts.js";
+import { bars, call, errors, h, milliseconds, percent, sampleFile, settled } from "./parts.js";
 
 export const about = "A photo goes in and the caller waits: decoding, preparing, inference and naming inside one request.";
 
@@ -21,7 +21,7 @@ export function mount(element, context) {
     else if (reply.ok) view.answer(reply.body, truths[file.name]);
   });
   const chosen = (file) => { asked = file; ask(); };
-  const gallery = thumbnails(photos, chosen);
+  const gallery = thumbnails(context.metadata, photos, chosen);
   const waits = waitButtons(ask);
   element.replaceChildren(gallery.element, upload((file) => { gallery.release(); chosen(file); }), waits.element);
   gallery.first();
@@ -46,11 +46,10 @@ async function follow(handedOver, view, truth) {
 }
 
 /** One button for each photo that lies with the service. */
-function thumbnails(names, chosen) {
+function thumbnails(metadata, names, chosen) {
   const pick = async (name) => {
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", names[i] === name));
-    const blob = await (await fetch(`samples/${name}`)).blob();
-    chosen(new File([blob], name, { type: blob.type }));
+    chosen(await sampleFile(metadata, name));
   };
   const buttons = names.map((name) => {
     const image = h("img", { src: `samples/${name}`, alt: name.replace(/\.\w+$/, ""), width: 80, height: 60 });

@@ -65,6 +65,16 @@ def test_a_slow_predictor_is_504_at_the_deadline(stack: Stack, layout: str | Non
 
 
 @every_layout
+def test_a_predictor_whose_answer_has_the_wrong_shape_is_502_and_no_label(stack: Stack, layout: str | None) -> None:
+    with switched(stack, narrow=True):
+        answer, took = ask(stack, 5)
+        assert answer.status_code == 502
+        assert "the predictor gave probabilities of shape [1, 2], not [1, 3]" in answer.json()["detail"]
+        assert took < 5
+    healed(stack, layout)
+
+
+@every_layout
 def test_a_predictor_whose_model_fails_is_502_in_its_words(stack: Stack, layout: str | None) -> None:
     with switched(stack, error_share=1.0):
         answer, took = ask(stack, 5)

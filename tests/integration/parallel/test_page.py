@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +15,9 @@ from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.parallel.asking import CLASSIFIERS, ROWS, instances, predicted
 from tests.integration.parallel.stand_in import StandIn, proxy_over
+from tests.pages import check_looks, check_own, curl_words, in_every_scheme, in_every_size, look
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-LOW_CONTRAST = (Path(__file__).parents[1] / "web_single" / "low_contrast.js").read_text()
+FIRST = ".verdict"
 EVERYONE = (*CLASSIFIERS, "petal_width")
 
 
@@ -30,14 +28,8 @@ def stack(start_shared: Start) -> Stack:
 
 @pytest.fixture
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    with browser.new_page(base_url=stack.url(), viewport=DESKTOP) as page:  # type: ignore[arg-type]
-        open_page(page)
-        yield page
-
-
-def open_page(page: Page) -> None:
-    page.goto("/")
-    expect(page.locator(".verdict")).to_be_visible()
+    with look(browser, stack.url(), FIRST) as found:
+        yield found.page
 
 
 def lane(page: Page, name: str) -> Any:
@@ -85,7 +77,7 @@ def test_items_without_a_store_are_refused_in_words(page: Page) -> None:
 
 
 def test_the_curl_line_asks_the_same(page: Page) -> None:
-    words = shlex.split((page.locator("#curl").text_content() or "").replace("\\\n", ""))
+    words = curl_words(page.locator("#curl"))
     assert words[2].endswith("/predict/stream")
     assert json.loads(words[-1]) == {"instances": instances(ROWS[0]), "aggregate": "mean"}
     assert httpx.post(words[2], json=json.loads(words[-1])).status_code == 200
@@ -93,8 +85,8 @@ def test_the_curl_line_asks_the_same(page: Page) -> None:
 
 def test_who_is_missing_is_said(browser: Browser) -> None:
     well, odd = StandIn("well"), StandIn("odd", status=500)
-    with proxy_over(well, odd, STRATEGY="partial") as url, browser.new_page(base_url=url) as page:
-        open_page(page)
+    with proxy_over(well, odd, STRATEGY="partial") as url, look(browser, url, FIRST) as found:
+        page = found.page
         expect(lane(page, "odd")).to_contain_text("missing")
         expect(page.locator("#answer .warning")).to_contain_text("odd is missing: predictor odd answered 500")
         well.status = 500
@@ -105,21 +97,13 @@ def test_who_is_missing_is_said(browser: Browser) -> None:
         one.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@in_every_scheme
+@in_every_size
 def test_it_fits_is_readable_and_complains_of_nothing(
-    browser: Browser, stack: Stack, viewport: dict[str, int], scheme: Any
+    browser: Browser, stack: Stack, size: dict[str, int], scheme: str
 ) -> None:
-    with browser.new_page(base_url=stack.url(), viewport=viewport, color_scheme=scheme) as page:  # type: ignore[arg-type]
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        open_page(page)
-        page.get_by_text("By item id").click()
-        page.get_by_text("The same from a shell").click()
-        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-        assert page.evaluate(LOW_CONTRAST) == []
-        assert complaints == []
-        controls = "[...document.querySelectorAll('input, textarea, button, select')]"
-        unnamed = "filter((one) => !one.labels?.length && !one.ariaLabel && !one.textContent)"
-        assert page.evaluate(f"{controls}.{unnamed}.map((one) => one.outerHTML)") == []
+    with look(browser, stack.url(), FIRST, size, color_scheme=scheme) as found:
+        found.page.get_by_text("By item id").click()
+        found.page.get_by_text("The same from a shell").click()
+        check_looks(found.page)
+        check_own(found, stack.url())

@@ -56,7 +56,15 @@ def test_a_bad_picture_is_refused_with_the_reason_and_never_inferred(stack: Stac
     assert answer.status_code == 400, answer.text
     assert reason in answer.json()["detail"]
     assert answer.json()["detail"].startswith("instances[0].picture: ")
+    assert named(answer) == ["instances[0].picture"]
     assert inferences(stack) == before
+
+
+def named(answer: httpx.Response) -> list[str]:
+    """The fields that are said to be wrong, each with a reason that the summary gives as well."""
+    told = answer.json()
+    assert all(f"{one['field']}: {one['reason']}" in told["detail"] for one in told["errors"])
+    return [one["field"] for one in told["errors"]]
 
 
 # model, instances, what the error says
@@ -83,7 +91,14 @@ def test_a_bad_instance_is_refused_by_field_and_never_inferred(stack: Stack, kin
     assert answer.status_code == 400, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["detail"].startswith(reason)
+    assert named(answer)[0] == reason.partition(":")[0]
     assert inferences(stack) == before
+
+
+def test_every_field_that_is_wrong_is_named(stack: Stack) -> None:
+    answer = predict(stack, "penguins", PENGUIN | {"sex": 1}, PENGUIN | {"colour": "black"})
+    assert answer.status_code == 400
+    assert named(answer) == ["instances[0].sex", "instances[1].colour"]
 
 
 # body, content type, status, what the error says

@@ -7,6 +7,7 @@ import pytest
 
 from common.preprocessing.steps import preparer
 from common.protocol.tensors import Array
+from patterns.prep_pred import demo
 from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.prep_pred.asking import inferences, items, labels, manifest, predict
@@ -30,6 +31,13 @@ def shares(stack: Stack, *texts: str) -> list[dict[str, float]]:
 def test_messages_are_from_where_they_are_from(stack: Stack) -> None:
     instances, truth = zip(*items(MODEL), strict=True)
     assert labels(predict(stack, MODEL, *instances)) == list(truth)
+
+
+def test_the_demo_shows_the_model_that_is_on_offer(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.main(stack.url())
+    shown = capsys.readouterr().out
+    assert shown.count(MODEL) == 4  # three rows, and the line to ask it oneself
+    assert items(MODEL)[0][0] in shown
 
 
 def test_how_it_is_written_makes_no_difference(stack: Stack) -> None:

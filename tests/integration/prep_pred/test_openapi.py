@@ -7,14 +7,14 @@ from typing import Any
 import httpx
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
 from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.prep_pred.asking import sample, start_layout
+from tests.openapi import bounded, tried
 
 LAYOUTS = (None, "proxy")
 BYTES = st.binary(max_size=2000) | st.just(sample("coffee.jpg")) | st.just(sample("coffee.jpg")[:9000])
@@ -30,11 +30,6 @@ def document(stack: Stack) -> dict[str, Any]:
     answer = httpx.get(f"{stack.url()}/openapi.json", timeout=10)
     assert answer.status_code == 200
     return dict(answer.json())
-
-
-def bounded(examples: int) -> settings:
-    quiet = list(HealthCheck)
-    return settings(max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=quiet)
 
 
 def test_every_route_is_documented(document: dict[str, Any]) -> None:
@@ -58,24 +53,9 @@ def test_every_example_works(stack: Stack, document: dict[str, Any]) -> None:
 def test_no_request_gets_a_5xx(stack: Stack, mode: GenerationMode) -> None:
     for media in ("image/jpeg", "image/png"):
         schemathesis.openapi.media_type(media, BYTES)
-    schema = schemathesis.openapi.from_url(f"{stack.url()}/openapi.json")
-    tried = []
-    for found in schema.get_all_operations():
-        operation = found.ok()
-
-        @bounded(15 if operation.body else 3)
-        @given(case=operation.as_strategy(generation_mode=mode))
-        def answer_is_no_5xx(case: schemathesis.Case) -> None:
-            answer = case.call(timeout=10)
-            assert answer.status_code < 500, case.as_curl_command()
-
-        try:
-            answer_is_no_5xx()
-        except Unsatisfiable:  # an operation without parameters has nothing to get wrong
-            continue
-        tried.append(operation.label)
-    assert "POST /v2/models/{model}/infer" in tried
-    assert mode is not GenerationMode.POSITIVE or "POST /predict/{model}" in tried
+    asked = tried(stack, mode, 15)
+    assert "POST /v2/models/{model}/infer" in asked
+    assert mode is not GenerationMode.POSITIVE or "POST /predict/{model}" in asked
 
 
 @pytest.mark.parametrize("model", ["imagenet_lite0", "penguins", "text_language"])

@@ -13,10 +13,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from runtimes.base import Stack
 from tests.conftest import Start
-from tests.integration.prep_pred.asking import SAMPLES, items, start_layout
+from tests.integration.prep_pred.asking import ROOT, SAMPLES, items, start_layout
+from tests.pages import check_looks, check_own, curl_words, in_every_scheme, in_every_size, look
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-LOW_CONTRAST = (Path(__file__).parents[1] / "web_single" / "low_contrast.js").read_text()
+FIRST = "#request-id"
 
 
 @pytest.fixture(scope="module", params=[None, "proxy"], ids=lambda layout: layout or "default")
@@ -27,14 +27,8 @@ def stack(request: pytest.FixtureRequest, start_shared: Start) -> Stack:
 @pytest.fixture
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
     """The page, opened at desktop width, with its first answer on it."""
-    with browser.new_page(base_url=stack.url(), viewport=DESKTOP) as page:  # type: ignore[arg-type]
-        open_page(page)
-        yield page
-
-
-def open_page(page: Page) -> None:
-    page.goto("/")
-    expect(page.locator("#request-id")).to_be_visible()
+    with look(browser, stack.url(), FIRST) as found:
+        yield found.page
 
 
 def choose(page: Page, model: str) -> None:
@@ -109,39 +103,28 @@ def test_a_text_is_told_by_its_language(page: Page) -> None:
     verdict(page).to_have_text("de")
 
 
-def test_every_control_has_a_name(page: Page) -> None:
-    for model in ("imagenet lite0", "penguins", "text language"):
-        choose(page, model)
-        unnamed = page.evaluate(
-            """[...document.querySelectorAll("input, textarea, select, button")].filter((one) => !one.labels?.length
-                && !one.ariaLabel && !one.textContent && !one.querySelector("img[alt]")).map((one) => one.outerHTML)"""
-        )
-        assert unnamed == []
+def test_the_curl_line_can_be_pasted_in_a_checkout(page: Page, stack: Stack) -> None:
+    verdict(page).to_have_text("tripod")
+    words = curl_words(page.locator("#curl"))
+    file = words.pop()
+    assert words[:3] == ["curl", "-sS", f"{stack.url()}/predict/imagenet_lite0"]
+    assert words[3:] == ["-H", "Content-Type: image/jpeg", "--data-binary"]
+    assert (ROOT / file.removeprefix("@")).read_bytes() == (SAMPLES / "camera.jpg").read_bytes()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_page_fits_and_is_readable(browser: Browser, stack: Stack, viewport: dict[str, int], scheme: Any) -> None:
-    with browser.new_page(base_url=stack.url(), viewport=viewport, color_scheme=scheme) as page:  # type: ignore[arg-type]
-        open_page(page)
+@in_every_scheme
+@in_every_size
+def test_page_fits_and_is_readable(browser: Browser, stack: Stack, size: dict[str, int], scheme: str) -> None:
+    with look(browser, stack.url(), FIRST, size, color_scheme=scheme) as found:
         for model in ("imagenet lite0", "penguins", "text language"):
-            choose(page, model)
-            expect(page.locator("#answer .verdict")).to_be_visible()
-            assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-            assert page.evaluate(LOW_CONTRAST) == []
+            choose(found.page, model)
+            expect(found.page.locator("#answer .verdict")).to_be_visible()
+            check_looks(found.page)
 
 
 def test_nothing_is_loaded_from_elsewhere_and_nothing_complains(browser: Browser, stack: Stack) -> None:
-    with browser.new_page(base_url=stack.url()) as page:
-        complaints: list[str] = []
-        urls: list[str] = []
-        page.on("console", lambda one: complaints.append(f"{one.location['url']}: {one.text}"))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: urls.append(request.url))
-        open_page(page)
-        # that the service is not ready for a moment, on a busy machine, is no fault of the page's
-        assert [one for one in complaints if "/readyz: " not in one] == []
-        assert all(url.startswith((f"{stack.url()}/", "blob:", "data:")) for url in urls)
+    with look(browser, stack.url(), FIRST) as found:
+        check_own(found, stack.url())
 
 
 def test_the_samples_are_those_of_the_metadata(http: httpx.Client, stack: Stack) -> None:

@@ -13,7 +13,8 @@ from PIL import Image
 from runtimes.base import Stack
 from tests.support import client, metric
 
-SAMPLES = Path(__file__).parents[3] / "patterns" / "serial" / "samples"
+ROOT = Path(__file__).parents[3]
+SAMPLES = ROOT / "patterns" / "serial" / "samples"
 STAGES = ("orientation", "detection", "recognition", "recognition-heavy")
 TIMEOUT = "X-Request-Timeout-Seconds"
 Reading = dict[str, Any]

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from runtimes.base import Stack
 from tests.conftest import Start
-from tests.integration.serial.pages import SAMPLES, STAGES, read, sample
+from tests.integration.serial.pages import ROOT, SAMPLES, STAGES, read, sample
+from tests.pages import check_looks, check_own, curl_words, in_every_scheme, in_every_size, look
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-LOW_CONTRAST = (Path(__file__).parents[1] / "web_single" / "low_contrast.js").read_text()
+FIRST = ".lines tbody tr"
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +23,8 @@ def stack(start_shared: Start) -> Stack:
 
 @pytest.fixture
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    with browser.new_page(base_url=stack.url(), viewport=DESKTOP, reduced_motion="reduce") as page:  # type: ignore[arg-type]
-        page.goto("/")
-        expect(page.locator(".sheet rect").first).to_be_attached()
-        yield page
+    with look(browser, stack.url(), FIRST, reduced_motion="reduce") as found:
+        yield found.page
 
 
 def pick(page: Page, name: str) -> None:
@@ -104,20 +100,17 @@ def test_a_file_that_is_no_picture_is_refused_with_the_reason(page: Page) -> Non
     expect(page.get_by_role("alert").locator("li code")).to_have_text("picture")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_page_fits_and_is_readable(browser: Browser, stack: Stack, viewport: dict[str, int], scheme: Any) -> None:
-    complaints: list[str] = []
-    with browser.new_page(
-        base_url=stack.url(),
-        viewport=viewport,  # type: ignore[arg-type]
-        color_scheme=scheme,
-        reduced_motion="reduce",
-    ) as page:
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto("/")
-        expect(page.locator(".lines tbody tr").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-        assert page.evaluate(LOW_CONTRAST) == []
-    assert complaints == []
+def test_the_curl_line_can_be_pasted_in_a_checkout(page: Page, stack: Stack) -> None:
+    pick(page, "Page")
+    expect(page.locator("#curl")).to_contain_text("/page.jpg")
+    words = curl_words(page.locator("#curl"))
+    assert words[2] == f"{stack.url()}/read"
+    assert (ROOT / words[-1].removeprefix("@")).read_bytes() == sample("page.jpg")
+
+
+@in_every_scheme
+@in_every_size
+def test_the_page_fits_and_is_readable(browser: Browser, stack: Stack, size: dict[str, int], scheme: str) -> None:
+    with look(browser, stack.url(), FIRST, size, color_scheme=scheme, reduced_motion="reduce") as found:
+        check_looks(found.page)
+        check_own(found, stack.url())

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 from PIL import Image
 
-SAMPLES = Path(__file__).parents[3] / "patterns" / "synchronous" / "samples"
+ROOT = Path(__file__).parents[3]
+SAMPLES = ROOT / "patterns" / "synchronous" / "samples"
 PHOTOS = {path.name: path.read_bytes() for path in sorted(SAMPLES.glob("*.jpg"))}
 TRUTH = {"camera.jpg": "tripod", "chelsea.jpg": "tabby", "coffee.jpg": "espresso", "rocket.jpg": "missile"}
 CAT = PHOTOS["chelsea.jpg"]

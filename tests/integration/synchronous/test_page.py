@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -14,10 +10,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from runtimes.base import Stack
 from tests.conftest import Start
-from tests.integration.synchronous.photos import CAT, COFFEE, PHOTOS, SAMPLES, post, shares
+from tests.integration.synchronous.photos import CAT, COFFEE, PHOTOS, ROOT, SAMPLES, post, shares
+from tests.pages import check_looks, check_own, curl_words, in_every_scheme, in_every_size, look
 
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-LOW_CONTRAST = (Path(__file__).parents[1] / "web_single" / "low_contrast.js").read_text()
+FIRST = "#answer .verdict"
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +23,8 @@ def stack(start_shared: Start) -> Stack:
 
 @pytest.fixture
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
-    with browser.new_page(base_url=stack.url(), viewport=DESKTOP) as page:  # type: ignore[arg-type]
-        open_page(page)
-        yield page
-
-
-def open_page(page: Page) -> None:
-    page.goto("/")
-    expect(page.locator("#answer .verdict")).to_be_visible()
+    with look(browser, stack.url(), FIRST) as found:
+        yield found.page
 
 
 def pick(page: Page, photo: str) -> None:
@@ -97,35 +87,23 @@ def test_who_does_not_wait_sees_the_hand_over_and_then_the_answer(page: Page) ->
 def test_the_curl_line_sends_the_same_file(page: Page, stack: Stack) -> None:
     pick(page, "coffee")
     expect(page.locator("#curl")).to_contain_text("coffee.jpg")
-    words = shlex.split((page.locator("#curl").text_content() or "").replace("\\\n", ""))
+    *words, file = curl_words(page.locator("#curl"))
     assert words[:3] == ["curl", "-sS", f"{stack.url()}/classify?top=5"]
-    assert words[3:] == ["-H", "Content-Type: image/jpeg", "--data-binary", "@coffee.jpg"]
+    assert words[3:] == ["-H", "Content-Type: image/jpeg", "--data-binary"]
+    assert (ROOT / file.removeprefix("@")).read_bytes() == COFFEE
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_the_page_fits_and_is_readable(browser: Browser, stack: Stack, viewport: dict[str, int], scheme: Any) -> None:
-    with browser.new_page(base_url=stack.url(), viewport=viewport, color_scheme=scheme) as page:  # type: ignore[arg-type]
-        open_page(page)
-        page.get_by_role("button", name="not at all").click()
-        expect(page.locator("#job")).to_contain_text("Fetched")
-        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
-        assert page.evaluate(LOW_CONTRAST) == []
+def test_a_file_of_ones_own_is_sent_from_where_it_is(page: Page) -> None:
+    page.get_by_label("Or your own").set_input_files(SAMPLES / "rocket.jpg")
+    expect(page.locator("#answer .verdict strong")).to_have_text("missile")
+    assert curl_words(page.locator("#curl"))[-1] == "@rocket.jpg"
 
 
-def test_everything_is_the_services_own_and_nothing_complains(browser: Browser, stack: Stack) -> None:
-    with browser.new_page(base_url=stack.url()) as page:
-        complaints: list[str] = []
-        urls: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: urls.append(request.url))
-        open_page(page)
-        assert complaints == []
-        assert all(re.match(rf"{re.escape(stack.url())}/|blob:|data:", url) for url in urls)
-        unnamed = page.evaluate(
-            """[...document.querySelectorAll("input, button")].filter((one) =>
-                !one.labels?.length && !one.ariaLabel && !one.textContent && !one.querySelector("img[alt]"))
-                .map((one) => one.outerHTML)"""
-        )
-        assert unnamed == []
+@in_every_scheme
+@in_every_size
+def test_the_page_fits_and_is_readable(browser: Browser, stack: Stack, size: dict[str, int], scheme: str) -> None:
+    with look(browser, stack.url(), FIRST, size, color_scheme=scheme) as found:
+        found.page.get_by_role("button", name="not at all").click()
+        expect(found.page.locator("#job")).to_contain_text("Fetched")
+        check_looks(found.page)
+        check_own(found, stack.url())

@@ -133,6 +133,12 @@ def test_under_the_inference_protocol_an_error_is_one_text(site: Site) -> None:
     assert plain(site.client.get("/v2/nowhere")) == "no such path; /docs lists those there are"
 
 
+def test_who_accepts_problems_by_name_is_told_the_fields_there_too(site: Site) -> None:
+    body = problem(site.client.post("/v2/direct/refuse", headers={"Accept": "*/*, application/problem+json"}))
+    assert body["errors"] == [{"field": "instances[0]", "reason": "expected a number"}]
+    assert plain(site.client.post("/v2/direct/refuse", headers={"Accept": "application/json, */*"}))
+
+
 def test_a_model_of_a_body_is_checked_by_field(site: Site) -> None:
     body = problem(site.client.post("/items", json=[{"size": 1}, {"size": "x"}, {"size": -1}]))
     assert [error["field"] for error in body["errors"]] == ["[1].size", "[2].size"]

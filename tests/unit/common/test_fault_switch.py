@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from time import perf_counter
 
+import numpy as np
 import pytest
 
 from common.errors import ModelFailed
 from common.faults import Faults, FaultSwitch
+from common.protocol.tensors import Array
 from tests.unit.common.sessions import Sum, rows
+
+
+class Echo:
+    """Gives back what it was given."""
+
+    def run(self, inputs: dict[str, Array]) -> Sequence[Array]:
+        return list(inputs.values())
 
 
 @pytest.fixture
@@ -46,6 +56,12 @@ def test_runs_that_wait_go_on_when_the_faults_are_off(switch: FaultSwitch, fault
     for thread in threads:
         thread.join(20)
     assert len(session.runs) == 3
+
+
+def test_outputs_of_several_columns_lack_the_last_one(switch: FaultSwitch) -> None:
+    switch.set(Faults(narrow=True))
+    table, column = switch.wrap(Echo()).run({"x": np.ones((2, 3), np.float32), "n": np.ones(2, np.int64)})
+    assert (table.shape, column.shape) == ((2, 2), (2,))
 
 
 def test_latency_is_added(switch: FaultSwitch) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from common.deadline import Deadline
 from common.errors import DeadlineExceeded, Overloaded
+from common.metrics import Metrics
 from common.offload import Offload
 from tests.unit.common.polling import until
 
@@ -59,6 +60,21 @@ async def test_more_than_fits_is_refused_at_once(held: Held) -> None:
         held.go.set()
         assert await asyncio.gather(*tasks) == [7, 7]
         assert await offload.run(Deadline.after(20), held.work) == 7
+
+
+async def test_what_is_refused_is_counted(held: Held) -> None:
+    metrics = Metrics()
+    refused = metrics.rejected.at("preparing_full")
+    with Offload(threads=1, queue=0, metrics=metrics) as offload:
+        task = asyncio.ensure_future(offload.run(Deadline.after(20), held.work))
+        await until(lambda: held.begun, "the work")
+        assert refused.value == 0
+        for _ in range(3):
+            with pytest.raises(Overloaded):
+                await offload.run(Deadline.after(20), held.work)
+        assert refused.value == 3
+        held.go.set()
+        await task
 
 
 async def test_what_waits_past_its_deadline_is_never_begun(held: Held) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from time import monotonic
 
@@ -13,12 +14,14 @@ from common.client import Limits, PredictorClient
 from common.deadline import Deadline
 from common.errors import (
     DeadlineExceeded,
+    FieldError,
     InvalidInput,
     Mismatch,
     ModelGone,
     Overloaded,
     PayloadTooLarge,
     ServingError,
+    UnsupportedMedia,
     UpstreamFailed,
 )
 from tests.unit.common.client.http_predictor import (
@@ -91,6 +94,7 @@ async def test_what_is_safe_to_repeat_is_repeated(predictor: HttpPredictor, fail
         (404, ModelGone),
         (409, Mismatch),
         (413, PayloadTooLarge),
+        (415, UnsupportedMedia),
         (422, InvalidInput),
         (429, Overloaded),
         (500, UpstreamFailed),
@@ -109,6 +113,46 @@ async def test_what_is_not_safe_or_no_use_is_never_repeated(
     assert type(caught.value) is error
     assert len(predictor.requests) == 1
     assert isinstance(caught.value, InvalidInput) or "predictor m" in caught.value.detail
+
+
+async def test_a_refusal_names_the_fields_that_the_predictor_names(predictor: HttpPredictor) -> None:
+    wrong = [{"field": f"x[{index}]", "reason": "is " + "long" * 1000} for index in range(100)]
+    predictor.replies = [
+        refusal({"error": "two are wrong", "errors": wrong[:2]}),
+        refusal({"detail": "", "errors": wrong}),
+    ]
+    async with PredictorClient(predictor.url, model="m") as client:
+        with pytest.raises(InvalidInput, match="two are wrong") as caught:
+            await infer(client)
+        assert caught.value.fields == tuple(FieldError(one["field"], one["reason"][:1000]) for one in wrong[:2])
+        with pytest.raises(InvalidInput) as caught:
+            await infer(client)
+    assert len(caught.value.fields) == 20
+
+
+@pytest.mark.parametrize("told", [7, {"error": 7}, {"error": "no", "errors": [1]}, {"detail": [{"loc": ["body"]}]}])
+async def test_a_refusal_in_another_form_is_quoted_as_it_is(predictor: HttpPredictor, told: object) -> None:
+    predictor.usual = refusal(told)
+    async with PredictorClient(predictor.url, model="m") as client:
+        with pytest.raises(InvalidInput) as caught:
+            await infer(client)
+    assert (caught.value.detail, caught.value.fields) == (json.dumps(told), ())
+
+
+def refusal(told: object) -> Reply:
+    async def reply(request: Request) -> None:
+        await request.answer(400, json.dumps(told).encode())
+
+    return reply
+
+
+async def test_an_impatient_client_leaves_a_pause_that_is_asked_for_to_its_caller(predictor: HttpPredictor) -> None:
+    predictor.replies = [status(503, Retry_After=0.1), status(503)]
+    async with PredictorClient(predictor.url, model="m", limits=Limits(patient=False)) as client:
+        with pytest.raises(Overloaded):
+            await infer(client)
+        await infer(client)  # no pause was asked for, so it is made up for as usual
+    assert len(predictor.requests) == 3
 
 
 @pytest.mark.parametrize(

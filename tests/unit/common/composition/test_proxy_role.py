@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,14 +11,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from prometheus_client import generate_latest
 
 from common.api import build_app
-from common.client import PredictorClient
+from common.client import InferResult, PredictorClient
 from common.composition.flow import call
 from common.composition.proxy import Predictors, Proxy
 from common.composition.settings import ProxySettings
 from common.deadline import Deadline
-from common.errors import Mismatch, ModelGone
+from common.errors import InvalidInput, Mismatch, ModelGone, Overloaded
 from common.exchange import Exchange
 from common.inference.server import Settings, create_app
 from common.protocol.tensors import Array, TensorSpec
@@ -142,6 +144,22 @@ def test_each_call_is_counted_by_predictor_and_outcome(front: Running) -> None:
     assert 'serving_upstream_duration_seconds_count{outcome="ok",predictor="tiny"}' in metrics(front)
 
 
+async def test_a_twin_is_another_model_of_the_same_predictor_counted_and_limited_alike(root: Path) -> None:
+    with predictor(root) as behind:
+        given = {"predictors": f"one={behind.url}#ti", "predictor_concurrency": 1, "predictor_queue": 0}
+        settings = ProxySettings.model_validate(given)
+        service = Service(settings, Logged().logs)
+        async with Predictors(service, settings).twins("ny")["one"] as twin:
+            calls = (twin.infer({"x": ROW}, deadline=Deadline.after(10)) for _ in range(2))
+            answered, refused = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(answered, InferResult)
+    assert answered.model_name == "tiny"
+    assert isinstance(refused, Overloaded)
+    counted = generate_latest(service.metrics.registry).decode()
+    for outcome in ("ok", "overloaded"):
+        assert f'serving_upstream_duration_seconds_count{{outcome="{outcome}",predictor="one"}} 1.0' in counted
+
+
 def test_a_proxy_is_unready_while_its_predictor_is_away(root: Path) -> None:
     port = free_port()
     with proxy(f"tiny=http://127.0.0.1:{port}") as running:
@@ -149,6 +167,14 @@ def test_a_proxy_is_unready_while_its_predictor_is_away(root: Path) -> None:
         assert answer.status_code == 503
         assert "predictor tiny" in answer.json()["reasons"][0]
         assert httpx.post(f"{running.url}/v2/models/twice/infer", json=question()).status_code == 502
+
+
+async def test_a_refusal_comes_to_a_client_with_its_fields(front: Running) -> None:
+    async with PredictorClient(front.url, model="twice") as client:
+        with pytest.raises(InvalidInput) as caught:
+            await client.infer({"x": ROW, "y": ROW}, deadline=Deadline.after(10))
+    (wrong,) = caught.value.fields
+    assert f"{wrong.field}: {wrong.reason}" == caught.value.detail
 
 
 async def test_inputs_prepared_for_another_model_are_refused(root: Path) -> None:

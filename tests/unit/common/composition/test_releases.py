@@ -86,8 +86,9 @@ async def test_a_predictor_that_goes_away_keeps_what_it_listed() -> None:
     found = await releases(one, other)
     assert await version(found) == "1"
     other.versions = ()
-    await found.renew()
-    assert await version(found) == "1"
+    for _ in range(2):
+        await found.renew()
+        assert await version(found) == "1"
     assert "other" in (found.unready() or "")
     assert found.away("other") == "cannot answer: away"
     assert found.away("one") is None

@@ -37,7 +37,7 @@ class Predictor:
 
     def faults(self, **faults: Any) -> None:
         assert self.client.post("/faults", json=faults).json() == {
-            "latency_seconds": 0.0, "error_share": 0.0, "hang": False, **faults,
+            "latency_seconds": 0.0, "error_share": 0.0, "hang": False, "narrow": False, **faults,
         }  # fmt: skip
 
     def metric(self, name: str) -> float:

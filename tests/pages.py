@@ -1,0 +1,61 @@
+"""What the tests of the patterns' pages share: how a page is looked at, and what has to hold of every one."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+LOW_CONTRAST = (Path(__file__).parent / "integration" / "web_single" / "low_contrast.js").read_text()
+UNNAMED = """[...document.querySelectorAll("input, textarea, select, button")].filter((one) => !one.labels?.length
+    && !one.ariaLabel && !one.textContent && !one.querySelector("img[alt]")).map((one) => one.outerHTML)"""
+
+in_every_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
+in_every_size = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+
+
+class Look:
+    """A page at `/` once `shown`, a selector, is on it; what it has loaded, and what the browser complained of."""
+
+    def __init__(self, page: Page, shown: str) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.urls: list[str] = []
+        page.on("console", lambda one: self.complaints.append(f"{one.location['url']}: {one.text}"))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.urls.append(request.url))
+        page.goto("/")
+        expect(page.locator(shown).first).to_be_visible()
+
+
+@contextmanager
+def look(browser: Browser, url: str, shown: str, size: dict[str, int] = DESKTOP, **how: Any) -> Iterator[Look]:
+    """Opens a service's page in a window of its own, `how` as `Browser.new_page` has it."""
+    with browser.new_page(base_url=url, viewport=size, **how) as page:  # type: ignore[arg-type]
+        yield Look(page, shown)
+
+
+def check_looks(page: Page) -> None:
+    """It is no wider than its window, every text can be read, and every control has a name."""
+    size = page.viewport_size
+    assert size
+    assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+    assert page.evaluate(LOW_CONTRAST) == []
+    assert page.evaluate(UNNAMED) == []
+
+
+def check_own(found: Look, url: str) -> None:
+    """Nothing came from elsewhere than `url`, and nothing complained."""
+    assert found.complaints == []
+    assert [one for one in found.urls if not one.startswith((f"{url}/", "blob:", "data:"))] == []
+
+
+def curl_words(line: Locator) -> list[str]:
+    """A curl line as a shell reads it."""
+    return shlex.split((line.text_content() or "").replace("\\\n", ""))
