@@ -123,12 +123,8 @@ class KubernetesStack(Stack):
         if not self.is_up():
             return []
         memory, pods = self._space.memory(), self._space.pods()
-        gone = [
-            name
-            for workload in self._space.workloads().values()
-            for name in workload.instances()
-            if name not in {pod.name for pod in pods}
-        ]
+        wanted = [name for workload in self._space.workloads().values() for name in workload.instances()]
+        gone = [name for name in wanted if name not in {pod.name for pod in pods}]
         stopped = [ServiceStatus(name, "exited", None, None, None) for name in gone]
         return [*(self._status(pod, memory.get(pod.id)) for pod in pods), *stopped]
 
@@ -146,7 +142,7 @@ class KubernetesStack(Stack):
         if engine.missing():
             return {}
         ComposeStack(self.options).build()
-        names = {app["image"] for tree in self._rendered for app in _containers(tree)}
+        names = overlay.images_of(self._rendered)
         return images.bring_in(names, self._known.image_prefix, self._known.image_load_command)
 
     @cached_property
@@ -297,9 +293,3 @@ class KubernetesStack(Stack):
         uptime = (datetime.now(UTC) - pod.started).total_seconds() if pod.started else None
         url = f"http://{self._host}:{self._first_port(pod.name)}"
         return ServiceStatus(pod.name, "ready" if pod.ready else "unready", url, uptime, memory_bytes)
-
-
-def _containers(tree: overlay.Tree) -> list[overlay.Tree]:
-    """The containers of a rendered object, those that run first included."""
-    pod = tree.get("spec", {}).get("template", {}).get("spec", {}) if tree["kind"] != "CronJob" else {}
-    return [*pod.get("initContainers", []), *pod.get("containers", [])]

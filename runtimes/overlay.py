@@ -45,6 +45,12 @@ def write(
     _dump(folder / "kustomization.yaml", [kustomization])
 
 
+def images_of(rendered: list[Tree]) -> set[str]:
+    """The images that the pods of these objects run, those that run first included."""
+    pods = [tree["spec"]["template"]["spec"] for tree in rendered if "template" in tree.get("spec", {})]
+    return {one["image"] for pod in pods for one in [*pod.get("initContainers", []), *pod["containers"]]}
+
+
 _V1 = {"apiVersion": "v1"}
 
 

@@ -8,14 +8,14 @@ import socket
 import subprocess
 from pathlib import Path
 
-_CANDIDATES = range(20000, 32768)
+_CANDIDATES = range(20000, 30000)
 
 
 def free_ports(count: int) -> list[int]:
     """`count` different ports that nobody listens on at this moment.
 
-    From below the range that systems take for outgoing connections (from 32768 on Linux, 49152 on macOS): one of those
-    would block the port of a service that is stopped and started again.
+    From below the ranges of Kubernetes' node ports (from 30000) and of outgoing connections (from 32768 on Linux, 49152
+    on macOS): one of those would block the port of a service that is stopped and started again.
     """
     found: list[int] = []
     for port in random.sample(_CANDIDATES, len(_CANDIDATES)):
