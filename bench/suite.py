@@ -1,6 +1,7 @@
 """What a pattern's measurements are made of: its parts, and what each part is given to work with.
 
-A module of this package with a `PARTS` of its own, named as a pattern is, is all that `python -m bench` needs.
+A module of this package with a `PARTS` of its own, named as a pattern is, is all that `python -m bench` needs; what
+is no pattern stands in `BESIDE_PATTERNS`.
 """
 
 import importlib
@@ -14,6 +15,8 @@ from bench.measure import Contestant, Metric, Pace, failures, interleave, p99, r
 from bench.messages import Model
 from bench.process import ROOT, Bay, Cores, Server
 from bench.report import Number, Part, Setting
+
+BESIDE_PATTERNS = ("kubernetes",)
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,9 @@ Parts = Mapping[str, Chapter]
 
 
 def measured_patterns() -> list[str]:
-    """The patterns that have a module here."""
+    """The patterns that have a module here, and what else is measured."""
     found = [one.name for one in (ROOT / "patterns").iterdir() if (ROOT / "bench" / f"{one.name}.py").is_file()]
-    return sorted(found)
+    return [*sorted(found), *BESIDE_PATTERNS]
 
 
 def parts_of(pattern: str) -> Parts:

@@ -87,6 +87,15 @@ def start_local() -> Iterator[Start]:
         yield start
 
 
+@pytest.fixture(scope="module")
+def start_cluster(request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Starts a stack on the cluster for one module, for what only a cluster does."""
+    if "kubernetes" not in (request.config.getoption("runtime") or []):
+        pytest.skip("the kubernetes runtime was not asked for")
+    with _starting("kubernetes") as start:
+        yield start
+
+
 @contextmanager
 def _starting(runtime: str) -> Iterator[Start]:
     """Starts stacks, named so that several runs of the tests do not meet, and takes them down at the end."""
