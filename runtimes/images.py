@@ -38,5 +38,6 @@ def _tagged(image: str, prefix: str) -> str:
 
 def _held_by_all_nodes() -> set[str]:
     nodes = json.loads(cluster.kubectl("get", "nodes", "--output", "json"))["items"]
-    held = [{name for image in node["status"]["images"] for name in image.get("names", [])} for node in nodes]
+    told = [node["status"].get("images") or [] for node in nodes]  # an image without a name says null
+    held = [{name for image in images for name in image.get("names") or []} for images in told]
     return {name.removeprefix("docker.io/").removeprefix("library/") for name in set.intersection(*held)}
