@@ -1,7 +1,7 @@
 """JSON lines on standard output, each with pattern, service and, within a request, request id and trace id.
 
-Lines are joined and written at most every 50 ms: under load one system call carries many of them. A warning or an
-error is written at once.
+Lines are written at most every 50 ms: under load one system call carries many of them. A warning or an error is
+written at once.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ class LineWriter:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._lines: list[Line] = []
+        self._lines: list[bytes] = []
         self._scheduled = False
 
     def line(self, line: Line) -> None:
-        """One JSON object as a line, soon; it must not change any more."""
-        self._lines.append(line)  # nothing may come between reading the list and this: another thread may take it
+        """One JSON object as a line, soon."""
+        encoded = _encode(line)
+        self._lines.append(encoded)  # nothing may come between reading the list and this: another thread may take it
         if self._scheduled:
             return
         try:
@@ -52,26 +53,19 @@ class LineWriter:
         self._scheduled = False
         lines, self._lines = self._lines, []
         if lines:
-            self._stream.write(_encode(lines))
+            self._stream.write(b"\n".join([*lines, b""]))
             self._stream.flush()
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
-def _encode(lines: list[Line]) -> bytes:
+def _encode(line: Line) -> bytes:
     try:
-        return _encoder.encode_lines(lines)
-    except (TypeError, ValueError, OverflowError):
-        return b"".join(map(_encode_alone, lines))
-
-
-def _encode_alone(line: Line) -> bytes:
-    try:
-        return _encoder.encode_lines([line])
+        return _encoder.encode(line)
     except (TypeError, ValueError, OverflowError):  # half a surrogate pair, say, or a huge number: escaped, then
         fields = line if isinstance(line, Mapping) else msgspec.structs.asdict(line)
-        return _encoder.encode_lines([{name: ascii(value) for name, value in fields.items()}])
+        return _encoder.encode({name: ascii(value) for name, value in fields.items()})
 
 
 class Log:

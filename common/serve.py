@@ -29,7 +29,19 @@ YOUNG_OBJECTS = 10_000  # before the collector looks at them: many requests in f
 class DrainingServer(uvicorn.Server):
     """A server that goes quietly; the listening socket is handed in as `listener`."""
 
-    def __init__(self, config: uvicorn.Config, app: App, listener: socket.socket) -> None:
+    def __init__(self, app: App, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            loop="uvloop",
+            http=HttpProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=math.ceil(app.service.settings.drain_timeout_seconds),
+        )
         super().__init__(config)
         self._app = app
         self._spare = listener.dup()  # keeps the kernel's queue of connections alive when the loop closes its own
@@ -80,20 +92,8 @@ class DrainingServer(uvicorn.Server):
 
 def serve(app: App) -> None:
     """Serves an application until SIGTERM or SIGINT, then drains it."""
-    settings = app.service.settings
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http=HttpProtocol,
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_seconds),
-    )
-    listener = listen(settings.host, settings.http_port)
-    DrainingServer(config, app, listener).run(sockets=[listener])
+    listener = listen(app.service.settings.host, app.service.settings.http_port)
+    DrainingServer(app, listener).run(sockets=[listener])
     app.service.logs.writer.flush()
 
 

@@ -7,8 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import uvicorn
-
 from common.app import App
 from common.serve import DrainingServer, listen
 from tests.unit.common.polling import PATIENCE_SECONDS
@@ -18,14 +16,10 @@ class Running:
     """`url` is where it answers."""
 
     def __init__(self, app: App) -> None:
-        config = uvicorn.Config(
-            app, loop="uvloop", http="httptools", log_config=None, access_log=False, server_header=False,
-            timeout_graceful_shutdown=5,
-        )  # fmt: skip
         listener = listen("127.0.0.1", 0)
         self.app, self.port = app, listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._server = DrainingServer(config, app, listener)
+        self._server = DrainingServer(app, listener)
         self.thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
 
     def start(self) -> None:
