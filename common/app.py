@@ -20,7 +20,8 @@ from starlette.types import Message, Receive, Scope, Send
 from common.body import Bodies, Body
 from common.deadline import Deadline, parse_timeout
 from common.errors import DeadlineExceeded, MethodNotAllowed, ServingError, UnsupportedMedia
-from common.exchange import Exchange, current, request_id
+from common.exchange import Exchange, Gone, current, request_id
+from common.protocol.json_body import Payload
 from common.reply import Reply, render
 from common.service import Service
 from common.tracing import continue_trace
@@ -33,7 +34,7 @@ class DirectRoute(Protocol):
 
     def match(self, path: str) -> bool: ...
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: bytes | memoryview) -> Reply: ...
+    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply: ...
 
     def document(self) -> dict[str, Any]:
         """Its part of the OpenAPI document: `paths` and `components`."""
@@ -55,7 +56,7 @@ class App:
                 return route
         return None
 
-    def begin(self, method: str, path: str, query: bytes, headers: Headers, receive: Receive) -> Exchange:
+    def begin(self, method: str, path: str, query: bytes, headers: Headers, gone: Gone) -> Exchange:
         """Counts a request in; who begins one finishes it (`service.finish`)."""
         traceparent = headers.get(b"traceparent")
         if traceparent is None:
@@ -63,7 +64,7 @@ class App:
         else:
             trace = continue_trace(traceparent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
         identity = request_id(headers.get(b"x-request-id"), trace)
-        exchange = Exchange(method, _plain(path), identity, trace, Deadline.after(self._longest), receive)
+        exchange = Exchange(method, _plain(path), identity, trace, Deadline.after(self._longest), gone)
         exchange.query, exchange.accept = query, headers.get(b"accept", b"")
         self.service.begin(exchange)
         return exchange
@@ -73,7 +74,7 @@ class App:
         route: DirectRoute,
         exchange: Exchange,
         headers: Headers,
-        body: Callable[[Exchange], Awaitable[bytes | memoryview]],
+        body: Callable[[Exchange], Awaitable[Payload]],
     ) -> Reply:
         """A direct route's reply, or the one that renders what went wrong."""
         try:
@@ -104,19 +105,21 @@ class App:
             return
         headers: Headers = dict(scope["headers"])
         scope["path"] = _plain(scope["path"])
-        exchange = self.begin(scope["method"], scope["path"], scope["query_string"], headers, receive)
-        token = current.set(exchange)
-        try:
-            await self._forward(scope, exchange, headers, send)
-        finally:
-            current.reset(token)
+        with _Reader(self.bodies, receive) as reader:
+            exchange = self.begin(scope["method"], scope["path"], scope["query_string"], headers, reader.gone)
+            reader.exchange = exchange
+            token = current.set(exchange)
+            try:
+                await self._forward(scope, exchange, headers, reader.receive, send)
+            finally:
+                current.reset(token)
 
     def _set_deadline(self, exchange: Exchange, headers: Headers) -> None:
         given = headers.get(b"x-request-timeout-seconds")
         if given is not None:
             exchange.deadline = Deadline.after(parse_timeout(given.decode("latin-1"), longest=self._longest))
 
-    async def _forward(self, scope: Scope, exchange: Exchange, headers: Headers, send: Send) -> None:
+    async def _forward(self, scope: Scope, exchange: Exchange, headers: Headers, receive: Receive, send: Send) -> None:
         status, size = 0, 0
 
         async def observed(message: Message) -> None:
@@ -132,8 +135,7 @@ class App:
         try:
             self._set_deadline(exchange, headers)
             self.bodies.announced(headers)
-            with _Reader(self.bodies, exchange) as reader:
-                await self.api(scope, reader.receive, observed)
+            await self.api(scope, receive, observed)
         except ServingError as error:
             if not status:
                 await _send(render(error, exchange), observed)
@@ -160,27 +162,42 @@ async def _send(reply: Reply, send: Send) -> None:
 class _Reader:
     """Reads a body for the FastAPI application; leaving it gives the bytes back to the bound."""
 
-    def __init__(self, bodies: Bodies, exchange: Exchange) -> None:
-        self._bodies, self._exchange, self._body, self._complete = bodies, exchange, Body(), False
+    exchange: Exchange
+
+    def __init__(self, bodies: Bodies, receive: Receive) -> None:
+        self._bodies, self._receive, self._body, self._complete = bodies, receive, Body(), False
+        self._gone: asyncio.Future[None] | None = None
 
     def __enter__(self) -> _Reader:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bodies.release(self._body)
+        if self._gone is not None:
+            self._gone.cancel()
+
+    def gone(self) -> asyncio.Future[None]:
+        """A future that is done once the caller has left; to be asked for when the body has been read."""
+        if self._gone is None:
+            self._gone = asyncio.ensure_future(self._leave())
+        return self._gone
+
+    async def _leave(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def receive(self) -> Message:
         """An ASGI `receive` that counts what comes and refuses what is too much or too late."""
-        message = await self._exchange.receive() if self._complete else await self._in_time()
+        message = await self._receive() if self._complete else await self._in_time()
         self._complete = not message.get("more_body", False)
         if message["type"] == "http.request":
             self._bodies.count(self._body, len(message.get("body", b"")))
-            self._exchange.bytes_in = self._body.size
+            self.exchange.bytes_in = self._body.size
         return message
 
     async def _in_time(self) -> Message:
         try:
-            async with asyncio.timeout(self._exchange.deadline.left):
-                return await self._exchange.receive()
+            async with asyncio.timeout(self.exchange.deadline.left):
+                return await self._receive()
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed while the body was still arriving") from None

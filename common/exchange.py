@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.deadline import Deadline
 from common.tracing import Trace
 
-if TYPE_CHECKING:
-    from starlette.types import Message, Receive
-
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
-async def _never() -> Message:
-    """The `receive` of a protocol that cancels the handler itself when the caller leaves."""
-    message: Message = await asyncio.get_running_loop().create_future()
-    return message
+Gone = Callable[[], asyncio.Future[None]]
+
+
+def _never() -> asyncio.Future[None]:
+    """The `gone` of a protocol that cancels the handler itself when the caller leaves."""
+    return asyncio.get_running_loop().create_future()
 
 
 class Onward(dict[str, str]):
@@ -40,15 +39,16 @@ class Exchange:
     `query` is the URL's query string and `accept` the header of that name, undecoded; empty over gRPC. `stages` are
     milliseconds by name; they go out as `Server-Timing`. `request_parameters` are those of an Open Inference Protocol
     request, `answer_parameters` go out with its answer. `choices` are the turns that a composition has taken.
+    `gone` gives a future that is done once the caller has left: for callbacks, not to be cancelled.
     """
 
     __slots__ = (
-        "_onward", "accept", "answer_parameters", "bytes_in", "choices", "deadline", "error", "method", "model", "path",
-        "query", "receive", "request_id", "request_parameters", "route", "stages", "started", "trace",
+        "_onward", "accept", "answer_parameters", "bytes_in", "choices", "deadline", "error", "gone", "method", "model",
+        "path", "query", "request_id", "request_parameters", "route", "stages", "started", "trace",
     )  # fmt: skip
 
     def __init__(
-        self, method: str, path: str, request_id: str, trace: Trace, deadline: Deadline, receive: Receive = _never
+        self, method: str, path: str, request_id: str, trace: Trace, deadline: Deadline, gone: Gone = _never
     ) -> None:
         self.started = perf_counter()
         self.method = method
@@ -58,7 +58,7 @@ class Exchange:
         self.request_id = request_id
         self.trace = trace
         self.deadline = deadline
-        self.receive = receive
+        self.gone = gone
         self.route = "unmatched"
         self.model = ""
         self.error = ""
@@ -76,6 +76,14 @@ class Exchange:
             _TIMING[stages] = ", ".join(f"{name};dur=%.3f" for name in (*stages, "total"))
         total = (perf_counter() - self.started) * 1e3
         return _TIMING[stages] % (*self.stages.values(), total)
+
+    def answer_headers(self) -> bytes:
+        """The lines that every answer bears."""
+        trace = self.trace
+        return (
+            f"x-request-id: {self.request_id}\r\ntraceparent: 00-{trace.trace_id}-{trace.span_id}-{trace.flags}\r\n"
+            f"server-timing: {self.server_timing()}\r\n"
+        ).encode()
 
     def onward(self) -> Onward:
         """Headers for calls to the next hop: request id and trace; what is left of the deadline, each call states."""

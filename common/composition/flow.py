@@ -22,7 +22,6 @@ from common.protocol.tensors import Array
 T = TypeVar("T")
 Step = Callable[[Exchange, Any], Awaitable[Any]]
 Work = Coroutine[Any, Any, T]
-_PATIENCE = 0.05  # seconds after which it is worth watching whether the caller is still there
 
 
 class Predictor(Protocol):
@@ -136,33 +135,22 @@ def choose(exchange: Exchange, question: str, answer: str, branches: Mapping[str
 
 
 class attended:  # a word of the vocabulary, so not `Attended`
-    """Ends what is done inside once the caller has left, with ClientGone. Costs a timer; a watcher only if it lasts."""
+    """Ends what is done inside once the caller has left, with ClientGone."""
 
     def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._watch: asyncio.Future[Any] | None = None
+        self._gone = exchange.gone()
 
     async def __aenter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task(loop)
-        self._timer = loop.call_later(_PATIENCE, self._begin)
+        self._task = asyncio.current_task()
+        self._gone.add_done_callback(self._end)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._timer.cancel()
-        if self._watch is None:
-            return
-        left = self._watch.done()
-        self._watch.remove_done_callback(self._end)
-        self._watch.cancel()
-        if left and kind is asyncio.CancelledError and self._task is not None:
+        self._gone.remove_done_callback(self._end)
+        if kind is asyncio.CancelledError and self._gone.done() and self._task is not None:
             self._task.uncancel()
             raise ClientGone("the caller left before its answer") from None
-
-    def _begin(self) -> None:
-        self._watch = asyncio.ensure_future(self._exchange.receive())
-        self._watch.add_done_callback(self._end)
 
     def _end(self, _: object) -> None:
         if self._task is not None:

@@ -9,6 +9,7 @@ member that makes a shared run fail is found by running each on its own, and the
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -59,6 +60,8 @@ class Batcher:
         self._rows_waiting = 0
         self._scheduled = False
         self._held: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
         self._closing = False
         self._thread = RunThread(name)
         self._running: Batch = []
@@ -88,7 +91,7 @@ class Batcher:
         self._waiting.append(member)
         self._rows_waiting += rows
         if self._running_since is not None or self._limits.delay or self.slow(rows):
-            _expire_later(loop, member)
+            self._watch(loop, member)
         self._wake(loop)
         return answer
 
@@ -113,6 +116,8 @@ class Batcher:
         answers = [member.answer for member in (*self._running, *self._waiting) if not member.answer.done()]
         if answers:
             await asyncio.wait(answers)
+        if self._alarm is not None:
+            self._alarm.cancel()
         self._thread.end()
 
     def _forget_gone(self) -> bool:
@@ -156,7 +161,7 @@ class Batcher:
             if self.slow(rows):
                 loop = asyncio.get_running_loop()
                 for member in (*batch, *self._waiting):
-                    _expire_later(loop, member)
+                    self._watch(loop, member)
                 self._running, self._running_since = batch, perf_counter()
                 self._thread.call(partial(self._run_in_thread, loop, batch))
             else:
@@ -222,6 +227,24 @@ class Batcher:
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
             return ModelFailed(f"the model failed on this input: {' '.join(str(error).split())[:300]}")
 
+    def _watch(self, loop: asyncio.AbstractEventLoop, member: Member) -> None:
+        """Sees to it that a member is answered at its deadline, whether its run is queued or under way by then."""
+        if member.deadline.at < self._alarm_at:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm_at = member.deadline.at
+            self._alarm = loop.call_later(max(member.deadline.left, 0.0), self._expire)
+
+    def _expire(self) -> None:
+        self._alarm, self._alarm_at = None, math.inf
+        for member in (*self._running, *self._waiting):
+            if member.answer.done():
+                continue
+            if member.deadline.passed:
+                member.answer.set_exception(DeadlineExceeded("the deadline passed before the model had answered"))
+            else:
+                self._watch(asyncio.get_running_loop(), member)
+
     def _ran(self, batch: Batch, done: tuple[float, float, list[Outcome]]) -> None:
         self._running, self._running_since = [], None
         self._settle(batch, done)
@@ -231,7 +254,7 @@ class Batcher:
     def _settle(self, batch: Batch, done: tuple[float, float, list[Outcome]]) -> None:
         start, seconds, outcomes = done
         self.last_progress = time()
-        self._counts.batch_rows.observe(sum(member.rows for member in batch))
+        self._counts.batch_rows.observe(sum([member.rows for member in batch]))
         self._counts.run_seconds.observe(seconds)
         waited = self._counts.queue_wait.observe
         for member, outcome in zip(batch, outcomes, strict=True):
@@ -248,17 +271,3 @@ class Batcher:
 def _alike(one: Member, other: Member) -> bool:
     """Whether two requests' rows have the same shape, where the model leaves more than their number free."""
     return all(one.inputs[name].shape[1:] == array.shape[1:] for name, array in other.inputs.items())
-
-
-def _expire_later(loop: asyncio.AbstractEventLoop, member: Member) -> None:
-    """Answers a member when its deadline passes, whether its run is still queued or already under way."""
-    if member.timed:
-        return
-    member.timed = True
-
-    def expire() -> None:
-        if not member.answer.done():
-            member.answer.set_exception(DeadlineExceeded("the deadline passed before the model had answered"))
-
-    timer = loop.call_later(max(member.deadline.left, 0.0), expire)
-    member.answer.add_done_callback(lambda _: timer.cancel())

@@ -64,9 +64,8 @@ class Counts:
 class Member:
     """One request in the queue."""
 
-    __slots__ = ("answer", "arrived", "deadline", "inputs", "rows", "timed")
+    __slots__ = ("answer", "arrived", "deadline", "inputs", "rows")
 
     def __init__(self, inputs: dict[str, Array], rows: int, deadline: Deadline, answer: asyncio.Future[Answer]) -> None:
         self.inputs, self.rows, self.deadline, self.answer = inputs, rows, deadline, answer
         self.arrived = perf_counter()
-        self.timed = False

@@ -66,21 +66,20 @@ class DataPlane:
 
     async def _unless_gone(self, exchange: Exchange, future: asyncio.Future[Answer]) -> Answer:
         """Waits for an answer; a caller who leaves meanwhile takes the request out of the queue."""
-        watch = asyncio.ensure_future(exchange.receive())
+        gone = exchange.gone()
 
         def leave(_: object) -> None:
             future.cancel()
 
-        watch.add_done_callback(leave)
+        gone.add_done_callback(leave)
         try:
             return await future
         except asyncio.CancelledError:
-            if watch.done():
+            if gone.done():
                 raise ClientGone("the caller left before its answer") from None
             raise
         finally:
-            watch.remove_done_callback(leave)
-            watch.cancel()
+            gone.remove_done_callback(leave)
 
     def _log_prediction(self, model: Loaded, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         self._log.info(

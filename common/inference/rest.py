@@ -16,7 +16,7 @@ from common.exchange import Exchange
 from common.health import Health
 from common.inference.plane import Plane
 from common.protocol import oip
-from common.protocol.json_body import check_json
+from common.protocol.json_body import Payload, check_json
 from common.protocol.tensors import TensorSpec
 from common.reply import Reply
 
@@ -36,7 +36,7 @@ class InferRoute:
     def match(self, path: str) -> bool:
         return path.endswith(_SUFFIX) and path.startswith(_PREFIX)
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
         name, version = self._model(exchange)
         model = self._plane.get(name, version)
         question = _decode(headers, body, model.inputs)
@@ -85,7 +85,7 @@ class InferRoute:
         }
 
 
-def _decode(headers: Headers, body: bytes, inputs: list[TensorSpec]) -> oip.Question:
+def _decode(headers: Headers, body: Payload, inputs: list[TensorSpec]) -> oip.Question:
     length = headers.get(b"inference-header-content-length")
     if length is not None:
         return oip.decode_binary(body, length.decode("latin-1"), inputs)

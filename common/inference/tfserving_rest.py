@@ -32,6 +32,7 @@ from common.inference.tfserving import (
     values,
 )
 from common.protocol import tfserving
+from common.protocol.json_body import Payload
 from common.protocol.oip import check_inputs
 from common.reply import Reply
 
@@ -61,7 +62,7 @@ class TfServingRoute:
     def match(self, path: str) -> bool:
         return path.startswith(_PREFIX) and path.endswith(_SUFFIXES)
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
         asked = self._asked(exchange)
         if asked.method == PREDICT:
             return await self._predict(exchange, asked.model, body)
@@ -75,7 +76,7 @@ class TfServingRoute:
         exchange.route = f"{_PREFIX}{{model}}{place}:{found['method']}"
         return _Asked(find(self._plane, found["name"], found["version"], found["label"]), found["method"])
 
-    async def _predict(self, exchange: Exchange, model: Model, body: bytes) -> Reply:
+    async def _predict(self, exchange: Exchange, model: Model, body: Payload) -> Reply:
         request = tfserving.decode_predict(body)
         check_signature(model, request.signature_name, PREDICT)
         inputs = tfserving.arrays(request, model.inputs)
@@ -87,7 +88,7 @@ class TfServingRoute:
         exchange.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
-    async def _examples(self, exchange: Exchange, asked: _Asked, body: bytes) -> Reply:
+    async def _examples(self, exchange: Exchange, asked: _Asked, body: Payload) -> Reply:
         model = asked.model
         request = tfserving.decode_examples(body)
         check_signature(model, request.signature_name, asked.method)

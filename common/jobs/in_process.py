@@ -18,7 +18,6 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Query, Response
-from starlette.types import Message
 
 from common.app import Headers
 from common.deadline import Deadline
@@ -42,23 +41,21 @@ class JobOver(ServingError):
     status, grpc_code, title = 409, "FAILED_PRECONDITION", "Already over"
 
 
-async def _never() -> Message:
-    message: Message = await asyncio.get_running_loop().create_future()
-    return message
-
-
 class Job:
     """Work begun for a caller; once handed over, it no longer ends when that caller leaves."""
 
     def __init__(self, identity: str, asked: Exchange, seconds: float, work: Work) -> None:
         self.id, self.handed_over, self.over_since = identity, False, 0.0
 
-        async def receive() -> Message:
-            message = await asked.receive()
-            return await _never() if self.handed_over else message
+        left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
+        def leave(_: object) -> None:
+            if not self.handed_over and not left.done():
+                left.set_result(None)
+
+        asked.gone().add_done_callback(leave)
         within = Deadline.after(seconds)
-        self.exchange = Exchange(asked.method, asked.path, asked.request_id, asked.trace, within, receive)
+        self.exchange = Exchange(asked.method, asked.path, asked.request_id, asked.trace, within, lambda: left)
         self.task = asyncio.create_task(work(self.exchange))
 
     @property
@@ -152,7 +149,7 @@ class Jobs:
         return Reply(202, orjson.dumps(job.document()), headers=headers)
 
     def _ended(self, job: Job) -> None:
-        job.over_since, job.exchange.receive = monotonic(), _never
+        job.over_since = monotonic()
         if job.handed_over:
             self._counts.at(job.status).add()
             error = None if job.task.cancelled() else job.task.exception()

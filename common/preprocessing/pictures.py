@@ -17,6 +17,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from common.errors import InvalidInput, PayloadTooLarge
 from common.preprocessing.container import FIELD, JPEG, UPRIGHT, stripped
+from common.protocol.json_body import Payload
 from common.protocol.tensors import Array
 
 MAX_PIXELS = 16_000_000  # 64 MB decoded, four bytes each; a telephone's camera gives twelve million
@@ -43,7 +44,7 @@ _FILTERS = {
 }
 
 
-def open_picture(body: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_picture(body: Payload, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture in a JPEG or PNG file, decoded: mode RGB, turned as its EXIF note says, what is transparent on white.
 
     CMYK is read as the inverted kind, which is what programs write; colour profiles are not applied; 16 bits become 8.

@@ -10,6 +10,7 @@ import msgspec
 
 from common.errors import InvalidInput, PayloadTooLarge, UnsupportedMedia
 
+Payload = bytes | memoryview  # a body: a large one is seen where it was read to
 Value = TypeVar("Value")
 _JSON = b"application/json"
 MAX_BYTES = 8_000_000  # Python's objects take up to 25 times the room of their JSON, such as [[],[],[]]
@@ -26,7 +27,7 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
         raise UnsupportedMedia.at("Content-Type", f"expected application/json, got {media.decode('latin-1')[:60]}")
 
 
-def decode_json(decoder: msgspec.json.Decoder[Value], body: bytes | memoryview | msgspec.Raw, at: str = "") -> Value:
+def decode_json(decoder: msgspec.json.Decoder[Value], body: Payload | msgspec.Raw, at: str = "") -> Value:
     """What `decoder` reads; InvalidInput naming the field otherwise, below `at` where the body is a part of another."""
     size = memoryview(body).nbytes
     if size > MAX_BYTES:

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from common.errors import InvalidInput, ModelFailed
-from common.protocol.json_body import decode_json
+from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import Array, TensorSpec, datatype_of, from_binary, from_json, to_binary
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -94,12 +94,12 @@ class Question(msgspec.Struct):
 _request = msgspec.json.Decoder(InferRequest)
 
 
-def decode_question(body: bytes, inputs: Sequence[TensorSpec]) -> Question:
+def decode_question(body: Payload, inputs: Sequence[TensorSpec]) -> Question:
     """A JSON-only request. Raises InvalidInput naming the field that is wrong."""
     return _question(decode_json(_request, body), memoryview(b""), inputs)
 
 
-def decode_binary(body: bytes, header_length: str, inputs: Sequence[TensorSpec]) -> Question:
+def decode_binary(body: Payload, header_length: str, inputs: Sequence[TensorSpec]) -> Question:
     """A request with binary tensors behind a JSON header of `header_length` bytes; arrays read `body` in place."""
     length = _header_length(header_length, len(body))
     if length == 0:
@@ -150,7 +150,7 @@ def _check_binary(tensor: InputTensor, size: Any, left: int, where: str) -> None
         raise InvalidInput.at(f"{where}.parameters.binary_data_size", f"says {size} bytes, but {left} are left")
 
 
-def _raw(body: bytes, specs: Sequence[TensorSpec]) -> Question:
+def _raw(body: Payload, specs: Sequence[TensorSpec]) -> Question:
     if len(specs) != 1:
         raise InvalidInput.at(HEADER_LENGTH, f"0 needs a model with one input, this one has {len(specs)}")
     (spec,) = specs
@@ -160,7 +160,7 @@ def _raw(body: bytes, specs: Sequence[TensorSpec]) -> Question:
             raise InvalidInput.at(
                 HEADER_LENGTH, f"0 needs a model that takes one BYTES element, not {list(spec.shape)}"
             )
-        return Question({spec.name: np.array([body], dtype=object).reshape(shape)}, all_binary=True)
+        return Question({spec.name: np.array([bytes(body)], dtype=object).reshape(shape)}, all_binary=True)
     free = spec.shape.count(-1)
     row = int(np.prod([size for size in spec.shape if size != -1])) * spec.dtype.itemsize
     if free > 1 or not body or len(body) % row or (not free and len(body) != row):

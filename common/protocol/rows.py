@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from common.errors import FieldError, InvalidInput
-from common.protocol.json_body import decode_json
+from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import Array
 
 MAX_REPORTED = 20
@@ -41,7 +41,7 @@ def as_array(instances: Sequence[Mapping[str, float]], names: Sequence[str], *, 
     return rows
 
 
-def explained(error: InvalidInput, body: bytes, names: Sequence[str], *, exact: bool) -> InvalidInput:
+def explained(error: InvalidInput, body: Payload, names: Sequence[str], *, exact: bool) -> InvalidInput:
     """Why a body could not be decoded: which values of which rows are no numbers, else the `error` that it had."""
     try:
         found = _wrong(decode_json(_loose, body).instances, names, exact)

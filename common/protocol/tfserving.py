@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from common.errors import InvalidInput, ModelFailed
-from common.protocol.json_body import decode_json
+from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import DATATYPES, MAX_RANK, Array, TensorSpec, datatype_of, nested_json
 
 Tensor = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"description": "A value, or nested lists of them."})]
@@ -60,7 +60,7 @@ _columns = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything = msgspec.json.Decoder()
 
 
-def decode_predict(body: bytes) -> PredictRequest:
+def decode_predict(body: Payload) -> PredictRequest:
     """The request, its tensors not read yet. Raises InvalidInput unless exactly one of the two forms is there."""
     request = decode_json(_predict, body)
     if bool(request.instances) == bool(request.inputs):
@@ -68,7 +68,7 @@ def decode_predict(body: bytes) -> PredictRequest:
     return request
 
 
-def decode_examples(body: bytes) -> ExamplesRequest:
+def decode_examples(body: Payload) -> ExamplesRequest:
     """The request of :classify and :regress. Raises InvalidInput naming the field that is wrong."""
     return decode_json(_examples, body)
 

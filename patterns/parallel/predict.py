@@ -18,7 +18,7 @@ from common.composition.member import Said
 from common.errors import InvalidInput
 from common.exchange import Exchange
 from common.feature_store import FeatureStore
-from common.protocol.json_body import check_json, decode_json
+from common.protocol.json_body import Payload, check_json, decode_json
 from common.protocol.rows import as_array, explained
 from common.reply import Reply
 from patterns.parallel.aggregate import predictions
@@ -58,7 +58,7 @@ class PredictRoute:
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
         exchange.route = PATH
         async with attended(exchange):
             calls, how = await self.read(exchange, headers, body)
@@ -68,7 +68,7 @@ class PredictRoute:
         exchange.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
-    async def read(self, exchange: Exchange, headers: Headers, body: bytes) -> tuple[Calls, How]:
+    async def read(self, exchange: Exchange, headers: Headers, body: Payload) -> tuple[Calls, How]:
         """The calls that a request asks for, not begun yet, and how their answers are to become one."""
         exchange.model = self.parallel.name
         check_json(headers)

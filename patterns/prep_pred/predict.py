@@ -13,7 +13,7 @@ from common.app import Headers
 from common.composition.flow import attended
 from common.errors import InvalidInput, UnsupportedMedia, UpstreamFailed
 from common.exchange import Exchange
-from common.protocol.json_body import decode_json
+from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import Array
 from common.reply import Reply
 from patterns.prep_pred.pairs import Pair
@@ -48,7 +48,7 @@ class PredictRoute:
         parent, _, model = path.rpartition("/")
         return parent == "/predict" and bool(model)
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
         exchange.route, name = PATH, exchange.path.rpartition("/")[2]
         pair = self._pairs.get(name)
         exchange.model = name
@@ -84,13 +84,13 @@ class PredictRoute:
         return {"paths": {PATH: {"post": operation}}, "components": {"schemas": {}}}
 
 
-def _instances(content_type: str, body: bytes) -> Array:
+def _instances(content_type: str, body: Payload) -> Array:
     """The elements of INSTANCES: the body itself where it is a picture, else what it lists."""
     media = content_type.partition(";")[0].strip().lower()
     if media not in (JSON, *PICTURES):
         raise UnsupportedMedia.at("Content-Type", f"expected {', '.join((*PICTURES, JSON))}, got {media[:60]}")
     if media in PICTURES:
-        return np.array([body], object)
+        return np.array([bytes(body)], object)
     listed = decode_json(_request, body).instances
     if not listed:
         raise InvalidInput.at("instances", "is empty; send at least one")

@@ -19,6 +19,7 @@ from common.errors import ClientGone, InvalidInput, ModelGone, NotReady, Serving
 from common.exchange import Exchange
 from common.offload import Offload
 from common.preprocessing.pictures import open_picture
+from common.protocol.json_body import Payload
 from common.protocol.tensors import Array, TensorSpec
 from patterns.serial import pixels
 from patterns.serial.pixels import Line
@@ -56,7 +57,7 @@ class Pipeline:
     def __init__(self, settings: ReadingSettings, releases: Releases, offload: Offload) -> None:
         self._settings, self._releases, self._offload = settings, releases, offload
 
-    async def read(self, exchange: Exchange, body: bytes) -> Page:
+    async def read(self, exchange: Exchange, body: Payload) -> Page:
         """The page in a JPEG or PNG file. Where its release is let go meanwhile, it is read anew, once."""
         picture = await self._offload.run(exchange.deadline, open_picture, body, self._settings.max_pixels)
         steps = (self._orientation, self._detection, self._recognition, self._second_reading)

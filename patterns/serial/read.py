@@ -17,6 +17,7 @@ from common.composition.watch import Watch
 from common.exchange import Exchange
 from common.metrics import Histogram
 from common.offload import Offload
+from common.protocol.json_body import Payload
 from common.protocol.tensors import Array, TensorSpec
 from common.reply import Reply
 from common.service import Service
@@ -51,7 +52,7 @@ class Reader:
             service.metrics.registry, "serving_own_duration_seconds", "Time of a request that no predictor took.", ()
         )
 
-    async def read(self, exchange: Exchange, body: bytes) -> Page:
+    async def read(self, exchange: Exchange, body: Payload) -> Page:
         """The page, its time outside of the predictors noted as the stage `own`."""
         page = await self._pipeline.read(exchange, body)
         own = perf_counter() - exchange.started - sum(exchange.stages.values()) / 1e3
@@ -80,7 +81,7 @@ class ReadRoute:
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
         exchange.route, exchange.model = PATH, Reader.name
         async with attended(exchange):
             page = await self._reader.read(exchange, body)

@@ -20,6 +20,7 @@ from common.jobs.in_process import Jobs
 from common.offload import Offload
 from common.preprocessing.pictures import open_picture
 from common.preprocessing.steps import Preparer, preparer
+from common.protocol.json_body import Payload
 from common.protocol.tensors import Array
 from common.reply import Reply
 from patterns.synchronous.settings import Settings
@@ -37,7 +38,7 @@ class Classifier:
         self._name, self._max_pixels = settings.models[0], settings.max_pixels
         self._compiled: tuple[Loaded, Preparer] | None = None
 
-    async def classify(self, exchange: Exchange, body: bytes, top: int) -> dict[str, Any]:
+    async def classify(self, exchange: Exchange, body: Payload, top: int) -> dict[str, Any]:
         """The answer as it goes out. Raises InvalidInput for what is no picture, and whatever the plane raises."""
         model = self._plane.repository.get(self._name)
         began = perf_counter()
@@ -66,7 +67,7 @@ class Classifier:
         return self._compiled[1]
 
 
-def _prepared(preparer: Preparer, body: bytes, max_pixels: int) -> tuple[dict[str, Array], float, float]:
+def _prepared(preparer: Preparer, body: Payload, max_pixels: int) -> tuple[dict[str, Array], float, float]:
     """The model's inputs, and the seconds of decoding and of the manifest's steps."""
     start = perf_counter()
     picture = open_picture(body, max_pixels)
@@ -96,7 +97,7 @@ class ClassifyRoute:
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
         exchange.route = PATH
         _check_media(headers)
         top = _top(exchange.query)

@@ -17,7 +17,7 @@ from common.exchange import Exchange
 from common.inference.dataplane import DataPlane
 from common.inference.manifest import Feature, Manifest
 from common.inference.repository import Loaded
-from common.protocol.json_body import check_json, decode_json
+from common.protocol.json_body import Payload, check_json, decode_json
 from common.protocol.rows import as_array, explained
 from common.protocol.tensors import Array
 from common.reply import Reply
@@ -43,7 +43,7 @@ class PredictRoute:
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
         exchange.route = PATH
         model = self._plane.repository.get(self._model)
         features = _features(model.manifest)
@@ -83,7 +83,7 @@ def _features(manifest: Manifest) -> Sequence[Feature]:
     return features
 
 
-def _instances(headers: Headers, body: bytes, features: Sequence[Feature]) -> list[dict[str, float]]:
+def _instances(headers: Headers, body: Payload, features: Sequence[Feature]) -> list[dict[str, float]]:
     check_json(headers)
     try:
         return decode_json(_request, body).instances

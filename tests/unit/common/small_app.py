@@ -12,6 +12,7 @@ from common.api import build_app
 from common.app import App, Headers
 from common.errors import DeadlineExceeded, InvalidInput, NotReady, Overloaded
 from common.exchange import Exchange, current
+from common.protocol.json_body import Payload
 from common.reply import Reply
 from common.service import Service
 
@@ -22,7 +23,7 @@ class Direct:
     def match(self, path: str) -> bool:
         return path.startswith(("/direct/", "/v2/direct/"))
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: bytes) -> Reply:
+    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
         exchange.route = "/direct/{what}"
         what = exchange.path.rpartition("/")[2]
         if what == "refuse":
@@ -34,9 +35,9 @@ class Direct:
         if what == "left":
             return Reply(200, b"%.3f" % exchange.deadline.left)
         if what == "gone":
-            message = await exchange.receive()
-            exchange.error = message["type"]
-        return Reply(200, body, b"application/octet-stream")
+            await exchange.gone()
+            exchange.error = "the caller left"
+        return Reply(200, bytes(body), b"application/octet-stream")
 
     def document(self) -> dict[str, Any]:
         return {"paths": {"/direct/{what}": {"post": {}}}, "components": {"schemas": {"Direct": {"type": "object"}}}}

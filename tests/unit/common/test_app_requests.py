@@ -213,7 +213,7 @@ def test_a_route_learns_that_its_caller_has_left(site: Site) -> None:
     with socket.create_connection(("127.0.0.1", site.running.port)) as caller:
         caller.sendall(b"POST /direct/gone HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nX-Request-ID: leaver\r\n\r\nx")
         wait_until(lambda: site.running.app.service.metrics.in_progress == 1, "the request")
-    assert site.line_of("leaver")["error"] == "http.disconnect"
+    assert site.line_of("leaver")["error"] == "the caller left"
     assert site.running.app.service.metrics.in_progress == 0
 
 

@@ -111,7 +111,7 @@ async def test_arrays_and_context_go_out_and_arrays_come_back(predictor: GrpcPre
     ((metadata, left),) = predictor.calls
     assert metadata["x-request-id"] == "r-1"
     assert "traceparent" not in metadata
-    assert 1.5 < left <= 2
+    assert 1.5 < left <= 2.1  # gRPC rounds a timeout up
 
 
 async def test_each_attempt_has_what_is_left_of_the_deadline(predictor: GrpcPredictor) -> None:

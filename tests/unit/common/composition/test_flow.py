@@ -207,20 +207,16 @@ def test_a_choice_is_noted() -> None:
 
 
 async def test_a_caller_who_leaves_ends_the_work() -> None:
-    left: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def receive() -> Any:
-        return await left
-
+    left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     cut = Cut()
 
     async def answer() -> None:
-        async with attended(exchange(receive=receive)):
+        async with attended(exchange(gone=lambda: left)):
             await cut.run()
 
     task = asyncio.ensure_future(answer())
     await asyncio.sleep(0.1)
-    left.set_result({"type": "http.disconnect"})
+    left.set_result(None)
     with pytest.raises(ClientGone):
         await task
     assert cut.cancelled

@@ -16,6 +16,7 @@ from common.api import build_app
 from common.inference.tfserving_rest import TfServingRoute, tfserving_routes
 from tests.unit.common.inference.toy_plane import ToyPlane, area, broken, captions, flowers
 from tests.unit.common.logged import Logged
+from tests.unit.common.polling import wait_until
 from tests.unit.common.serving import served
 
 FLOWERS, AREA, CAPTIONS = "/v1/models/flowers", "/v1/models/area", "/v1/models/captions"
@@ -205,7 +206,12 @@ def test_the_metadata_tells_the_signatures(surface: Surface) -> None:
 def test_requests_are_counted_and_logged_by_route(surface: Surface) -> None:
     surface.ask(f"{CAPTIONS}/versions/2:predict", {"instances": [{"text": "a", "times": 1}]}, x_request_id="order-66")
     route = "/v1/models/{model}/versions/{version}:predict"
-    (line,) = [one for one in surface.logged.lines("request") if one["request_id"] == "order-66"]
+
+    def lines() -> list[dict[str, Any]]:
+        return [one for one in surface.logged.lines("request") if one["request_id"] == "order-66"]
+
+    wait_until(lines, "its line, which may come a moment after the answer")
+    (line,) = lines()
     assert (line["route"], line["model"], line["status"]) == (route, "captions", "200")
     counted = [one for one in surface.client.get("/metrics").text.splitlines() if f'route="{route}"' in one]
     assert any(one.startswith("serving_requests_total") and one.endswith(" 1.0") for one in counted)

@@ -182,7 +182,7 @@ def test_a_png_of_one_frame_is_a_still_picture() -> None:
 
 
 def test_buffers_are_read_as_bytes_are() -> None:
-    assert open_picture(memoryview(files.png())).size == (64, 32)  # type: ignore[arg-type]
+    assert open_picture(memoryview(files.png())).size == (64, 32)
 
 
 def test_the_process_keeps_pillows_settings() -> None:
