@@ -118,16 +118,17 @@ def test_a_body_in_many_pieces_is_put_together(client: httpx.Client, path: str) 
 
 
 def test_all_bodies_together_are_bounded(running: Running, client: httpx.Client) -> None:
-    metrics = running.app.service.metrics
+    bodies = running.app.bodies
     with caller(running) as first, caller(running) as second:
         first.begin("/direct/echo", LIMIT)
         first.send(bytes(LIMIT - 1))
-        wait_until(lambda: metrics.in_progress == 1, "the first request")
+        wait_until(lambda: bodies.held == LIMIT - 1, "the first request's bytes")
         assert wait_for_a_refusal(second)["retry-after"] == "1"
         first.send(b"x")
         assert first.answer()[0] == 200
     for _ in range(3):  # what was held has been given back, also by the one that was refused
         assert client.post("/direct/echo", content=bytes(LIMIT)).status_code == 200
+    wait_until(lambda: bodies.held == 0, "what was held to be given back")
 
 
 def wait_for_a_refusal(one: Caller) -> dict[str, str]:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from common.metrics import SECONDS, InferenceMetrics, Metrics
 from tests.unit.common.logged import Logged
+from tests.unit.common.serving import served
 from tests.unit.common.small_app import small_app
 
 
@@ -71,19 +72,15 @@ def test_every_name_is_in_base_units_and_described() -> None:
     assert serving >= {"serving_requests", "serving_inference_duration_seconds", "serving_batch_size"}
 
 
-async def test_what_callers_choose_makes_no_new_labels() -> None:
-    app = small_app(Logged().service())
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+def test_what_callers_choose_makes_no_new_labels() -> None:
+    with served(small_app(Logged().service())) as running, httpx.Client(base_url=running.url, timeout=20) as client:
         for number in range(30):
-            await client.get(f"/hello/{number}?q={number}", headers={"X-Request-ID": f"id-{number}"})
-            await client.get(f"/nowhere/{number}")
-            await client.post(
-                f"/direct/{number}", content=b"x", headers={"traceparent": f"00-{number:032x}-{1:016x}-01"}
-            )
-        text = (await client.get("/metrics")).text
+            client.get(f"/hello/{number}?q={number}", headers={"X-Request-ID": f"id-{number}"})
+            client.get(f"/nowhere/{number}")
+            client.post(f"/direct/{number}", content=b"x", headers={"traceparent": f"00-{number:032x}-{1:016x}-01"})
+        text = client.get("/metrics").text
         found = {family.name: family for family in parse(text)}
         labels = [(one.labels["route"], one.labels["code"]) for one in found["serving_requests"].samples]
         assert sorted(labels) == [("/direct/{what}", "200"), ("/hello/{name}", "200"), ("unmatched", "404")]
-        openmetrics = await client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+        openmetrics = client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
         assert {family.name for family in _openmetrics(openmetrics.text)} >= {"serving_requests"}  # type: ignore[no-untyped-call]

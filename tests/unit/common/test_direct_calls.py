@@ -1,0 +1,195 @@
+"""Requests to direct routes as a connection brings them: cut anywhere, one behind another, refused halfway, left."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import pytest
+
+from tests.unit.common.logged import Logged
+from tests.unit.common.polling import PATIENCE_SECONDS, wait_until
+from tests.unit.common.serving import Running, served
+from tests.unit.common.small_app import small_app
+
+LIMIT = 400_000
+LARGE = bytes(range(256)) * 1200  # 307,200 bytes: several reads of a socket
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    service = Logged().service(max_body_bytes=LIMIT, max_buffered_bytes=LIMIT)
+    with served(small_app(service)) as running:
+        yield running
+
+
+def request(what: str, body: bytes = b"", *headers: str, method: str = "POST", version: str = "1.1") -> bytes:
+    lines = [f"{method} /direct/{what} HTTP/{version}", "Host: x", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+class Connection:
+    """One connection, its answers read one by one."""
+
+    def __init__(self, connection: socket.socket, answers: IO[bytes]) -> None:
+        self.socket, self._read = connection, answers
+
+    def send(self, *parts: bytes) -> None:
+        for part in parts:
+            self.socket.sendall(part)
+
+    def answer(self, *, bodiless: bool = False) -> tuple[int, dict[str, str], bytes]:
+        status = int(self._read.readline().split()[1])
+        headers: dict[str, str] = {}
+        while (line := self._read.readline().strip()) != b"":
+            name, _, value = line.decode().partition(": ")
+            headers[name] = value
+        return status, headers, b"" if bodiless else self._read.read(int(headers.get("content-length", 0)))
+
+    def closed(self) -> bool:
+        return self._read.read(1) == b""
+
+
+@contextmanager
+def connected(running: Running) -> Iterator[Connection]:
+    address = ("127.0.0.1", running.port)
+    with (
+        socket.create_connection(address, timeout=PATIENCE_SECONDS) as connection,
+        connection.makefile("rb") as answers,
+    ):
+        yield Connection(connection, answers)
+
+
+@pytest.mark.parametrize("cut", [1, 20, 100, 150, 200, 70_000, 300_000])
+def test_a_large_body_arrives_whole_wherever_it_is_cut(running: Running, cut: int) -> None:
+    whole = request("echo", LARGE)
+    with connected(running) as one:
+        for _ in range(2):  # the connection goes on after it
+            one.send(whole[:cut])
+            one.send(whole[cut:])
+            assert one.answer()[::2] == (200, LARGE)
+
+
+def test_a_body_that_holds_what_looks_like_a_request_is_a_body(running: Running) -> None:
+    body = request("refuse") + LARGE + request("refuse")
+    with connected(running) as one:
+        one.send(request("echo", body))
+        assert one.answer()[::2] == (200, body)
+        one.send(request("echo", b"next"))
+        assert one.answer()[::2] == (200, b"next")
+
+
+@pytest.mark.parametrize("body", [b"small", LARGE])
+def test_requests_sent_without_waiting_are_answered_in_their_order(running: Running, body: bytes) -> None:
+    with connected(running) as one:
+        one.send(request("echo", body) + request("left") + request("echo", b"last" + body[:10]))
+        assert one.answer()[::2] == (200, body)
+        assert float(one.answer()[2]) > 0
+        assert one.answer()[2] == b"last" + body[:10]
+
+
+def test_routes_of_both_kinds_share_a_connection(running: Running) -> None:
+    hello = b"GET /hello/you HTTP/1.1\r\nHost: x\r\n\r\n"
+    with connected(running) as one:
+        one.send(hello + request("echo", b"x") + hello)
+        assert json.loads(one.answer()[2])["hello"] == "you"
+        assert one.answer()[2] == b"x"
+        assert json.loads(one.answer()[2])["hello"] == "you"
+
+
+def test_a_large_body_that_is_refused_halfway_is_read_away_and_the_connection_goes_on(running: Running) -> None:
+    bodies = running.app.bodies
+    with connected(running) as first, connected(running) as second:
+        first.send(request("echo", LARGE)[:-1])
+        wait_until(lambda: bodies.held == len(LARGE) - 1, "the first body")
+        second.send(request("echo", LARGE))
+        assert second.answer()[0] == 503
+        first.send(LARGE[-1:])
+        assert first.answer()[0] == 200
+        second.send(request("echo", LARGE))
+        assert second.answer()[::2] == (200, LARGE)
+    wait_until(lambda: bodies.held == 0, "nothing to be held")
+
+
+def test_a_large_body_that_comes_too_late_is_read_away_and_the_connection_goes_on(running: Running) -> None:
+    with connected(running) as one:
+        whole = request("echo", LARGE, "X-Request-Timeout-Seconds: 0.2")
+        one.send(whole[:100_000])
+        assert one.answer()[0] == 504
+        one.send(whole[100_000:], request("echo", b"next"))
+        assert one.answer()[::2] == (200, b"next")
+
+
+def test_a_caller_who_leaves_within_a_large_body_is_forgotten_with_it(running: Running) -> None:
+    with connected(running) as one:
+        one.send(request("echo", LARGE)[:200_000])
+        wait_until(lambda: running.app.bodies.held > 100_000, "its bytes")
+    wait_until(lambda: running.app.bodies.held == 0, "them to be given back")
+    wait_until(lambda: running.app.service.metrics.in_progress == 0, "the request's end")
+
+
+def test_who_asks_before_sending_is_told_to_go_on_unless_it_is_too_large(running: Running) -> None:
+    with connected(running) as one:
+        head, body = request("echo", LARGE, "Expect: 100-continue")[: -len(LARGE)], LARGE
+        one.send(head)
+        assert one.answer()[0] == 100
+        one.send(body)
+        assert one.answer()[::2] == (200, LARGE)
+    with connected(running) as one:
+        one.send(request("echo", b"", "Expect: 100-continue").replace(b"Length: 0", b"Length: 900000"))
+        assert one.answer()[0] == 413
+
+
+def test_a_chunked_body_is_put_together(running: Running) -> None:
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (b"a", b"bc", LARGE)) + b"0\r\n\r\n"
+    with connected(running) as one:
+        one.send(request("echo").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + chunks)
+        assert one.answer()[::2] == (200, b"abc" + LARGE)
+
+
+def test_the_answer_to_head_has_no_body(running: Running) -> None:
+    with connected(running) as one:
+        one.send(request("echo", method="HEAD"))
+        status, headers, _ = one.answer(bodiless=True)
+        assert (status, headers["allow"]) == (405, "POST")
+        one.send(request("echo", b"x"))
+        assert one.answer()[2] == b"x"
+
+
+@pytest.mark.parametrize(
+    ("asked", "closes"), [("1.0", True), ("1.1", False)], ids=["the older version", "the newer version"]
+)
+def test_a_connection_lives_on_in_the_newer_version_alone(running: Running, asked: str, closes: bool) -> None:
+    with connected(running) as one:
+        one.send(request("echo", b"x", version=asked))
+        _, headers, body = one.answer()
+        assert body == b"x"
+        assert ("close" in headers.get("connection", "")) == closes
+        if closes:
+            assert one.closed()
+
+
+def test_a_caller_who_wants_it_closed_is_obeyed(running: Running) -> None:
+    with connected(running) as one:
+        one.send(request("echo", b"x", "Connection: close"))
+        assert one.answer()[1]["connection"] == "close"
+        assert one.closed()
+
+
+def test_an_idle_connection_is_closed_some_seconds_after_its_last_answer(running: Running) -> None:
+    with connected(running) as one:
+        for _ in range(2):
+            one.send(request("echo", b"x"))
+            one.answer()
+        assert one.closed()  # by the server, within this socket's patience
+
+
+def test_an_answer_that_its_caller_reads_slowly_comes_whole(running: Running) -> None:
+    with connected(running) as one:
+        one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
+        one.send(request("echo", LARGE))
+        wait_until(lambda: running.app.service.metrics.in_progress == 0, "the answer to be on its way")
+        assert one.answer()[::2] == (200, LARGE)
