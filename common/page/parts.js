@@ -76,12 +76,6 @@ export function timings(header) {
   });
 }
 
-/** A picture of the service's own to try it with, as a file; `path` is where a checkout of the repository has it. */
-export async function sampleFile({ pattern }, name) {
-  const blob = await (await fetch(`samples/${name}`)).blob();
-  return Object.assign(new File([blob], name, { type: blob.type }), { path: `patterns/${pattern}/samples/${name}` });
-}
-
 /** The shell command that sends the same request; for the service's own samples, from the repository's root. */
 export function curl({ method, url, headers, body }) {
   const implied = body === undefined ? "GET" : "POST"; // what curl does by itself
@@ -94,7 +88,7 @@ export function curl({ method, url, headers, body }) {
 
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** Shares as bars, into `list` (an <ol>); rows are kept from call to call so that a change is seen as a movement. */
+/** Shares as bars, into `list` (an <ol>); rows are kept, so that a change is seen as a movement. */
 export function bars(list, entries) {
   while (list.children.length > entries.length) list.lastChild.remove();
   while (list.children.length < entries.length) list.append(meter("", h("i"), ""));
@@ -150,7 +144,7 @@ function span(label, start, duration, whole, kind = "") {
   return meter(label, bar, milliseconds(duration));
 }
 
-/** A button that copies what is in `source`; where the clipboard is closed (plain http), it selects the text instead. */
+/** A button that copies what is in `source`; without a clipboard (plain http) it selects the text. */
 export function copyButton(source) {
   const button = h("button", { type: "button", class: "quiet" }, "Copy");
   button.addEventListener("click", async () => {
@@ -166,7 +160,7 @@ export function copyButton(source) {
   return button;
 }
 
-/** `act`, called at most once at a time and `pause` ms after the last wish; wishes made meanwhile become one more call. */
+/** `act`, one call at a time, `pause` ms after the last wish; wishes made meanwhile become one more call. */
 export function settled(act, pause = 80) {
   let timer, running = false, again = false;
   const run = async () => {

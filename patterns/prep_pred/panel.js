@@ -1,5 +1,6 @@
 // The panel of prep_pred: a model to choose, then a photo, a form or a text for it; the answer as bars.
-import { bars, h, percent, sampleFile, sentence, settled, words } from "./parts.js";
+import { bars, h, percent, sentence, settled, words } from "./parts.js";
+import { sampleFile } from "./samples.js";
 
 export const about = "Inputs are prepared on one server and predicted on another; only tensors travel between them.";
 

@@ -1,5 +1,6 @@
 // The panel of serial: pick a page, see it turned upright, its lines found and read, and what each stage took.
-import { h, milliseconds, percent, sampleFile, sentence, words } from "./parts.js";
+import { h, milliseconds, percent, sentence, words } from "./parts.js";
+import { sampleFile } from "./samples.js";
 
 export const about = "Models that depend on each other: which way up is the page, where is text on it, what does it say.";
 

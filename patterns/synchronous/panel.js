@@ -1,5 +1,6 @@
 // The panel of synchronous: a photo, how long to wait for the answer, and the likeliest classes. Asks by itself at once.
-import { bars, call, errors, h, milliseconds, percent, sampleFile, settled } from "./parts.js";
+import { bars, call, errors, h, milliseconds, percent, settled } from "./parts.js";
+import { sampleFile } from "./samples.js";
 
 export const about = "A photo goes in and the caller waits: decoding, preparing, inference and naming inside one request.";
 

@@ -12,9 +12,10 @@ from runtimes.base import Stack
 from runtimes.errors import NoStandIn
 from tests.conftest import Start
 from tests.load import Load, request
-from tests.support import INFER, SETOSA, labels, metric, question
+from tests.support import INFER, SETOSA, eventually, labels, metric, question
 
 REPLICAS = ("api-1", "api-2")
+CALLERS = 8
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,9 @@ def test_every_replica_answers(http: httpx.Client, stack: Stack) -> None:
     before = answered(stack)
     assert len(before) == len(REPLICAS)
     for _ in range(40):
-        assert labels(http.post(stack.url() + INFER, json=question(SETOSA)).json()) == [0]
+        # a cluster's Service spreads connections, a balancer requests
+        answer = http.post(stack.url() + INFER, json=question(SETOSA), headers={"Connection": "close"})
+        assert labels(answer.json()) == [0]
     gained = [after - was for after, was in zip(answered(stack), before, strict=True)]
     assert sum(gained) == 40
     assert min(gained) > 0
@@ -55,25 +58,39 @@ def test_request_id_and_errors_pass_through_the_balancer(http: httpx.Client, sta
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
 async def test_a_replica_that_goes_under_load_costs_no_request(stack: Stack, how: str) -> None:
-    async with Load(stack.url(), [request(INFER, question(SETOSA))], right, callers=8) as load:
+    async with Load(stack.url(), [request(INFER, question(SETOSA))], right, callers=CALLERS) as load:
         await load.answered(200)
         await asyncio.to_thread(getattr(stack, how), REPLICAS[0])
         await load.answered(load.tally.answered + 400)
         await asyncio.to_thread(stack.start, REPLICAS[0])
         await load.answered(load.tally.answered + 200)
-    assert load.tally.lost == []
+    # behind a balancer none is; without one, those in flight on a killed pod are, and a client asks again
+    most_lost = CALLERS if (stack.runtime, how) == ("kubernetes", "kill") else 0
+    assert len(load.tally.lost) <= most_lost
     assert load.tally.wrong == []
-    assert load.tally.statuses == {200: load.tally.sent}
+    assert load.tally.statuses == {200: load.tally.sent - len(load.tally.lost)}
 
 
-def test_the_balancer_says_so_when_nobody_answers(http: httpx.Client, stack: Stack) -> None:
+def test_a_caller_is_told_when_nobody_answers(http: httpx.Client, stack: Stack) -> None:
     for replica in REPLICAS:
         stack.kill(replica)
     try:
-        answer = http.post(stack.url() + INFER, json=question(SETOSA))
-        assert answer.status_code == 503
-        assert answer.headers["Retry-After"] == "1"
-        assert answer.json()["detail"] == "no replica answers"
+        if stack.runtime == "kubernetes":
+            with pytest.raises(httpx.TransportError):
+                http.post(stack.url() + INFER, json=question(SETOSA), timeout=5)
+        else:
+            answer = http.post(stack.url() + INFER, json=question(SETOSA))
+            assert answer.status_code == 503
+            assert answer.headers["Retry-After"] == "1"
+            assert answer.json()["detail"] == "no replica answers"
     finally:
         for replica in REPLICAS:
             stack.start(replica)
+    eventually(lambda: asked_again(http, stack), 20, "it is answered again")
+
+
+def asked_again(http: httpx.Client, stack: Stack) -> bool:
+    try:
+        return http.post(stack.url() + INFER, json=question(SETOSA)).status_code == 200
+    except httpx.TransportError:
+        return False
