@@ -1,4 +1,5 @@
-# The only door. `make` lists what there is. Needs Python 3.11 or later; Docker where containers are wanted.
+# The only door. `make` lists what there is. Needs Python 3.11 or later; Docker where containers are wanted, kubectl
+# and a KUBECONFIG where a cluster is.
 
 PATTERN ?= web_single
 RUNTIME ?= auto
@@ -15,7 +16,7 @@ START = $(STACK) --port $(PORT) $(if $(VARIANT),--variant $(VARIANT))
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@echo 'make TARGET [PATTERN=web_single] [RUNTIME=auto|local|compose] [PORT=8000] [VARIANT=replicas]'; echo
+	@echo 'make TARGET [PATTERN=web_single] [RUNTIME=auto|local|compose|kubernetes] [PORT=8000] [VARIANT=replicas]'; echo
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-8s %s\n", $$1, $$2}'
 
 up: .venv/.run  ## start PATTERN; its URL is the last line

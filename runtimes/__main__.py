@@ -15,7 +15,7 @@ from runtimes.errors import NotUp, StackError
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
 Pattern = Annotated[str, typer.Argument(help="A pattern: a compose file's name, such as web_single.")]
-Runtime = Annotated[str, typer.Option(help="auto, local, compose; auto is compose where an engine answers.")]
+Runtime = Annotated[str, typer.Option(help="auto, local, compose or kubernetes; auto: compose if an engine answers.")]
 Port = Annotated[int, typer.Option(help="The entry's HTTP port; gRPC is the next one; 0 takes free ones.")]
 Variant = Annotated[
     str | None, typer.Option(help="A variant: the part after the dot in compose/<pattern>.<variant>.yaml.")
