@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NoReturn
 
-from common.errors import Overloaded, PayloadTooLarge
+from common.errors import InvalidInput, Overloaded, PayloadTooLarge
 from common.service import Service
 
 SMALL = 65_536  # bytes; what a connection may hold without being counted, as its socket's buffer does
+LONGEST_SIZE = 20  # digits
 
 
 class Bodies:
@@ -19,11 +20,13 @@ class Bodies:
         self.held = 0
 
     def announced(self, headers: Mapping[bytes, bytes]) -> int | None:
-        """The size that a request states, None where it states none. Raises PayloadTooLarge."""
+        """The size that a request states, None where it states none. Raises PayloadTooLarge, InvalidInput."""
         stated = headers.get(b"content-length")
         if stated is None or not stated.isdigit():
             return None
-        size = int(stated[:20])
+        if len(stated) > LONGEST_SIZE:
+            raise InvalidInput.at("Content-Length", f"expected at most {LONGEST_SIZE} digits")
+        size = int(stated)
         if size > self._settings.max_body_bytes:
             self._refuse_size(size)
         return size

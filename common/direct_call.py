@@ -9,8 +9,8 @@ import numpy as np
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from common.app import App, DirectRoute
-from common.body import Body
-from common.errors import ClientGone, DeadlineExceeded, ServingError
+from common.body import SMALL, Body
+from common.errors import ClientGone, DeadlineExceeded, InvalidInput, ServingError
 from common.exchange import Exchange, current
 from common.protocol.json_body import Payload
 from common.reply import Reply
@@ -41,6 +41,9 @@ class DirectCall(RequestResponseCycle):
         self._gone: asyncio.Future[None] | None = None
         try:
             self._announced = self._app.bodies.announced(self._headers)
+            if http.parser.should_upgrade() and (self._announced or b"transfer-encoding" in self._headers):
+                self.keep_alive = False  # the parser takes what follows for another protocol
+                raise InvalidInput.at("Upgrade", "is not understood here; send the request without it")
         except ServingError as error:
             self._refuse(error)
 
@@ -77,14 +80,18 @@ class DirectCall(RequestResponseCycle):
         self._let_go()
         self.message_event.set()
 
-    def memory(self) -> memoryview:
-        """Where the rest of a body of known size goes; it begins with what has come already."""
+    def reserve(self) -> None:
+        """Takes the memory for a whole body of known size; it begins with what has come already."""
         assert self._announced is not None
         memory = np.empty(self._announced, np.uint8).data  # which, unlike a bytearray, is not cleared first
-        begun = len(self._pieces)
-        memory[:begun] = self._pieces
+        memory[: len(self._pieces)] = self._pieces
         self._pieces, self._memory = b"", memory
-        return memory[begun:]
+
+    def room(self, left: int) -> memoryview:
+        """Where the last `left` bytes of a body go; of one that is refused or answered, they go nowhere."""
+        if self._memory is None:
+            return memoryview(bytearray(min(left, SMALL)))
+        return self._memory[len(self._memory) - left :]
 
     def release(self) -> None:
         """Gives back what its body holds."""
@@ -97,18 +104,20 @@ class DirectCall(RequestResponseCycle):
     async def run_asgi(self, app: Any) -> None:
         """Answers; the name is the one that uvicorn's protocol calls."""
         self._http.answering = self
+        exchange = self._app.begin(self._method, self._path, self._query, self._headers, self.gone)
+        current.set(exchange)
+        status, size = ClientGone.status, 0
         try:
-            exchange = self._app.begin(self._method, self._path, self._query, self._headers, self.gone)
-            current.set(exchange)
             reply = await self._app.answer(self._route, exchange, self._headers, self._whole)
             await self._send(exchange, reply)
+            status, size = reply.status, len(reply.body)
         except BaseException:
             self.transport.close()  # the time to drain is over
             raise
         finally:
-            self._http.answering = None
+            self._http.answering = self._refusal = None
             self.release()
-        self._app.service.finish(exchange, str(reply.status), len(reply.body), failed=reply.status >= 500)
+            self._app.service.finish(exchange, str(status), size, failed=status >= 500)
 
     async def _whole(self, exchange: Exchange) -> Payload:
         """The body. Raises what it was refused with, DeadlineExceeded, ClientGone."""
@@ -126,10 +135,12 @@ class DirectCall(RequestResponseCycle):
             self.transport.write(_CONTINUE)
         late = DeadlineExceeded("the deadline passed while the body was still arriving")
         timer = asyncio.get_running_loop().call_later(max(exchange.deadline.left, 0.0), self._refuse, late)
-        while self.more_body and not self._refusal and not self.disconnected:
-            self.message_event.clear()
-            await self.message_event.wait()
-        timer.cancel()
+        try:
+            while self.more_body and not self._refusal and not self.disconnected:
+                self.message_event.clear()
+                await self.message_event.wait()
+        finally:
+            timer.cancel()
 
     def gone(self) -> asyncio.Future[None]:
         """A future that is done once the caller has left."""

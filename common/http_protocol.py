@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from contextvars import Context
 from typing import cast
 from urllib.parse import unquote
 
@@ -104,10 +105,13 @@ class HttpProtocol(HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def _look_again(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+        # in a context of its own: one request's would live as long as the connection
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler, context=Context())
 
-    def _unset_keepalive_if_required(self) -> None:
+    def note_activity(self) -> None:
         self._idle_since = self.loop.time()
+
+    _unset_keepalive_if_required = note_activity  # as the parent calls it
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -136,13 +140,13 @@ class LargeBody(asyncio.BufferedProtocol):
     """
 
     def __init__(self, http: HttpProtocol, call: DirectCall) -> None:
-        self._http, self._call = http, call
-        self._left, self._rest = call.wants, call.memory()
+        self._http, self._call, self._left = http, call, call.wants
+        call.reserve()
 
     def begin(self, data: bytes) -> None:
         """Takes what has come of it, and the connection's reading where more is to come."""
         size = min(len(data), self._left)
-        self._rest[:size] = memoryview(data)[:size]
+        self.get_buffer(size)[:size] = memoryview(data)[:size]
         self._came(size)
         if self._left:
             self._http.transport.set_protocol(self)
@@ -150,18 +154,18 @@ class LargeBody(asyncio.BufferedProtocol):
             self._http.go_on(data[size:])
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._rest
+        return self._call.room(self._left)
 
     def buffer_updated(self, nbytes: int) -> None:
         self._came(nbytes)
+        self._http.note_activity()
         if not self._left:
             self._http.transport.set_protocol(self._http)
             self._http.go_on(b"")
 
     def _came(self, size: int) -> None:
         self._left -= size
-        kept = self._call.count(size)
-        self._rest = self._rest[size:] if kept else memoryview(bytearray(min(self._left, SMALL)))
+        self._call.count(size)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._http.connection_lost(exc)

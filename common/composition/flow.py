@@ -148,8 +148,9 @@ class attended:  # a word of the vocabulary, so not `Attended`
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._gone.remove_done_callback(self._end)
-        if kind is asyncio.CancelledError and self._gone.done() and self._task is not None:
-            self._task.uncancel()
+        task, self._task = self._task, None  # the callback may be on its way already
+        if kind is asyncio.CancelledError and self._gone.done() and task is not None:
+            task.uncancel()
             raise ClientGone("the caller left before its answer") from None
 
     def _end(self, _: object) -> None:

@@ -13,6 +13,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from time import monotonic, perf_counter, time
 
@@ -233,7 +234,8 @@ class Batcher:
             if self._alarm is not None:
                 self._alarm.cancel()
             self._alarm_at = member.deadline.at
-            self._alarm = loop.call_later(max(member.deadline.left, 0.0), self._expire)
+            # in a context of its own: one request's would live as long as the alarm
+            self._alarm = loop.call_later(max(member.deadline.left, 0.0), self._expire, context=Context())
 
     def _expire(self) -> None:
         self._alarm, self._alarm_at = None, math.inf

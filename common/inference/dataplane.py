@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from common.errors import ClientGone, InvalidInput, Mismatch
 from common.exchange import Exchange
@@ -56,7 +57,10 @@ class DataPlane:
         exchange.model = model.name
         rows = (next(iter(inputs.values())).shape or (1,))[0]
         future = model.batcher.submit(inputs, rows, exchange.deadline)
-        answer = await (self._unless_gone(exchange, future) if model.batcher.slow(rows) else future)
+        try:
+            answer = await (self._unless_gone(exchange, future) if model.batcher.slow(rows) else future)
+        finally:
+            del future  # a failed one holds this frame, and with it the inputs, until the collector runs
         exchange.stages["queue"] = answer.queued * 1e3
         exchange.stages["infer"] = answer.ran * 1e3
         outputs = dict(zip(model.output_names, answer.outputs, strict=True))
@@ -67,10 +71,7 @@ class DataPlane:
     async def _unless_gone(self, exchange: Exchange, future: asyncio.Future[Answer]) -> Answer:
         """Waits for an answer; a caller who leaves meanwhile takes the request out of the queue."""
         gone = exchange.gone()
-
-        def leave(_: object) -> None:
-            future.cancel()
-
+        leave = partial(_cancel, future)
         gone.add_done_callback(leave)
         try:
             return await future
@@ -80,6 +81,7 @@ class DataPlane:
             raise
         finally:
             gone.remove_done_callback(leave)
+            del future, leave
 
     def _log_prediction(self, model: Loaded, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         self._log.info(
@@ -89,6 +91,10 @@ class DataPlane:
             inputs={name: _brief(array) for name, array in inputs.items()},
             outputs={name: _brief(array) for name, array in outputs.items()},
         )
+
+
+def _cancel(future: asyncio.Future[Answer], _: object) -> None:
+    future.cancel()
 
 
 def _check_fingerprint(model: Loaded, stated: object) -> None:

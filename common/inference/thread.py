@@ -27,3 +27,4 @@ class RunThread:
     def _work(self) -> None:
         while (work := self._calls.get()) is not None:
             work()
+            del work  # which holds a batch, while nothing is to be done

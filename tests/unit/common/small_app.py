@@ -32,6 +32,8 @@ class Direct:
             raise Overloaded("the queue is full", retry_after=1.2)
         if what == "fail":
             raise RuntimeError("something broke")
+        if what == "length":
+            return Reply(200, b"%d" % len(body))
         if what == "left":
             return Reply(200, b"%.3f" % exchange.deadline.left)
         if what == "gone":

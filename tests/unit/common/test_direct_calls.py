@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import IO
 
+import psutil
 import pytest
 
 from tests.unit.common.logged import Logged
@@ -148,6 +149,43 @@ def test_a_chunked_body_is_put_together(running: Running) -> None:
     with connected(running) as one:
         one.send(request("echo").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + chunks)
         assert one.answer()[::2] == (200, b"abc" + LARGE)
+
+
+def test_a_length_with_leading_zeros_is_no_way_to_smuggle_a_request(running: Running) -> None:
+    body = b"x" * 70_000 + request("echo", b"smuggled")
+    stated = f"Content-Length: {len(body):021d}".encode()
+    with connected(running) as one:
+        one.send(request("echo").replace(b"Content-Length: 0", stated) + body, request("echo", b"next"))
+        status, _, text = one.answer()
+        assert (status, b"Content-Length" in text) == (400, True)
+        assert one.answer()[::2] == (200, b"next")
+    with connected(running) as one:
+        one.send(request("echo").replace(b"Content-Length: 0", stated.replace(b"0" * 5, b"0")) + body)
+        assert one.answer()[::2] == (200, body)
+
+
+def test_a_body_behind_an_offer_to_upgrade_is_refused_and_never_a_request(running: Running) -> None:
+    with connected(running) as one:
+        one.send(request("echo", request("echo", b"smuggled"), "Connection: Upgrade", "Upgrade: h2c"))
+        status, headers, text = one.answer()
+        assert (status, headers["connection"], b"Upgrade" in text) == (400, "close", True)
+        assert one.closed()
+
+
+def test_a_large_body_is_let_go_with_its_answer() -> None:
+    size, callers = 8_000_000, 8
+    service = Logged().service(max_body_bytes=size, max_buffered_bytes=2 * size)
+    body = request("length", bytes(size))
+    memory = psutil.Process().memory_info
+    with served(small_app(service)) as running, ExitStack() as kept:
+        for one in (kept.enter_context(connected(running)) for _ in range(2)):
+            one.send(body)
+            assert one.answer()[2] == b"%d" % size
+        before = memory().rss
+        for one in (kept.enter_context(connected(running)) for _ in range(callers)):
+            one.send(body)
+            assert one.answer()[2] == b"%d" % size
+        assert memory().rss - before < callers * size / 4
 
 
 def test_the_answer_to_head_has_no_body(running: Running) -> None:

@@ -222,6 +222,22 @@ async def test_a_caller_who_leaves_ends_the_work() -> None:
     assert cut.cancelled
 
 
+async def test_a_caller_who_leaves_as_the_work_ends_ends_nothing_that_follows() -> None:
+    left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def answer() -> Any:
+        async with attended(exchange(gone=lambda: left)):
+            await done
+        return await value(1, 0.05)
+
+    task = asyncio.ensure_future(answer())
+    await asyncio.sleep(0)
+    done.set_result(None)
+    left.set_result(None)
+    assert await task == 1
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.1])
 async def test_work_whose_caller_stays_is_left_alone(seconds: float) -> None:
     async with attended(exchange()):
