@@ -208,9 +208,10 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
             if status != said:
                 said = status
                 yield health_pb2.HealthCheckResponse(status=status)
-            if self._service.health.draining:  # which need not wait for those who watch
+            elif self._service.health.draining:  # which need not wait for those who watch
                 return
-            await asyncio.sleep(1)
+            else:
+                await asyncio.sleep(1)
 
     def _status(self) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
         unwell = self._service.health.dead() or self._service.health.unready()
