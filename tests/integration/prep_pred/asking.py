@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,10 @@ def start_layout(start: Start, layout: str | None, **env: str) -> Stack:
         pytest.skip(str(error))
 
 
+@cache
 def manifest(model: str) -> Manifest:
+    """Of the model as this machine builds it, which need not be where the stack runs."""
+    subprocess.run([sys.executable, "-m", "models", model], cwd=ROOT, check=True, capture_output=True)
     return read_manifest(ROOT / "models" / "build" / model / "1" / "model.yaml")
 
 
