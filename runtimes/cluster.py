@@ -115,6 +115,14 @@ class Namespace:
             if signal != "KILL":  # which ends the shell with the container
                 raise
 
+    def name_replicas(self, workloads: dict[str, Workload], pods: list[Pod]) -> None:
+        """Gives each pod of a replicated service the name of its Service; pods that stay keep theirs."""
+        for workload in (one for one in workloads.values() if one.wanted > 1):
+            mine = [pod for pod in pods if pod.service == workload.name and not pod.leaving]
+            free = [name for name in workload.instances() if name not in {pod.name for pod in mine}]
+            for pod, name in zip([one for one in mine if one.name == workload.name], free, strict=False):
+                self.kubectl("label", "pod", pod.id, f"{INSTANCE}={name}")
+
     def memory(self) -> dict[str, int]:
         """Bytes that each pod uses, by its own name; empty where the cluster does not measure."""
         try:

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings
 
 from runtimes import cluster, composefile, engine, images, overlay, probes
 from runtimes.base import GRPC, HTTP, ServiceStatus, Stack, StackOptions, say
-from runtimes.cluster import COMPONENT, INSTANCE, Namespace, Pod, Workload
+from runtimes.cluster import COMPONENT, Namespace, Pod, Workload
 from runtimes.compose import ComposeStack
 from runtimes.errors import ImageMissing, NotReady, NotUp, ServiceExited, StackError, UnknownName, Unreachable
 
@@ -43,8 +43,8 @@ class KubernetesStack(Stack):
         super().__init__(options)
         self._space = Namespace(f"sp-{self.name}")
         self._known = KubernetesSettings()
-        file = f"{options.pattern}.{options.variant}" if options.variant else options.pattern
-        self._manifests = options.directory.parent / "k8s" / "patterns" / file
+        name = ".".join(filter(None, (options.pattern, options.variant)))
+        self._manifests = options.directory.parent / "k8s" / "patterns" / name
 
     def up(self, timeout_seconds: float = 120) -> str:
         self.options.compose_file()
@@ -56,6 +56,7 @@ class KubernetesStack(Stack):
             self._apply(brought)
             self._wait_settled(deadline, timeout_seconds)
             self._wait_answering(deadline, timeout_seconds)
+            self._wait_reached(deadline, timeout_seconds)
         except BaseException:
             self.down()
             raise
@@ -76,13 +77,13 @@ class KubernetesStack(Stack):
 
     def replicas(self, service: str | None = None) -> list[str]:
         if service is None:
-            return [f"http://{self._host}:{self._ports(overlay.ENTRY)[HTTP]}"]
+            return [f"http://{self._host}:{self._open_ports[overlay.ENTRY][HTTP]}"]
         names = [pod.name for pod in self._running(service)] or self._instances(service)
         return [f"http://{self._host}:{self._first_port(name)}" for name in names]
 
     def grpc(self, service: str | None = None) -> str:
         name = overlay.ENTRY if service is None else f"direct-{self._instances(service)[0]}"
-        return f"{self._host}:{self._ports(name)[GRPC]}"
+        return f"{self._host}:{self._open_ports[name][GRPC]}"
 
     def stop(self, service: str) -> None:
         self._take_down(service, lambda pods: None)
@@ -107,6 +108,7 @@ class KubernetesStack(Stack):
         if wait:
             deadline = time.monotonic() + timeout_seconds
             self._wait_settled(deadline, timeout_seconds, workload.name)
+            self._wait_reached(deadline, timeout_seconds, service)
 
     def freeze(self, service: str) -> None:
         self.signal(service, signal.SIGSTOP)
@@ -177,7 +179,7 @@ class KubernetesStack(Stack):
             waiting = [pod for pod in pods if pod.service in {one.name for one in late} and not pod.ready]
             self._require_progress(waiting, deadline, timeout_seconds)
             time.sleep(_POLL_SECONDS)
-        self._name_replicas(workloads, pods)
+        self._space.name_replicas(workloads, pods)
 
     def _require_progress(self, waiting: list[Pod], deadline: float, timeout_seconds: float) -> None:
         for pod in waiting:
@@ -199,20 +201,21 @@ class KubernetesStack(Stack):
 
     def _wait_answering(self, deadline: float, timeout_seconds: float) -> None:
         """Until the entry answers from here: the nodes' rules follow the pods' readiness by up to a second."""
-        port = self._ports(overlay.ENTRY)[HTTP]
+        port = self._open_ports[overlay.ENTRY][HTTP]
         while not (hosts := [host for host in self._hosts if probes.http_ready(port, host=host) == probes.READY]):
             if time.monotonic() > deadline:
                 raise Unreachable(self._hosts, port, self._space.name, self.options.http_port)
             time.sleep(_POLL_SECONDS)
         self.__dict__["_host"] = hosts[0]
 
-    def _name_replicas(self, workloads: dict[str, Workload], pods: list[Pod]) -> None:
-        """Gives each pod of a replicated service the name of its Service; pods that stay keep theirs."""
-        for workload in (one for one in workloads.values() if one.wanted > 1):
-            mine = [pod for pod in pods if pod.service == workload.name and not pod.leaving]
-            free = [name for name in workload.instances() if name not in {pod.name for pod in mine}]
-            for pod, name in zip([one for one in mine if one.name == workload.name], free, strict=False):
-                self._space.kubectl("label", "pod", pod.id, f"{INSTANCE}={name}")
+    def _wait_reached(self, deadline: float, timeout_seconds: float, service: str | None = None) -> None:
+        """Until each instance, or those of one service, takes connections from here."""
+        every = (name for one in self._space.workloads().values() for name in one.instances())
+        for name in every if service is None else self._instances(service):
+            while not probes.listens(self._first_port(name), self._host):
+                if time.monotonic() > deadline:
+                    raise NotReady(name, timeout_seconds, "its node's port takes no connection")
+                time.sleep(_POLL_SECONDS)
 
     # --- finding
 
@@ -223,12 +226,9 @@ class KubernetesStack(Stack):
     @cached_property
     def _host(self) -> str:
         """Where the nodes' ports answer; while nothing is ready, the first address that a node gives."""
-        port = self._ports(overlay.ENTRY)[HTTP]
+        port = self._open_ports[overlay.ENTRY][HTTP]
         answering = (host for host in self._hosts if not probes.http_ready(port, host=host).endswith("refused)"))
         return next(answering, self._hosts[-1])
-
-    def _ports(self, service: str) -> dict[int, int]:
-        return self._open_ports[service]
 
     @cached_property
     def _open_ports(self) -> dict[str, dict[int, int]]:
@@ -237,7 +237,7 @@ class KubernetesStack(Stack):
         return self._space.ports()
 
     def _first_port(self, instance: str) -> int:
-        ports = self._ports(f"direct-{instance}")
+        ports = self._open_ports[f"direct-{instance}"]
         return ports.get(HTTP) or next(iter(ports.values()))
 
     def _all(self) -> list[Pod]:

@@ -21,6 +21,15 @@ def http_ready(port: int, path: str = "/readyz", host: str = "127.0.0.1", timeou
     return READY if 200 <= response.status < 300 else f"{path} answered {response.status} {body}"
 
 
+def listens(port: int, host: str = "127.0.0.1", timeout_seconds: float = 2) -> bool:
+    """Whether somebody takes a connection there."""
+    try:
+        socket.create_connection((host, port), timeout=timeout_seconds).close()
+    except OSError:
+        return False
+    return True
+
+
 def redis_ready(port: int, timeout_seconds: float = 2) -> str:
     """READY when a Redis answers PING, else what it answered, in words."""
     try:

@@ -99,7 +99,7 @@ def test_a_frozen_process_answers_no_probe_until_it_goes_on(stack: Stack) -> Non
     try:
         for path in ("/livez", "/readyz"):
             with pytest.raises(httpx.ReadTimeout):
-                httpx.get(stack.url() + path, timeout=1)
+                httpx.get(stack.url("api") + path, timeout=1)
         # a cluster sees it by its probes, and ends it only some while later
         state = "unready" if stack.runtime == "kubernetes" else "frozen"
         eventually(lambda: stack.status()[0].state == state, 15, f"it is {state}")
