@@ -29,11 +29,11 @@ def stack(service: Stack) -> Iterator[Stack]:
 
 
 def switch(stack: Stack, **faults: object) -> None:
-    assert httpx.post(f"{stack.url()}/faults", json=faults, timeout=10).status_code == 200
+    assert httpx.post(f"{stack.url('api')}/faults", json=faults, timeout=10).status_code == 200
 
 
 def probe(stack: Stack, path: str) -> int:
-    return client().get(stack.url() + path).status_code
+    return client().get(stack.url("api") + path).status_code  # which leads to it ready or not
 
 
 class Held:
@@ -41,7 +41,7 @@ class Held:
 
     def __init__(self, stack: Stack) -> None:
         self.answer: httpx.Response | None = None
-        self._url = stack.url() + INFER
+        self._url = stack.url("api") + INFER
         self._thread = threading.Thread(target=self._ask, daemon=True)
         self._thread.start()
 
@@ -62,10 +62,10 @@ def test_a_stuck_session_turns_unready_then_dead_and_recovers(stack: Stack) -> N
     assert time.monotonic() - start > STUCK
     eventually(lambda: probe(stack, "/livez") == 503, 2 * STUCK + SLACK, "not alive")
     assert time.monotonic() - start > 2 * STUCK
-    reasons = httpx.get(f"{stack.url()}/livez").json()["reasons"]
+    reasons = httpx.get(f"{stack.url('api')}/livez").json()["reasons"]
     assert "an inference has been running for" in reasons[0]
-    assert httpx.get(f"{stack.url()}/v2/health/live").json() == {"live": False}
-    assert httpx.get(f"{stack.url()}/v2/health/ready").json() == {"ready": False}
+    assert httpx.get(f"{stack.url('api')}/v2/health/live").json() == {"live": False}
+    assert httpx.get(f"{stack.url('api')}/v2/health/ready").json() == {"ready": False}
 
     switch(stack)
     assert held.come().status_code == 200
@@ -88,7 +88,7 @@ def test_long_but_healthy_work_is_spared(stack: Stack) -> None:
 
 def test_a_model_that_fails_fast_is_alive(stack: Stack) -> None:
     switch(stack, error_share=1.0)
-    answer = httpx.post(stack.url() + INFER, json=question(SETOSA), timeout=10)
+    answer = httpx.post(stack.url("api") + INFER, json=question(SETOSA), timeout=10)
     assert answer.status_code == 500
     assert "injected" in answer.json()["error"]
     assert (probe(stack, "/livez"), probe(stack, "/readyz")) == (200, 200)
