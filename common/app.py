@@ -90,14 +90,6 @@ class App:
             self.service.logs.log.exception("unhandled error", route=exchange.route)
             return render(ServingError("an internal error; the log has it"), exchange)
 
-    def headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
-        """What every answer bears."""
-        return [
-            (b"x-request-id", exchange.request_id.encode()),
-            (b"traceparent", exchange.trace.header().encode()),
-            (b"server-timing", exchange.server_timing().encode()),
-        ]
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hands a request to the FastAPI application with a bounded body and an observed answer."""
         if scope["type"] != "http":
@@ -127,7 +119,7 @@ class App:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 exchange.route = getattr(scope.get("route"), "path", exchange.route)
-                message["headers"] = [*message["headers"], *self.headers(exchange), *self._closing()]
+                message["headers"] = [*message["headers"], *_pairs(exchange.answer_headers()), *self._closing()]
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
             await send(message)
@@ -150,6 +142,11 @@ class App:
 def _plain(path: str) -> str:
     """A path without the slash at its end that means nothing under /v2."""
     return path.rstrip("/") if path.endswith("/") and path.startswith("/v2") else path
+
+
+def _pairs(lines: bytes) -> list[tuple[bytes, bytes]]:
+    """Header lines as ASGI has them."""
+    return [(name, value) for name, _, value in (line.partition(b": ") for line in lines.splitlines())]
 
 
 async def _send(reply: Reply, send: Send) -> None:
