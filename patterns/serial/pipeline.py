@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from operator import attrgetter
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
-from PIL.Image import Image, Transpose
+from PIL.Image import Image
 
 from common.composition.flow import call, choose, in_order, side_by_side
 from common.composition.releases import Release, Releases
@@ -26,7 +26,6 @@ from patterns.serial.pixels import Line
 from patterns.serial.settings import DETECTION, HEAVY, ORIENTATION, RECOGNITION, ReadingSettings
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 Asked = Coroutine[Any, Any, list[Array]]
 READ = (TensorSpec("characters", "INT64", (-1, -1)), TensorSpec("confidence", "FP32", (-1, -1)))
 OUTPUTS = {
@@ -42,9 +41,9 @@ class Page:
     """A picture on its way from model to model, all of one release; boxes are those of the upright picture."""
 
     picture: Image
-    small: Image
     release: Release
-    back: Transpose | None = None
+    small: Array = field(init=False)
+    turned: int = 0
     left_out: int = 0
     lines: list[Line] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=dict)
@@ -62,7 +61,7 @@ class Pipeline:
         picture = await self._offload.run(exchange.deadline, open_picture, body, self._settings.max_pixels)
         steps = (self._orientation, self._detection, self._recognition, self._second_reading)
         for _ in range(2):
-            page = Page(picture, picture, await self._releases.current(exchange.deadline))
+            page = Page(picture, await self._releases.current(exchange.deadline))
             try:
                 await in_order(exchange, page, *steps)
                 return page
@@ -72,19 +71,17 @@ class Pipeline:
         raise NotReady(f"release {page.release.version} is being replaced: {gone}", retry_after=1)
 
     async def _orientation(self, exchange: Exchange, page: Page) -> Page:
-        asked = self._way_up(exchange, page)
-        (chances,), page.small = await self._meanwhile(exchange, asked, pixels.fitted, page.picture)
-        page.back = choose(exchange, "turned", pixels.turned(chances[0]), pixels.BACK)
+        view = await self._offload.run(exchange.deadline, pixels.middle, page.picture)
+        asked = self._ask(exchange, page, ORIENTATION, view)
+        fitting = self._offload.run(exchange.deadline, pixels.fitted, page.picture)
+        (chances,), page.small = await self._meanwhile(exchange, asked, fitting)
+        page.turned = choose(exchange, "turned", pixels.turned(chances[0]), pixels.TURNS)
         return page
 
-    async def _way_up(self, exchange: Exchange, page: Page) -> list[Array]:
-        view = await self._offload.run(exchange.deadline, pixels.middle, page.picture)
-        return await self._ask(exchange, page, ORIENTATION, view)
-
     async def _detection(self, exchange: Exchange, page: Page) -> Page:
-        view = await self._offload.run(exchange.deadline, pixels.upright, page.small, page.back)
-        asked = self._ask(exchange, page, DETECTION, np.asarray(view)[None])
-        (likely,), page.picture = await self._meanwhile(exchange, asked, pixels.upright, page.picture, page.back)
+        asked = self._ask(exchange, page, DETECTION, np.rot90(page.small, page.turned)[None])
+        turning = self._offload.run(exchange.deadline, pixels.upright, page.picture, page.turned)
+        (likely,), page.picture = await self._meanwhile(exchange, asked, turning)
         most, size = self._settings.max_lines, page.picture.size
         boxes, page.left_out = await self._offload.run(exchange.deadline, pixels.boxes, likely[0], size, most)
         page.lines = [Line(box) for box in boxes]
@@ -120,12 +117,18 @@ class Pipeline:
         left = exchange.deadline.left
         end = exchange.deadline.sooner(left if within is None else min(within, 0.8 * left))
         groups = [*pixels.groups(lines), []]
-        strips = await self._offload.run(exchange.deadline, pixels.strips, page.picture, groups[0])
+        read = Read(page, stage, [], [])
+        strips = await self._prepare(exchange, read, groups[0])
         for group, following in pairwise(groups):
             asked = self._ask(exchange, page, stage, strips, end.left)
-            answer, strips = await self._meanwhile(exchange, asked, pixels.strips, page.picture, following)
-            for line, (text, confidence) in zip(group, _texts(page, stage, *answer), strict=True):
-                line.text, line.confidence = text, confidence
+            answer, strips = await self._meanwhile(exchange, asked, self._prepare(exchange, read, following))
+            read = Read(page, stage, group, answer)
+        read.fill_in()
+
+    async def _prepare(self, exchange: Exchange, read: Read, following: list[Line]) -> Array:
+        """The strips that are read next, once what was read last is understood."""
+        read.fill_in()
+        return await self._offload.run(exchange.deadline, pixels.strips, read.page.picture, following)
 
     async def _ask(
         self, exchange: Exchange, page: Page, stage: str, images: Array, within: float | None = None
@@ -143,23 +146,35 @@ class Pipeline:
         page.models[stage] = f"{answer.model_name}/{answer.model_version}"
         return [answer.outputs[name] for name in names]
 
-    async def _meanwhile(
-        self, exchange: Exchange, asked: Asked, work: Callable[[*Ts], T], *given: *Ts
-    ) -> tuple[list[Array], T]:
-        """A model's answer, and work on the picture that is done while it is under way."""
-        both: dict[str, Any] = {"asked": asked, "work": self._offload.run(exchange.deadline, work, *given)}
+    async def _meanwhile(self, exchange: Exchange, asked: Asked, work: Coroutine[Any, Any, T]) -> tuple[list[Array], T]:
+        """A model's answer, and what is done while it is under way."""
+        both: dict[str, Any] = {"asked": asked, "work": work}
         done = (await side_by_side(exchange, both)).answers
         return done["asked"], done["work"]
 
 
-def _texts(page: Page, stage: str, characters: Array, sure: Array) -> list[tuple[str, float]]:
-    part = page.release.parts[stage]
-    try:
-        return pixels.texts(characters, sure, _alphabet(part.told.properties.get("labels", "[]")))
-    except IndexError:
-        raise UpstreamFailed(
-            f"predictor {stage} answered with characters that {part.told.name} does not have"
-        ) from None
+@dataclass
+class Read:
+    """A group of lines, and what a recogniser has answered for them."""
+
+    page: Page
+    stage: str
+    lines: list[Line]
+    answer: list[Array]
+
+    def fill_in(self) -> None:
+        """Notes in the lines what they say."""
+        if not self.lines:
+            return
+        part = self.page.release.parts[self.stage]
+        try:
+            texts = pixels.texts(*self.answer, _alphabet(part.told.properties.get("labels", "[]")))
+        except IndexError:
+            raise UpstreamFailed(
+                f"predictor {self.stage} answered with characters that {part.told.name} does not have"
+            ) from None
+        for line, (text, confidence) in zip(self.lines, texts, strict=True):
+            line.text, line.confidence = text, confidence
 
 
 @lru_cache(8)

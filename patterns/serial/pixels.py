@@ -19,7 +19,8 @@ from patterns.serial.settings import RECOGNITION
 
 Box = tuple[int, int, int, int]
 
-BACK = {"0": None, "90": Transpose.ROTATE_90, "180": Transpose.ROTATE_180, "270": Transpose.ROTATE_270}
+TURNS = {"0": 0, "90": 1, "180": 2, "270": 3}  # quarters by which a page is turned back, counterclockwise
+BACK = (None, Transpose.ROTATE_90, Transpose.ROTATE_180, Transpose.ROTATE_270)
 CERTAIN = 0.8  # of the way a page lies: the model says 0.9 of pages full of text, and less where it can only guess
 LONGEST = 960  # pixels of the longer side in which text is looked for
 LIKELY, SURE, SMALLEST = 0.3, 0.5, 9  # of a pixel, of a line on average, pixels of a line
@@ -47,21 +48,21 @@ def middle(picture: Image.Image) -> Array:
 
 
 def turned(chances: Array) -> str:
-    """By how many degrees a page lies turned, a key of BACK: none, unless that is certain."""
+    """By how many degrees a page lies turned, a key of TURNS: none, unless that is certain."""
     likeliest = int(chances.argmax())
-    return list(BACK)[likeliest] if chances[likeliest] >= CERTAIN else "0"
+    return list(TURNS)[likeliest] if chances[likeliest] >= CERTAIN else "0"
 
 
-def fitted(picture: Image.Image) -> Image.Image:
-    """The whole picture, its longer side LONGEST."""
+def fitted(picture: Image.Image) -> Array:
+    """The whole picture, its longer side LONGEST, [height, width, 3]."""
     scale = LONGEST / max(picture.size)
     width, height = (max(round(scale * length), 1) for length in picture.size)
-    return picture.resize((width, height), Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(picture.resize((width, height), Resampling.BILINEAR, reducing_gap=2.0))
 
 
-def upright(picture: Image.Image, back: Transpose | None) -> Image.Image:
-    """The picture, turned back; as it is where there is nothing to turn."""
-    return picture if back is None else picture.transpose(back)
+def upright(picture: Image.Image, turned: int) -> Image.Image:
+    """The picture, turned back by so many quarters; as it is where there is nothing to turn."""
+    return picture if (back := BACK[turned]) is None else picture.transpose(back)
 
 
 def boxes(likely: Array, size: tuple[int, int], most: int) -> tuple[list[Box], int]:

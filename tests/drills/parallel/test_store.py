@@ -41,7 +41,7 @@ def test_a_killed_store_is_named_and_filled_again_when_it_is_back(stack: Stack) 
         assert answer.status_code == 503
         assert "the feature store (redis)" in answer.json()["detail"]
         assert answer.headers["Retry-After"] == "1"
-        assert refused(stack, 10).elapsed.total_seconds() < 1  # sooner than after what it says: nobody waits for it
+        assert refused(stack, 10).elapsed.total_seconds() < TIMEOUT + SLACK  # the store's own time, not the caller's
         assert predicted(stack, *ROWS)["missing"] == {}
         assert httpx.get(f"{stack.url()}/readyz", timeout=10).status_code == 200
     finally:

@@ -78,8 +78,8 @@ def test_no_line_is_too_narrow_or_too_wide_to_be_read(width: int, height: int) -
 @given(sides, sides)
 def test_a_picture_of_any_size_fits_the_models(width: int, height: int) -> None:
     picture = Image.new("L", (width, height))
-    assert max(pixels.fitted(picture).size) == 960
-    assert min(pixels.fitted(picture).size) >= 1
+    assert max(pixels.fitted(picture).shape) == 960
+    assert min(pixels.fitted(picture).shape) >= 1
     assert pixels.middle(picture).shape[:3] == (1, 224, 224)
 
 
