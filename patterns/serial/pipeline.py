@@ -168,7 +168,8 @@ class Read:
             return
         part = self.page.release.parts[self.stage]
         try:
-            texts = pixels.texts(*self.answer, _alphabet(part.told.properties.get("labels", "[]")))
+            characters, sure = self.answer
+            texts = pixels.texts(characters, sure, _alphabet(part.told.properties.get("labels", "[]")))
         except IndexError:
             raise UpstreamFailed(
                 f"predictor {self.stage} answered with characters that {part.told.name} does not have"
