@@ -70,20 +70,29 @@ def boxes(likely: Array, size: tuple[int, int], most: int) -> tuple[list[Box], i
 
     `likely` [height, width] is the chance of each pixel to lie in a line.
     """
-    inside = np.flatnonzero(likely > LIKELY)
+    scale = max(size) / max(likely.shape)
+    inked = (likely > LIKELY).any(axis=1)
+    inked[0] = True
+    rows = np.flatnonzero(inked | np.roll(inked, 1))  # most are empty; one between two lines keeps them apart
+    likely = likely[rows]
     parts, count = ndimage.label(likely > LIKELY)
+    inside = np.flatnonzero(parts)
     of_part = parts.ravel()[inside]
     areas = np.bincount(of_part, minlength=count + 1)
     sums = np.bincount(of_part, likely.ravel()[inside], count + 1)
     lines = np.flatnonzero((areas >= SMALLEST) & (sums >= SURE * areas))
     largest = lines[np.argsort(-areas[lines], kind="stable")][:most]
-    found, scale = ndimage.find_objects(parts), max(size) / max(likely.shape)
-    return in_reading_order([_box(found[part - 1], scale, size) for part in largest]), len(lines) - len(largest)
+    found = ndimage.find_objects(parts)
+    around = [
+        (wide.start, int(rows[high.start]), wide.stop, int(rows[high.stop - 1]) + 1)
+        for high, wide in (found[part - 1] for part in largest)
+    ]
+    return in_reading_order([_box(one, scale, size) for one in around]), len(lines) - len(largest)
 
 
-def _box(part: tuple[slice, slice], scale: float, size: tuple[int, int]) -> Box:
+def _box(part: Box, scale: float, size: tuple[int, int]) -> Box:
     """Around a part of the map, grown, in the picture."""
-    (top, bottom), (left, right) = ((one.start, one.stop) for one in part)
+    left, top, right, bottom = part
     grown = GROWN * (bottom - top) * (right - left) / (2 * (bottom - top + right - left))
     ends = ((left - grown, size[0]), (top - grown, size[1]), (right + grown, size[0]), (bottom + grown, size[1]))
     left, top, right, bottom = (round(min(max(end * scale, 0), most)) for end, most in ends)
