@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tests.support import client
 
 PATTERNS = {path.name for path in (Path(__file__).parents[1] / "patterns").iterdir() if path.is_dir()}
 RUNTIMES = ["local", "compose", "kubernetes"]
+ON_CLUSTER = 2  # shared stacks at once, beside one of a module's or a test's own
 Start = Callable[..., Stack]
 _numbers = count()
 
@@ -48,22 +49,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def start_shared(runtime: str) -> Iterator[Start]:
     """Starts a stack once for all tests that ask for the same one; they only read from it.
 
-    The tests of a pattern stand together, so its stacks go when another pattern's is asked for.
+    The tests of a pattern stand together, so its stacks go when another pattern's is asked for, and on a cluster, whose
+    nodes have room for few, when it has not been asked for longest.
     """
     stacks: dict[tuple[object, ...], Stack] = {}
-    opened = ExitStack()
 
     def start(pattern: str, variant: str | None = None, **env: str) -> Stack:
         key = (pattern, variant, *sorted(env.items()))
         if key not in stacks:
-            if any(other != pattern for other, *_ in stacks):
-                stacks.clear()
-                opened.close()
-            stacks[key] = opened.enter_context(_starting(runtime))(pattern, variant, **env)
+            kept = [other for other in stacks if other[0] == pattern]
+            if runtime == "kubernetes":
+                kept = kept[1 - ON_CLUSTER :]
+            for other in stacks.keys() - kept:
+                stacks.pop(other).down()
+        stacks[key] = stacks.pop(key, None) or _up(runtime, pattern, variant, env)  # the last one asked for, last
         return stacks[key]
 
-    with opened:
+    try:
         yield start
+    finally:
+        for stack in stacks.values():
+            stack.down()
 
 
 @pytest.fixture(scope="module")
@@ -98,20 +104,25 @@ def start_cluster(request: pytest.FixtureRequest) -> Iterator[Start]:
 
 @contextmanager
 def _starting(runtime: str) -> Iterator[Start]:
-    """Starts stacks, named so that several runs of the tests do not meet, and takes them down at the end."""
+    """Starts stacks and takes them down at the end."""
     stacks: list[Stack] = []
 
     def start(pattern: str, variant: str | None = None, *, timeout_seconds: float = 120, **env: str) -> Stack:
-        stack = Stack.create(pattern, runtime, variant, port=0, name=f"test-{os.getpid()}-{next(_numbers)}", env=env)
-        stack.up(timeout_seconds)  # leaves nothing behind when it fails
-        stacks.append(stack)
-        return stack
+        stacks.append(_up(runtime, pattern, variant, env, timeout_seconds))
+        return stacks[-1]
 
     try:
         yield start
     finally:
         for stack in reversed(stacks):
             stack.down()
+
+
+def _up(runtime: str, pattern: str, variant: str | None, env: dict[str, str], timeout_seconds: float = 120) -> Stack:
+    """A stack named so that several runs of the tests do not meet; where it fails, it leaves nothing behind."""
+    stack = Stack.create(pattern, runtime, variant, port=0, name=f"test-{os.getpid()}-{next(_numbers)}", env=env)
+    stack.up(timeout_seconds)
+    return stack
 
 
 @pytest.fixture
