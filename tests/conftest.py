@@ -56,13 +56,15 @@ def start_shared(runtime: str) -> Iterator[Start]:
 
     def start(pattern: str, variant: str | None = None, **env: str) -> Stack:
         key = (pattern, variant, *sorted(env.items()))
-        if key not in stacks:
-            kept = [other for other in stacks if other[0] == pattern]
-            if runtime == "kubernetes":
-                kept = kept[1 - ON_CLUSTER :]
-            for other in stacks.keys() - kept:
-                stacks.pop(other).down()
-        stacks[key] = stacks.pop(key, None) or _up(runtime, pattern, variant, env)  # the last one asked for, last
+        if key in stacks:
+            stacks[key] = stacks.pop(key)  # the one asked for last is the last
+            return stacks[key]
+        kept = [other for other in stacks if other[0] == pattern]
+        if runtime == "kubernetes":
+            kept = kept[1 - ON_CLUSTER :]
+        for other in stacks.keys() - kept:
+            stacks.pop(other).down()
+        stacks[key] = _up(runtime, pattern, variant, env)
         return stacks[key]
 
     try:

@@ -71,7 +71,7 @@ def boxes(likely: Array, size: tuple[int, int], most: int) -> tuple[list[Box], i
     `likely` [height, width] is the chance of each pixel to lie in a line.
     """
     scale = max(size) / max(likely.shape)
-    inked: Array = (likely > LIKELY).any(axis=1)
+    inked = np.asarray((likely > LIKELY).any(axis=1))
     inked[0] = True
     rows = np.flatnonzero(inked | np.roll(inked, 1))  # most are empty; one between two lines keeps them apart
     likely = likely[rows]
