@@ -25,7 +25,7 @@ from common.app import App
 from common.http_protocol import HttpProtocol
 from common.log import Logs
 
-LINGER_SECONDS = 0.25
+TAKE_IN_SECONDS, LINGER_SECONDS = 0.05, 0.25
 SO_ATTACH_FILTER = 26  # Linux; see its packet(7) and filter.h
 DROP_SYN = [
     (0x30, 0, 0, 13),  # load the byte of a TCP header that holds its flags
@@ -72,7 +72,10 @@ class DrainingServer(uvicorn.Server):
         self._app.service.logs.log.info("draining")
         await asyncio.sleep(self._app.service.settings.drain_delay_seconds)
         turn_newcomers_away(self._listener)
-        # Who had come before is still taken in; what is idle after this moment has nothing left to ask.
+        await asyncio.sleep(TAKE_IN_SECONDS)  # who had come before
+        for server in self.servers:
+            server.close()
+        # Answers now carry `Connection: close`; what is idle after this moment has nothing left to ask.
         await asyncio.sleep(LINGER_SECONDS)
         await super().shutdown(sockets)
         self._app.service.logs.log.info("stopped")
