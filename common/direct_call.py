@@ -50,9 +50,14 @@ class DirectCall(RequestResponseCycle):
     @property
     def wants(self) -> int:
         """Bytes that are still to come of a body whose size is known, while it is to be answered."""
-        if self._announced is None or self.response_complete or self._refusal or not self.more_body:
+        if self._announced is None or self._settled or not self.more_body:
             return 0
         return self._announced - self._counted.size
+
+    @property
+    def _settled(self) -> bool:
+        """Whether it is refused or answered: what still comes of its body is dropped."""
+        return self._refusal is not None or self.response_complete
 
     def take(self, piece: bytes) -> None:
         """A piece of the body."""
@@ -65,8 +70,8 @@ class DirectCall(RequestResponseCycle):
             self._pieces += piece
 
     def count(self, size: int) -> bool:
-        """Whether so many bytes more of the body are kept; none are once it is refused or answered."""
-        if self._refusal or self.response_complete:
+        """Whether so many bytes more of the body are kept."""
+        if self._settled:
             return False
         try:
             self._app.bodies.count(self._counted, size)

@@ -173,7 +173,7 @@ async def serve_grpc(
             ("grpc.so_reuseport", 0),
         ]
     )
-    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(plane, service), server)  # type: ignore[no-untyped-call]
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(plane, service), server)
     names = [name for add in more for name in add(server, plane, service)]
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), server)
     try:

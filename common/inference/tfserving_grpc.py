@@ -41,8 +41,8 @@ _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.servin
 def add_tfserving(server: grpc.aio.Server, plane: Plane[Any], service: Service) -> Sequence[str]:
     """Adds both services; gives their full names."""
     prediction = PredictionService(plane, service)
-    pb_grpc.add_PredictionServiceServicer_to_server(prediction, server)  # type: ignore[no-untyped-call]
-    pb_grpc.add_ModelServiceServicer_to_server(ModelService(plane, service), server)  # type: ignore[no-untyped-call]
+    pb_grpc.add_PredictionServiceServicer_to_server(prediction, server)
+    pb_grpc.add_ModelServiceServicer_to_server(ModelService(plane, service), server)
     return [_PREDICTION, _MODEL]
 
 

@@ -113,7 +113,7 @@ async def test_over_grpc_a_spent_deadline_starts_no_inference_either(client: Cli
     features: dict[str, Any] = {"name": "features", "datatype": "FP32", "shape": [1, 4]}
     asked = pb.ModelInferRequest(model_name="iris", inputs=[features | {"contents": {"fp32_contents": SETOSA}}])
     async with grpc.aio.insecure_channel(stack.grpc()) as channel:
-        stub: Any = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub: Any = pb_grpc.GRPCInferenceServiceStub(channel)
         for _ in range(3):
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.ModelInfer(asked, timeout=0.3)

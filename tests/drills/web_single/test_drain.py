@@ -112,7 +112,7 @@ async def test_a_slow_grpc_call_in_flight_is_answered_and_a_new_one_is_refused(
     features: dict[str, Any] = {"name": "features", "datatype": "FP32", "shape": [1, 4]}
     asked = pb.ModelInferRequest(model_name="iris", inputs=[features | {"contents": {"fp32_contents": SETOSA}}])
     async with grpc.aio.insecure_channel(stack.grpc()) as channel:
-        stub: Any = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        stub: Any = pb_grpc.GRPCInferenceServiceStub(channel)
         call = asyncio.ensure_future(stub.ModelInfer(asked, timeout=GRACE))
         await soon(lambda: metric(stack.url(), "serving_requests_in_progress") == 2, "the call is in flight")
         await asyncio.to_thread(stack.signal, "api", signal.SIGTERM)

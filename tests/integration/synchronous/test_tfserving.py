@@ -80,7 +80,7 @@ def test_a_picture_over_rest(http: httpx.Client, stack: Stack, models: str) -> N
 
 def test_a_picture_over_grpc(http: httpx.Client, stack: Stack, channel: grpc.Channel, variant: str | None) -> None:
     name, array = picture(stack, http)
-    stub: Any = pb_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
+    stub: Any = pb_grpc.PredictionServiceStub(channel)
     dtype = {"pixels": "DT_UINT8", "image": "DT_FLOAT"}[name]
     sizes = [{"size": size} for size in array.shape]
     tensor = tensor_pb.TensorProto(dtype=dtype, tensor_shape={"dim": sizes}, tensor_content=array.tobytes())

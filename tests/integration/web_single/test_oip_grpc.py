@@ -39,7 +39,7 @@ def channel(stack: Stack) -> Iterator[grpc.Channel]:
 
 @pytest.fixture(scope="module")
 def stub(channel: grpc.Channel) -> Any:
-    return pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+    return pb_grpc.GRPCInferenceServiceStub(channel)
 
 
 def floats(*rows: list[float]) -> bytes:

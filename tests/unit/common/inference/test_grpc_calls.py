@@ -32,7 +32,7 @@ class Running:
 
     def __init__(self, shelf: Shelf, service: Service, channel: grpc.aio.Channel) -> None:
         self.shelf, self.service = shelf, service
-        self.client: Any = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.client: Any = pb_grpc.GRPCInferenceServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 
     def lines(self) -> list[dict[str, Any]]:
@@ -216,7 +216,7 @@ async def test_leaving_waits_for_calls_in_flight(tmp_path: Path) -> None:
     service = shelf.logged.service()
     plane, port = DataPlane(shelf.models, shelf.inference_metrics, shelf.logged.logs.log), free_port()
     async with shelf.open("tiny"), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        client: Any = pb_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        client: Any = pb_grpc.GRPCInferenceServiceStub(channel)
         async with shelf.held():
             async with serve_grpc(plane, service, "127.0.0.1", port):
                 call = asyncio.ensure_future(client.ModelInfer(question(1)))

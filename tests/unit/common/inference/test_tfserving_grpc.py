@@ -32,9 +32,9 @@ class Surface:
 
     def __init__(self, channel: grpc.aio.Channel, plane: ToyPlane, logged: Logged) -> None:
         self.plane, self.logged = plane, logged
-        self.prediction: Any = pb_grpc.PredictionServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.models: Any = pb_grpc.ModelServiceStub(channel)  # type: ignore[no-untyped-call]
-        self.oip: Any = oip_pb2_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
+        self.prediction: Any = pb_grpc.PredictionServiceStub(channel)
+        self.models: Any = pb_grpc.ModelServiceStub(channel)
+        self.oip: Any = oip_pb2_grpc.GRPCInferenceServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 
     async def predict(self, spec: dict[str, Any], *wanted: str, **inputs: tensor_pb.TensorProto) -> pb.PredictResponse:
