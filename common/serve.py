@@ -1,21 +1,18 @@
 """Entry point of every image: `python -m common.serve ROLE`, where ROLE is a module with `Settings` and `create_app`.
 
 On SIGTERM: unready, wait until balancers have noticed, stop accepting, finish what is in flight, close, flush. Every
-request that reached this process is answered, also one whose connection still waits to be accepted.
+request that reached this process is answered, also one whose connection still waited to be accepted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import errno
 import gc
 import importlib
 import math
 import socket
-import struct
 import sys
-from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -25,14 +22,9 @@ from common.app import App
 from common.http_protocol import HttpProtocol
 from common.log import Logs
 
-TAKE_IN_SECONDS, LINGER_SECONDS = 0.05, 0.25
-SO_ATTACH_FILTER = 26  # Linux; see its packet(7) and filter.h
-DROP_SYN = [
-    (0x30, 0, 0, 13),  # load the byte of a TCP header that holds its flags
-    (0x45, 0, 1, 0x02),  # SYN?
-    (0x06, 0, 0, 0),  # then drop it,
-    (0x06, 0, 0, 0xFFFFFFFF),  # else keep it whole
-]
+TAKE_IN_SECONDS, LINGER_SECONDS = 0.02, 0.25
+FARTHEST = 255  # the longest that a packet may live; systems send with 64 or 128
+LEAST_TTL = {socket.AF_INET: (socket.IPPROTO_IP, 21), socket.AF_INET6: (socket.IPPROTO_IPV6, 73)}  # Linux, ip(7)
 YOUNG_OBJECTS = 10_000  # before the collector looks at them: many requests in flight are no garbage
 
 
@@ -54,7 +46,7 @@ class DrainingServer(uvicorn.Server):
         )
         super().__init__(config)
         self._app = app
-        self._listener = listener
+        self._spare = listener.dup()  # keeps the kernel's queue of connections alive when the loop closes its own
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -71,14 +63,36 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.service.logs.log.info("draining")
         await asyncio.sleep(self._app.service.settings.drain_delay_seconds)
-        turn_newcomers_away(self._listener)
-        await asyncio.sleep(TAKE_IN_SECONDS)  # who had come before
-        for server in self.servers:
-            server.close()
+        await self._stop_accepting()
         # Answers now carry `Connection: close`; what is idle after this moment has nothing left to ask.
         await asyncio.sleep(LINGER_SECONDS)
         await super().shutdown(sockets)
         self._app.service.logs.log.info("stopped")
+
+    async def _stop_accepting(self) -> None:
+        """Closes the listener, and still takes over every connection that the kernel has let in, or half in."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(0)
+        hear(self._spare, FARTHEST)  # so nobody: who knocks now goes unheard, and is refused the next time
+        await asyncio.sleep(TAKE_IN_SECONDS)
+        self._spare.setblocking(False)
+        queued = []
+        try:
+            while True:
+                queued.append(self._spare.accept()[0])
+        except BlockingIOError:
+            self._spare.close()
+        loop = asyncio.get_running_loop()
+        for connection in queued:
+            hear(connection, 0)
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # typed as any Protocol
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
 
 def serve(app: App) -> None:
@@ -104,19 +118,10 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def turn_newcomers_away(listener: socket.socket) -> None:
-    """Lets the kernel drop what opens a connection, and nothing else: who gets no answer asks again, and is refused.
-
-    Closing the listener instead would cut off those who have connected and wait to be accepted.
-    """
-    if sys.platform != "linux":
-        return
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in DROP_SYN)
-    program = ctypes.create_string_buffer(code, len(code))
-    with suppress(OSError):  # a sandbox without packet filters
-        listener.setsockopt(
-            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(DROP_SYN), ctypes.addressof(program))
-        )
+def hear(connection: socket.socket, least_ttl: int) -> None:
+    """Only packets with so much time to live are for this socket from now on, and for what it accepts; 0: all are."""
+    if sys.platform == "linux":
+        connection.setsockopt(*LEAST_TTL[connection.family], least_ttl)
 
 
 def main() -> None:
