@@ -19,9 +19,8 @@ from runtimes.base import Stack
 from tests.conftest import Start
 from tests.drills.prep_pred.halves import ask, unready
 from tests.integration.prep_pred.asking import FINGERPRINT, inferences
-from tests.support import eventually
+from tests.support import built, eventually
 
-BUILT = Path(__file__).parents[3] / "models" / "build"
 LAYOUTS = (None, "proxy")
 
 
@@ -37,7 +36,7 @@ class Versions:
         """The next version, which is version 1 of the built model save for the scale; its name."""
         self.newest += 1
         folder = self.root / str(self.newest)
-        shutil.copytree(BUILT / "penguins" / "1", folder)
+        shutil.copytree(built("penguins"), folder)
         manifest: dict[str, Any] = yaml.safe_load((folder / "model.yaml").read_text())
         steps = manifest["preprocessing"]["steps"]
         (scalings,) = [step["standardise"] for step in steps if "standardise" in step]

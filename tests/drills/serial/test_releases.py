@@ -20,9 +20,8 @@ from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.serial.pages import STAGES, post, read, sample, texts
 from tests.load import Load, request
-from tests.support import eventually, metric, soon
+from tests.support import built, eventually, metric, soon
 
-BUILT = Path(__file__).parents[3] / "models" / "build"
 MODELS = dict(
     zip(STAGES, ("page_orientation", "text_detection", "text_recognition", "text_recognition_heavy"), strict=True)
 )
@@ -44,8 +43,8 @@ class Versions:
         for stage in stages:
             folder = self.root / MODELS[stage] / version
             folder.mkdir(parents=True)
-            (folder / "model.onnx").symlink_to(BUILT / MODELS[stage] / "1" / "model.onnx")
-            manifest = (BUILT / MODELS[stage] / "1" / "model.yaml").read_text()  # as text: it holds thousands of labels
+            (folder / "model.onnx").symlink_to(built(MODELS[stage]) / "model.onnx")
+            manifest = (built(MODELS[stage]) / "model.yaml").read_text()  # as text: it holds thousands of labels
             (folder / "model.yaml").write_text(manifest.replace("version: '1'\n", f"version: '{version}'\n", 1))
         return version
 

@@ -64,7 +64,7 @@ async def test_who_asks_for_a_job_while_it_drains_gets_it_and_no_new_one_is_made
 
 
 async def test_a_job_that_nobody_asks_for_is_lost_and_the_log_says_so(stack: Stack) -> None:
-    async with httpx.AsyncClient(base_url=stack.url(), timeout=GRACE) as client:
+    async with httpx.AsyncClient(base_url=direct_url(stack), timeout=GRACE) as client:
         await client.post("/faults", json={"latency_seconds": 60})
         headers = {"Content-Type": "image/jpeg", "Prefer": "respond-async"}
         assert (await client.post("/classify", content=CAT, headers=headers)).status_code == 202
@@ -77,9 +77,9 @@ async def test_a_job_that_nobody_asks_for_is_lost_and_the_log_says_so(stack: Sta
 async def test_a_picture_that_is_still_arriving_is_waited_for(stack: Stack) -> None:
     reader, writer = await connect(direct_url(stack))
     writer.write(photo(COFFEE)[:-1000])
-    await soon(lambda: metric(stack.url(), "serving_requests_in_progress") == 2, "its head is there")
+    await soon(lambda: metric(direct_url(stack), "serving_requests_in_progress") == 2, "its head is there")
     await asyncio.to_thread(stack.signal, "api", signal.SIGTERM)
-    await soon(lambda: httpx.get(f"{stack.url()}/readyz").status_code == 503, "it drains")
+    await soon(lambda: httpx.get(f"{direct_url(stack)}/readyz").status_code == 503, "it drains")
     writer.write(photo(COFFEE)[-1000:])
     status, _, body = await asyncio.wait_for(read_answer(reader), GRACE)
     writer.close()

@@ -21,9 +21,8 @@ import yaml
 from runtimes.base import Stack
 from tests.conftest import Start
 from tests.load import Load, request
-from tests.support import INFER, SETOSA, VIRGINICA, eventually, log_lines, question
+from tests.support import INFER, SETOSA, VIRGINICA, built, eventually, log_lines, question
 
-BUILT = Path(__file__).parents[3] / "models" / "build"
 MODELS = ("iris", "iris_rf", "iris_mlp")
 ROWS = [SETOSA, VIRGINICA]
 Manifest = dict[str, Any]
@@ -37,7 +36,7 @@ class Versions:
 
     def put(self, version: str, model: str, change: Callable[[Manifest], object] = lambda _: None) -> Path:
         folder = self.root / "iris" / version
-        shutil.copytree(BUILT / model / "1", folder)
+        shutil.copytree(built(model), folder)
         manifest = yaml.safe_load((folder / "model.yaml").read_text()) | {"name": "iris", "version": version}
         change(manifest)
         (folder / "model.yaml").write_text(yaml.safe_dump(manifest))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from common.inference.manifest import Manifest, read_manifest
 from runtimes.base import Stack
 from runtimes.errors import NoStandIn
 from tests.conftest import Start
-from tests.support import metric
+from tests.support import built, metric
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = ROOT / "patterns" / "prep_pred" / "samples"
@@ -40,11 +37,8 @@ def start_layout(start: Start, layout: str | None, **env: str) -> Stack:
         pytest.skip(str(error))
 
 
-@cache
 def manifest(model: str) -> Manifest:
-    """Of the model as this machine builds it, which need not be where the stack runs."""
-    subprocess.run([sys.executable, "-m", "models", model], cwd=ROOT, check=True, capture_output=True)
-    return read_manifest(ROOT / "models" / "build" / model / "1" / "model.yaml")
+    return read_manifest(built(model) / "model.yaml")
 
 
 def sample(name: str) -> bytes:

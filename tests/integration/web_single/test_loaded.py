@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
@@ -13,9 +12,8 @@ import pytest
 from runtimes.base import Stack
 from runtimes.errors import NotReady, StackError
 from tests.conftest import Start
-from tests.support import INFER, SETOSA, Lines, eventually, labels, log_lines, question
+from tests.support import INFER, SETOSA, Lines, built, eventually, labels, log_lines, question
 
-BUILT = Path(__file__).parents[3] / "models" / "build"
 PATIENCE = 9.0
 
 
@@ -75,12 +73,11 @@ def test_a_model_that_cannot_be_had_is_said_on_one_line_and_keeps_the_service_un
 
 def test_the_pinned_manifest_is_taken(start_local: Start) -> None:
     """On local processes, whose store serves the very file that is pinned; an image has built its own."""
-    start_local("web_single")  # builds the model where it is not there yet
-    pinned = hashlib.sha256((BUILT / "iris" / "1" / "model.yaml").read_bytes()).hexdigest()
+    pinned = hashlib.sha256((built("iris") / "model.yaml").read_bytes()).hexdigest()
     stack = start_local("web_single", "loaded", MODEL_MANIFEST_SHA256=pinned)
     assert httpx.get(f"{stack.url()}/readyz").status_code == 200
 
 
 def test_a_file_can_be_where_a_model_comes_from(start_local: Start) -> None:
-    stack = start_local("web_single", "loaded", MODEL_URI=f"file://{BUILT / 'iris' / '1'}")
+    stack = start_local("web_single", "loaded", MODEL_URI=f"file://{built('iris')}")
     assert labels(httpx.post(stack.url() + INFER, json=question(SETOSA)).json()) == [0]
