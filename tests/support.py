@@ -105,6 +105,11 @@ def direct_url(stack: Stack, service: str = "api") -> str:
     return stack.url(service)
 
 
+def readiness(stack: Stack, service: str = "api") -> httpx.Response:
+    """What a service itself says to GET /readyz; a cluster takes from its entry what is unready."""
+    return client().get(f"{direct_url(stack, service)}/readyz")
+
+
 def exit_code(stack: Stack, service: str = "api") -> int | None:
     """How a service's process has ended; None while it runs."""
     if stack.runtime == "compose":

@@ -15,7 +15,7 @@ from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.parallel.asking import ROWS, SERVICES, ask, instances
 from tests.load import Load, connect, request
-from tests.support import direct_url, exit_code, log_lines, metric, soon
+from tests.support import direct_url, exit_code, log_lines, metric, readiness, soon
 
 BODY = {"instances": instances(ROWS[0])}
 PLACES, QUEUE = 4, 4
@@ -61,7 +61,10 @@ async def test_a_killed_predictor_is_named(client: Client, stack: Stack) -> None
         answer = await client.post("/predict", json=BODY)
         assert answer.status_code == 502
         assert answer.json()["detail"].startswith("predictor iris_rf: ")
-        await soon(lambda: "iris_rf" in httpx.get(f"{stack.url()}/readyz").text, "the proxy is unready and says why")
+        await soon(
+            lambda: "iris_rf" in readiness(stack, "proxy").text,
+            "the proxy is unready and says why",
+        )
     finally:
         await asyncio.to_thread(stack.start, "iris-rf")
 

@@ -14,7 +14,7 @@ from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.parallel.asking import COLUMNS, ROWS, SERVICES, ask, events, instances
 from tests.load import Load, request
-from tests.support import direct_url, eventually, soon
+from tests.support import direct_url, eventually, readiness, soon
 
 TIMEOUT = 0.4
 SLACK = 1.0  # what a busy machine may add
@@ -122,7 +122,7 @@ def test_a_lost_quorum_is_a_failure_with_every_reason(stack: Stack, whole: Any) 
         answer = eventually(lambda: refused_at_once(stack), 10, "nobody waits for them any more")
         for name in frozen:
             assert f"predictor {name} cannot answer" in answer.json()["detail"]
-        eventually(lambda: httpx.get(f"{stack.url()}/readyz").status_code == 503, 10, "the proxy is unready")
+        eventually(lambda: readiness(stack, "proxy").status_code == 503, 10, "the proxy is unready")
     finally:
         for name in frozen:
             stack.thaw(SERVICES[name])

@@ -12,7 +12,7 @@ import pytest
 from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.serial.pages import STAGES, TIMEOUT, all_runs, post, read, sample, texts
-from tests.support import client, eventually
+from tests.support import client, eventually, readiness
 
 NEEDED, HEAVY = STAGES[:3], STAGES[3]
 SLACK = 1.0  # what a busy machine may add
@@ -48,7 +48,7 @@ def timed(stack: Stack, seconds: float | None = None) -> tuple[httpx.Response, f
 
 def unready(stack: Stack) -> str:
     """Why the proxy says that it cannot answer; empty while it can."""
-    answer = client().get(f"{stack.url()}/readyz")
+    answer = readiness(stack, "proxy")
     return "" if answer.status_code == 200 else "; ".join(answer.json()["reasons"])
 
 

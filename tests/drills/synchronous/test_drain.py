@@ -13,7 +13,7 @@ from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.synchronous.photos import CAT, COFFEE
 from tests.load import Load, connect, read_answer, request
-from tests.support import direct_url, eventually, exit_code, log_lines, metric, soon
+from tests.support import direct_url, eventually, exit_code, log_lines, metric, readiness, soon
 
 GRACE = 25.0
 
@@ -57,7 +57,7 @@ async def test_who_asks_for_a_job_while_it_drains_gets_it_and_no_new_one_is_made
         poll = asyncio.create_task(client.get(f"{path}?wait=10"))
         await soon(lambda: metric(base, "serving_requests_in_progress") == 2, "the question is there")
         await asyncio.to_thread(stack.signal, "api", signal.SIGTERM)
-        await soon(lambda: httpx.get(f"{base}/readyz").status_code == 503, "it drains")
+        await soon(lambda: readiness(stack).status_code == 503, "it drains")
         late = await client.post("/classify", content=CAT, headers=headers)
         assert (late.status_code, "Location" in late.headers) == (200, False)
         assert (await poll).json()["result"]["predictions"][0]["label"] == "espresso"
@@ -79,7 +79,7 @@ async def test_a_picture_that_is_still_arriving_is_waited_for(stack: Stack) -> N
     writer.write(photo(COFFEE)[:-1000])
     await soon(lambda: metric(direct_url(stack), "serving_requests_in_progress") == 2, "its head is there")
     await asyncio.to_thread(stack.signal, "api", signal.SIGTERM)
-    await soon(lambda: httpx.get(f"{direct_url(stack)}/readyz").status_code == 503, "it drains")
+    await soon(lambda: readiness(stack).status_code == 503, "it drains")
     writer.write(photo(COFFEE)[-1000:])
     status, _, body = await asyncio.wait_for(read_answer(reader), GRACE)
     writer.close()

@@ -85,10 +85,10 @@ async def test_a_new_connection_for_every_request_is_answered_or_refused(stack: 
 
 
 async def test_a_slow_request_in_flight_is_answered(stack: Stack, http: httpx.Client) -> None:
-    await asyncio.to_thread(http.post, f"{stack.url()}/faults", json={"latency_seconds": 3.0})
+    await asyncio.to_thread(http.post, f"{direct_url(stack)}/faults", json={"latency_seconds": 3.0})
     reader, writer = await connect(direct_url(stack))
     writer.write(REQUESTS[0])
-    await soon(lambda: metric(stack.url(), "serving_requests_in_progress") == 2, "the request is in flight")
+    await soon(lambda: metric(direct_url(stack), "serving_requests_in_progress") == 2, "the request is in flight")
     stack.signal("api", signal.SIGTERM)
     status, headers, body = await asyncio.wait_for(read_answer(reader), GRACE)
     writer.close()
@@ -108,13 +108,13 @@ async def asking_on(stub: Any) -> None:
 async def test_a_slow_grpc_call_in_flight_is_answered_and_a_new_one_is_refused(
     stack: Stack, http: httpx.Client
 ) -> None:
-    await asyncio.to_thread(http.post, f"{stack.url()}/faults", json={"latency_seconds": 3.0})
+    await asyncio.to_thread(http.post, f"{direct_url(stack)}/faults", json={"latency_seconds": 3.0})
     features: dict[str, Any] = {"name": "features", "datatype": "FP32", "shape": [1, 4]}
     asked = pb.ModelInferRequest(model_name="iris", inputs=[features | {"contents": {"fp32_contents": SETOSA}}])
     async with grpc.aio.insecure_channel(stack.grpc()) as channel:
         stub: Any = pb_grpc.GRPCInferenceServiceStub(channel)
         call = asyncio.ensure_future(stub.ModelInfer(asked, timeout=GRACE))
-        await soon(lambda: metric(stack.url(), "serving_requests_in_progress") == 2, "the call is in flight")
+        await soon(lambda: metric(direct_url(stack), "serving_requests_in_progress") == 2, "the call is in flight")
         await asyncio.to_thread(stack.signal, "api", signal.SIGTERM)
         assert (await call).model_name == "iris"
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -139,8 +139,8 @@ async def test_a_body_that_is_still_arriving_is_waited_for(stack: Stack) -> None
 
 def test_a_stuck_model_does_not_keep_the_process_from_ending(start_own: Start, http: httpx.Client) -> None:
     stack = start_own("web_single", FAULTS="true", DRAIN_TIMEOUT_SECONDS="1")
-    http.post(f"{stack.url()}/faults", json={"hang": True})
+    http.post(f"{direct_url(stack)}/faults", json={"hang": True})
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(stack.url() + INFER, json=question(SETOSA), timeout=0.5)
+        httpx.post(direct_url(stack) + INFER, json=question(SETOSA), timeout=0.5)
     stack.signal("api", signal.SIGTERM)
     eventually(lambda: exit_code(stack) is not None, 10, "the service has ended")
