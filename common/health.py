@@ -28,7 +28,11 @@ class Health:
     def unready(self) -> list[str]:
         """Why this service cannot answer now; empty when it can."""
         drain = ["draining: this process has been asked to stop"] if self.draining else []
-        return drain + [reason for check in self._ready if (reason := check())]
+        return drain + self.lacks()
+
+    def lacks(self) -> list[str]:
+        """What it cannot answer without and is not there."""
+        return [reason for check in self._ready if (reason := check())]
 
     def dead(self) -> list[str]:
         """Why this process has stopped making progress; empty while it does."""

@@ -22,7 +22,7 @@ from common.app import App
 from common.http_protocol import HttpProtocol
 from common.log import Logs
 
-TAKE_IN_SECONDS, LINGER_SECONDS = 0.02, 0.25
+TAKE_IN_SECONDS, LINGER_SECONDS, SILENT_SECONDS = 0.02, 0.25, 1.0
 FARTHEST = 255  # the longest that a packet may live; systems send with 64 or 128
 LEAST_TTL = {socket.AF_INET: (socket.IPPROTO_IP, 21), socket.AF_INET6: (socket.IPPROTO_IPV6, 73)}  # Linux, ip(7)
 YOUNG_OBJECTS = 10_000  # before the collector looks at them: many requests in flight are no garbage
@@ -64,8 +64,7 @@ class DrainingServer(uvicorn.Server):
         self._app.service.logs.log.info("draining")
         await asyncio.sleep(self._app.service.settings.drain_delay_seconds)
         await self._stop_accepting()
-        # Answers now carry `Connection: close`; what is idle after this moment has nothing left to ask.
-        await asyncio.sleep(LINGER_SECONDS)
+        await self._hear_out()
         await super().shutdown(sockets)
         self._app.service.logs.log.info("stopped")
 
@@ -87,6 +86,17 @@ class DrainingServer(uvicorn.Server):
         for connection in queued:
             hear(connection, 0)
             await loop.connect_accepted_socket(self._protocol, connection)
+
+    async def _hear_out(self) -> None:
+        """Gives callers the time to ask; those who have just connected, and not asked yet, some more of it.
+
+        Answers now carry `Connection: close`; who is idle after this has nothing left to ask.
+        """
+        await asyncio.sleep(LINGER_SECONDS)
+        for _ in range(math.ceil(SILENT_SECONDS / LINGER_SECONDS)):
+            if all(getattr(one, "cycle", None) for one in self.server_state.connections):
+                return
+            await asyncio.sleep(LINGER_SECONDS)
 
     def _protocol(self) -> asyncio.Protocol:
         protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]  # typed as any Protocol

@@ -5,7 +5,7 @@ Because it does, whatever can ask a predictor can ask a proxy: a client, or anot
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ from common.client.predictor import Observe
 from common.composition.flow import attended
 from common.composition.settings import ProxySettings
 from common.composition.watch import Watch
-from common.errors import InvalidInput, NotFound, UpstreamFailed
+from common.errors import InvalidInput, NotFound, NotReady, UpstreamFailed
 from common.exchange import Exchange
 from common.inference.grpc_server import serve_grpc
 from common.inference.plane import Model
@@ -37,12 +37,15 @@ class Composed(Model, Protocol):
 
 
 class ComposedPlane:
-    """A plane with one model, the composition; it is there whether its predictors are or not."""
+    """A plane with one model, the composition. It is asked whether its predictors are there or not.
+
+    `lacks` says why it could not answer; so a proxy in another's list is away when it cannot answer itself.
+    """
 
     platform = "serving-patterns_composition"
 
-    def __init__(self, model: Composed) -> None:
-        self._model = model
+    def __init__(self, model: Composed, lacks: Callable[[], list[str]]) -> None:
+        self._model, self._lacks = model, lacks
 
     def names(self) -> list[str]:
         return [self._model.name]
@@ -59,6 +62,12 @@ class ComposedPlane:
         if version and version != self._model.version:
             raise NotFound(f"model {name!r} has no version {version!r} here; there is {self._model.version}")
         return self._model
+
+    def describe(self, name: str, version: str | None = None) -> Composed:
+        model = self.get(name, version)
+        if lacks := self._lacks():
+            raise NotReady("; ".join(lacks), retry_after=1)
+        return model
 
     async def infer(
         self, exchange: Exchange, model: Composed, inputs: dict[str, Array], wanted: Sequence[str] = ()
@@ -129,7 +138,7 @@ class Proxy:
     ) -> None:
         self._service, self._settings, self._predictors = service, settings, predictors
         self.watch = watch or Watch(predictors)
-        self.plane = ComposedPlane(model)
+        self.plane = ComposedPlane(model, service.health.lacks)
         self.direct = [InferRoute(self.plane)]
         service.health.ready_when(lambda: self.watch.unready(needed))
 

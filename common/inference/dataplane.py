@@ -29,7 +29,7 @@ class DataPlane:
         self.repository = repository
         self._metrics, self._log, self._logged_share = metrics, log, logged_share
         self.platform = oip.PLATFORM
-        self.get = repository.get
+        self.get = self.describe = repository.get
 
     def names(self) -> list[str]:
         return list(self.repository.entries())

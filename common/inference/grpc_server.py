@@ -60,7 +60,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:
         async def ready(_: Exchange) -> pb.ModelReadyResponse:
             try:
-                self._plane.get(request.name, request.version)
+                self._plane.describe(request.name, request.version)
             except NotReady:
                 return pb.ModelReadyResponse(ready=False)
             return pb.ModelReadyResponse(ready=True)
@@ -72,7 +72,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, context: Context) -> pb.ModelMetadataResponse:
         async def metadata(_: Exchange) -> pb.ModelMetadataResponse:
-            model = self._plane.get(request.name, request.version)
+            model = self._plane.describe(request.name, request.version)
             tensor = pb.ModelMetadataResponse.TensorMetadata
             return pb.ModelMetadataResponse(
                 name=model.name,

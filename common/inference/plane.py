@@ -56,6 +56,9 @@ class Plane(Protocol[M]):
     def get(self, name: str, version: str | None = None) -> M:
         """The version that answers (the newest unless one is asked for); raises NotFound or NotReady."""
 
+    def describe(self, name: str, version: str | None = None) -> M:
+        """The same for who asks what it is or whether it can answer: NotReady also while what it needs is away."""
+
     def ready(self) -> Sequence[M]:
         """Every version that answers, newest model first."""
 

@@ -121,7 +121,7 @@ def model_routes(plane: Plane[Any], health: Health) -> APIRouter:
 
 def _metadata(plane: Plane[Any]) -> Any:
     async def metadata(model: str, version: str = "") -> dict[str, Any]:
-        found = plane.get(model, version)
+        found = plane.describe(model, version)
         told = {
             "name": found.name,
             "versions": plane.versions(model),
@@ -137,7 +137,7 @@ def _metadata(plane: Plane[Any]) -> Any:
 def _ready(plane: Plane[Any]) -> Any:
     async def ready(model: str, version: str = "") -> JSONResponse:
         try:
-            plane.get(model, version)
+            plane.describe(model, version)
         except NotReady:
             return JSONResponse({"name": model, "ready": False}, 503)
         return JSONResponse({"name": model, "ready": True})

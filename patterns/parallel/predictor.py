@@ -61,6 +61,8 @@ class FetchingPlane:
         loaded = self._plane.get(name.removesuffix(BY_ITEM), version)
         return ByItem(loaded) if name.endswith(BY_ITEM) else loaded
 
+    describe = get
+
     async def infer(
         self, exchange: Exchange, model: Any, inputs: dict[str, Array], wanted: Sequence[str] = ()
     ) -> Mapping[str, Array]:

@@ -73,7 +73,7 @@ def create_app(settings: Settings, logs: Logs) -> App:
             async with proxy.running():
                 yield
 
-    predict = PredictRoute(SeveralPlane(pairs), settings.top_labels)
+    predict = PredictRoute(SeveralPlane(pairs, service.health.lacks), settings.top_labels)
     page = page_routes(HERE / "panel.js", service.samples)
     return build_app(
         service,

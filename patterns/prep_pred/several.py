@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from common.composition.proxy import Composed, ComposedPlane, Predictors, Proxy
@@ -18,8 +18,8 @@ M = TypeVar("M", bound=Composed)
 class SeveralPlane(ComposedPlane, Generic[M]):
     """Models by name; one that cannot say yet what it is raises NotReady when it is asked for its version."""
 
-    def __init__(self, models: Mapping[str, M]) -> None:
-        self._models = models
+    def __init__(self, models: Mapping[str, M], lacks: Callable[[], list[str]]) -> None:
+        self._models, self._lacks = models, lacks
 
     def names(self) -> list[str]:
         return list(self._models)
@@ -50,5 +50,5 @@ class SeveralProxy(Proxy):
         self, service: Service, settings: ProxySettings, models: Mapping[str, M], predictors: Predictors, watch: Watch
     ) -> None:
         super().__init__(service, settings, next(iter(models.values())), predictors, watch=watch)
-        self.plane = SeveralPlane(models)
+        self.plane = SeveralPlane(models, service.health.lacks)
         self.direct = [InferRoute(self.plane)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,19 @@ async def test_a_proxy_may_stand_behind_a_proxy(front: Running) -> None:
         result = await asked(outer)
     assert result.outputs["y"].tolist() == [12.0]
     assert result.parameters == {"asked": "twice"}
+
+
+def away(url: str) -> bool:
+    return "predictor tiny cannot answer: predictor tiny " in httpx.get(f"{url}/readyz").text
+
+
+def test_a_proxy_that_cannot_answer_is_away_for_the_one_before_it(root: Path) -> None:
+    with ExitStack() as stack:
+        inner = stack.enter_context(proxy(f"tiny=http://127.0.0.1:{free_port()}", port := free_port()))
+        outers = [stack.enter_context(proxy(f"tiny={url}#twice")) for url in (inner.url, f"grpc://127.0.0.1:{port}")]
+        for outer in outers:
+            wait_until(partial(away, outer.url), "the outer one is unready, and says what the inner one lacks")
+        assert httpx.get(f"{inner.url}/v2/models/twice/ready").status_code == 503
 
 
 async def test_the_proxys_model_tells_of_itself(front: Running) -> None:

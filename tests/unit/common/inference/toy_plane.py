@@ -55,6 +55,8 @@ class ToyPlane:
                 return one
         raise NotFound(f"no model {name!r} in version {version!r}")
 
+    describe = get
+
     async def infer(
         self, exchange: Exchange, model: Toy, inputs: dict[str, Array], wanted: Sequence[str] = ()
     ) -> Mapping[str, Array]:
