@@ -4,7 +4,7 @@ import { call, copyButton, curl, errors, h, number, sentence, timeline, words } 
 const HEALTH_EVERY = 10_000; // ms
 const HEALTH_TIMEOUT = 2_000;
 const at = (id) => document.getElementById(id);
-let mounted = false;
+let mounted = false, asked = 0;
 
 async function start() {
   const reply = await call("GET", "/metadata");
@@ -26,11 +26,13 @@ function introduce({ pattern, service, release }, about) {
   at("service").textContent = `serving pattern · ${service} · release ${release}`;
 }
 
-/** A panel's `call`: the reply, after its times, request id and curl line (or why it was refused) went on the page. */
+/** A panel's `call`: the reply, shown with its times or refusal, unless a newer call has begun. */
 async function shown(method, path, body, headers) {
+  const mine = ++asked;
   const busy = setTimeout(() => (at("answer").ariaBusy = "true"), 300);
   const reply = await call(method, path, body, headers);
   clearTimeout(busy);
+  if (mine !== asked) return { ...reply, ok: false, status: 0 };
   at("answer").ariaBusy = "false";
   at("answer").classList.toggle("stale", !reply.ok);
   at("refusal").replaceChildren(...(reply.ok ? [] : [errors(reply)]));

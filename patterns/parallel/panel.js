@@ -107,17 +107,17 @@ function answerView(element, names) {
   const lanes = h("ol", { class: "meters spans", id: "lanes", "aria-label": "Answers as they came" });
   const shell = h("code", { id: "curl" });
   const maker = h("p", { class: "note" });
-  let came = [];
+  let came = [], over = false;
   element.replaceChildren(said, shares, h("h3", {}, "Each predictor, from the question to its answer"), lanes, maker,
     h("details", {}, h("summary", {}, "The same from a shell"), h("pre", { tabindex: "0", role: "region", "aria-label": "curl line" }, shell)));
   const draw = () => {
     const longest = Math.max(...came.map(({ ms }) => ms), 1);
-    lanes.replaceChildren(...names.map((name) => lane(name, came.find((one) => one.name === name), longest)));
+    lanes.replaceChildren(...names.map((name) => lane(name, came.find((one) => one.name === name), longest, over)));
   };
   const add = (event) => { came.push(event); draw(); };
   return {
-    begin(request) { came = []; draw(); shell.textContent = curl(request); },
-    stale(is) { element.classList.toggle("stale", is); },
+    begin(request) { [came, over] = [[], false]; draw(); shell.textContent = curl(request); },
+    stale(is) { element.classList.toggle("stale", is); over = is; draw(); },
     answer: add,
     missing: add,
     failed(event, refusal) {
@@ -128,7 +128,7 @@ function answerView(element, names) {
       const absent = Object.entries(missing).map(([name, why]) => h("p", { class: "warning" }, h("code", {}, name), " is missing: ", why));
       said.replaceChildren(...(predictions.length === 1 ? [verdict(predictions[0])] : [table(predictions)]), ...absent);
       const [{ votes, probabilities }] = predictions;
-      const counted = votes && Object.fromEntries(Object.entries(votes).map(([label, count]) => [label, count / Object.keys(models).length]));
+      const counted = votes && Object.fromEntries(Object.entries(votes).map(([label, count]) => [label, count / total(votes)]));
       const shown = predictions.length === 1 ? Object.entries(probabilities ?? counted ?? {}) : [];
       bars(shares, shown.map(([label, share]) => ({ label, share })));
       maker.textContent = `Answered by ${Object.values(models).join(", ")}, release ${release}`;
@@ -136,10 +136,10 @@ function answerView(element, names) {
   };
 }
 
-function lane(name, event, longest) {
+function lane(name, event, longest, over) {
   const bar = h("i", { class: event?.event === "answer" ? "" : "rest" });
   bar.style.width = `${(100 * (event?.ms ?? 0)) / longest}%`;
-  const text = !event ? "asked" : event.reason ? "missing" : event.answers.map(brief).slice(0, 3).join(", ");
+  const text = !event ? (over ? "no answer" : "asked") : event.reason ? "missing" : event.answers.map(brief).slice(0, 3).join(", ");
   return h("li", { "data-name": name, title: event?.reason ?? "" }, h("span", {}, name, h("br"), h("small", {}, text)),
     h("span", { class: "track", "aria-hidden": "true" }, bar), h("b", {}, event ? milliseconds(event.ms) : ""));
 }
@@ -147,11 +147,13 @@ function lane(name, event, longest) {
 const brief = ({ label, probabilities, value, unit }) =>
   label === undefined ? `${number(value)} ${unit}` : `${label} ${percent(probabilities[label])}`;
 
+const total = (votes) => Object.values(votes).reduce((sum, count) => sum + count);
+
 /** The values of regressors in a prediction, by name. */
 const values = (prediction) => Object.entries(prediction).filter(([, value]) => typeof value === "number");
 
 function verdict({ label, probabilities, votes, by, ...rest }) {
-  const beside = votes ? `${votes[label]} of ${Object.values(votes).reduce((sum, count) => sum + count)} votes` : percent(probabilities?.[label] ?? 0);
+  const beside = votes ? `${votes[label]} of ${total(votes)} votes` : percent(probabilities?.[label] ?? 0);
   const told = values(rest).map(([name, value]) => `${words(name)} ${number(value)}`);
   return h("div", {},
     label === undefined ? null : h("p", { class: "verdict" }, h("strong", {}, label), " ", h("span", {}, by ? `${beside}, says ${by}` : beside)),

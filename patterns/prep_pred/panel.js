@@ -1,6 +1,6 @@
 // The panel of prep_pred: a model to choose, then a photo, a form or a text for it; the answer as bars.
 import { bars, h, percent, sentence, settled, words } from "./parts.js";
-import { sampleFile } from "./samples.js";
+import { lastWish, sampleFile } from "./samples.js";
 
 export const about = "Inputs are prepared on one server and predicted on another; only tensors travel between them.";
 
@@ -39,14 +39,17 @@ function pictureForm({ examples }, send, metadata) {
     shown.src = URL.createObjectURL(file);
     return send(file, truth);
   };
-  const sample = async (name) => {
-    return ask(await sampleFile(metadata, name), examples.find(({ photo }) => photo === name)?.answer);
+  const wish = lastWish(ask);
+  const sample = (name) => {
+    press(name);
+    return wish(sampleFile(metadata, name), examples.find(({ photo }) => photo === name)?.answer);
   };
+  const press = (name) => buttons.forEach((button, i) => button.setAttribute("aria-pressed", metadata.samples[i] === name));
   const buttons = metadata.samples.map((name) =>
     h("button", { type: "button", class: "thumbnail", onclick: () => sample(name) },
       h("img", { src: `samples/${name}`, alt: name.replace(/\..*/, "") })));
   const upload = h("input", { id: "upload", type: "file", accept: "image/jpeg,image/png" });
-  upload.addEventListener("change", () => upload.files.length && ask(upload.files[0]));
+  upload.addEventListener("change", () => { if (upload.files.length) { press(); wish(upload.files[0]); } });
   if (metadata.samples.length) sample(metadata.samples[0]);
   return [chips("Real photos", buttons), h("p", {}, h("label", { for: "upload" }, "Your own, JPEG or PNG "), upload), shown];
 }

@@ -1,6 +1,6 @@
 // The panel of serial: pick a page, see it turned upright, its lines found and read, and what each stage took.
 import { h, milliseconds, percent, sentence, words } from "./parts.js";
-import { sampleFile } from "./samples.js";
+import { lastWish, sampleFile } from "./samples.js";
 
 export const about = "Models that depend on each other: which way up is the page, where is text on it, what does it say.";
 
@@ -40,14 +40,14 @@ export function mount(element, context) {
   sheet.replaceSync(STYLE);
   document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
   const view = answerView(context.answer);
-  const read = async (picture) => {
+  const read = lastWish(async (picture) => {
     const reply = await context.call("POST", "/read", picture);
     if (reply.ok) view.show(await createImageBitmap(picture), reply);
-  };
+  });
   const pictures = (context.metadata.samples ?? []).filter((name) => /\.(jpe?g|png)$/.test(name));
   const buttons = pictures.map((name) => sampleButton(name, () => {
     press(name);
-    return sampleFile(context.metadata, name).then(read);
+    return read(sampleFile(context.metadata, name));
   }));
   const press = (name) => buttons.forEach((button, i) => button.setAttribute("aria-pressed", pictures[i] === name));
   const upload = uploadField((picture) => { press(); return read(picture); });

@@ -1,6 +1,6 @@
 // The panel of synchronous: a photo, how long to wait for the answer, and the likeliest classes. Asks by itself at once.
 import { bars, call, errors, h, milliseconds, percent, settled } from "./parts.js";
-import { sampleFile } from "./samples.js";
+import { lastWish, sampleFile } from "./samples.js";
 
 export const about = "A photo goes in and the caller waits: decoding, preparing, inference and naming inside one request.";
 
@@ -21,7 +21,7 @@ export function mount(element, context) {
     if (reply.status === 202) await follow(reply, view, truths[file.name]);
     else if (reply.ok) view.answer(reply.body, truths[file.name]);
   });
-  const chosen = (file) => { asked = file; ask(); };
+  const chosen = lastWish((file) => { asked = file; ask(); });
   const gallery = thumbnails(context.metadata, photos, chosen);
   const waits = waitButtons(ask);
   element.replaceChildren(gallery.element, upload((file) => { gallery.release(); chosen(file); }), waits.element);
@@ -48,9 +48,9 @@ async function follow(handedOver, view, truth) {
 
 /** One button for each photo that lies with the service. */
 function thumbnails(metadata, names, chosen) {
-  const pick = async (name) => {
+  const pick = (name) => {
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", names[i] === name));
-    chosen(await sampleFile(metadata, name));
+    chosen(sampleFile(metadata, name));
   };
   const buttons = names.map((name) => {
     const image = h("img", { src: `samples/${name}`, alt: name.replace(/\.\w+$/, ""), width: 80, height: 60 });
@@ -114,7 +114,7 @@ function answerView(element) {
     answer({ predictions, model_name, model_version, release }, truth, job) {
       const [best] = predictions;
       const words = [h("p", { class: "verdict" }, h("strong", {}, best.label), " ", h("span", {}, percent(best.probability)))];
-      if (truth) words.push(h("p", { class: "note" }, `What it shows: ${truth}`));
+      if (truth) words.push(h("p", { class: "note" }, `True answer of this example: ${truth}`));
       if (job) words.push(h("p", { class: "note", id: "job" }, `Fetched as job ${job.id}. ${stagesOf(job)}`));
       const entries = predictions.map(({ label, probability }) => ({ label, share: probability }));
       show(words, entries, `Answered by ${model_name} version ${model_version}, release ${release}`);

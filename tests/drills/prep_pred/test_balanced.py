@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -34,11 +33,11 @@ def ran(stack: Stack) -> list[float]:
     return [metric(url, name, model="penguins", stage="infer") for url in stack.replicas("predictor")]
 
 
-def test_both_predictors_are_asked(stack: Stack) -> None:
+async def test_both_predictors_are_asked(stack: Stack) -> None:
     before = ran(stack)
-    with ThreadPoolExecutor(16) as callers:  # side by side, since a cluster balances connections
-        answers = list(callers.map(lambda _: ask(stack)[0].status_code, range(48)))
-    assert answers == [200] * 48
+    async with Load(stack.url(), [REQUEST], right, callers=16) as load:  # several, since a cluster balances connections
+        await load.answered(200)
+    assert (load.tally.wrong, load.tally.statuses) == ([], {200: load.tally.sent})
     assert all(after > was for after, was in zip(ran(stack), before, strict=True))
 
 

@@ -55,6 +55,7 @@ def test_another_way_to_make_one_answer_is_asked_for(page: Page, stack: Stack) -
     page.get_by_label("One answer by").select_option("vote")
     (said,) = predicted(stack, ROWS[2], aggregate="vote")["predictions"]
     expect(page.locator(".verdict")).to_have_text(f"{said['label']} {said['votes'][said['label']]} of 3 votes")
+    expect(page.locator(".bars li.first b")).to_have_text(f"{said['votes'][said['label']] / 3:.1%}".replace("%", " %"))
     page.get_by_label("One answer by").select_option("best")
     (said,) = predicted(stack, ROWS[2], aggregate="best")["predictions"]
     expect(page.locator(".verdict")).to_contain_text(f"says {said['by']}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from runtimes.base import Stack
 from tests.conftest import Start
@@ -48,6 +48,21 @@ def test_photos_are_shown_and_answered(page: Page) -> None:
     expect(page.locator("#answer")).to_contain_text("True answer of this example: espresso")
     expect(page.locator("#answer .bars li")).to_have_count(5)
     assert page.locator("img.preview").evaluate("img => img.naturalWidth") == 600
+
+
+def test_an_answer_that_comes_behind_a_newer_question_is_not_shown(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/predict/imagenet_lite0", lambda route: held.append(route), times=1)
+    photos = page.get_by_role("group", name="Real photos")
+    with page.expect_request("**/predict/imagenet_lite0"):
+        photos.get_by_role("button", name="coffee").click()
+    photos.get_by_role("button", name="chelsea").click()
+    verdict(page).to_have_text("tiger cat")
+    with page.expect_response("**/predict/imagenet_lite0") as late:
+        held[0].continue_()
+    late.value.finished()
+    page.evaluate("() => new Promise(requestAnimationFrame)")
+    verdict(page).to_have_text("tiger cat")
 
 
 def test_a_visitors_own_picture_is_answered_or_refused_with_the_reason(page: Page, tmp_path: Path) -> None:
