@@ -32,7 +32,7 @@ class Health:
 
     def lacks(self) -> list[str]:
         """What it cannot answer without and is not there."""
-        return [reason for check in self._ready if (reason := check())]
+        return list(dict.fromkeys(reason for check in self._ready if (reason := check())))
 
     def dead(self) -> list[str]:
         """Why this process has stopped making progress; empty while it does."""

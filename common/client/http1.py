@@ -199,7 +199,7 @@ class HttpPool:
 def _reason(error: OSError) -> str:
     """Why a connection was not made, without the address: callers outside may read it."""
     if isinstance(error, socket.gaierror):
-        return "its name does not resolve"
+        return "its name does not resolve: it does not run, or is called otherwise"
     if error.errno is None:
         return "no connection in time" if isinstance(error, TimeoutError) else "no connection"
     return os.strerror(error.errno).lower()

@@ -61,7 +61,8 @@ class Watch:
         except ServingError as error:
             self._missed[name] += 1
             if self._missed[name] > 1 or name not in self.known:
-                self.reasons[name] = f"cannot answer: {error.detail}"
+                what = error.detail.removeprefix(f"predictor {name}").lstrip(": ")
+                self.reasons[name] = f"cannot answer: {what}"
 
     async def _follow(self, name: str) -> None:
         while True:

@@ -32,7 +32,9 @@ class SeveralPlane(ComposedPlane, Generic[M]):
 
     def get(self, name: str, version: str | None = None) -> M:
         if name not in self._models or version not in (None, "", self._models[name].version):
-            raise NotFound(f"there is no model {name!r} {version or ''} here, only {', '.join(self._models)}")
+            raise NotFound(
+                f"there is no model {name!r}{f' {version}' if version else ''} here, only {', '.join(self._models)}"
+            )
         return self._models[name]
 
 

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.prep_pred.asking import ROOT, SAMPLES, items, start_layout
-from tests.pages import check_looks, check_own, curl_words, in_every_scheme, in_every_size, look
+from tests.pages import PHONE, check_looks, check_own, curl_words, in_every_scheme, in_every_size, look
 
 FIRST = "#request-id"
 
@@ -63,6 +63,17 @@ def test_an_answer_that_comes_behind_a_newer_question_is_not_shown(page: Page) -
     late.value.finished()
     page.evaluate("() => new Promise(requestAnimationFrame)")
     verdict(page).to_have_text("tiger cat")
+
+
+def test_why_it_is_not_ready_fits_a_phone(browser: Browser, stack: Stack) -> None:
+    reasons = [
+        f"predictor prep.{name} cannot answer: its name does not resolve" for name in ("iris", "penguins", "photo")
+    ]
+    with look(browser, stack.url(), FIRST, PHONE) as found:
+        found.page.route("**/readyz", lambda route: route.fulfill(status=503, json={"reasons": reasons}))
+        found.page.evaluate("window.dispatchEvent(new Event('online'))")
+        expect(found.page.locator("#health")).to_contain_text(reasons[-1])
+        assert found.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
 
 
 def test_a_visitors_own_picture_is_answered_or_refused_with_the_reason(page: Page, tmp_path: Path) -> None:

@@ -245,17 +245,6 @@ def test_health_dot_tells_when_the_service_stops_answering(browser: Browser, sta
         expect(health).to_have_text("ready")
 
 
-def test_why_a_service_is_not_ready_fits_a_phone(browser: Browser, stack: Stack) -> None:
-    reasons = [
-        f"predictor prep.{name} cannot answer: its name does not resolve" for name in ("iris", "penguins", "photo")
-    ]
-    with browser.new_page(base_url=stack.url(), viewport={"width": 390, "height": 844}) as page:
-        page.route("**/readyz", lambda route: route.fulfill(status=503, json={"reasons": reasons}))
-        open_page(page)
-        expect(page.locator("#health")).to_contain_text(reasons[-1])
-        assert page.evaluate("document.documentElement.scrollWidth") == 390
-
-
 def test_hidden_page_leaves_the_service_alone(browser: Browser, stack: Stack) -> None:
     with browser.new_page(base_url=stack.url()) as page:
         page.clock.install()
