@@ -209,10 +209,13 @@ class KubernetesStack(Stack):
         self.__dict__["_host"] = hosts[0]
 
     def _wait_reached(self, deadline: float, timeout_seconds: float, service: str | None = None) -> None:
-        """Until each instance, or those of one service, takes connections from here."""
+        """Until each instance, or those of one service, takes connections from here; for the entry's, the entry too."""
         every = (name for one in self._space.workloads().values() for name in one.instances())
-        for name in every if service is None else self._instances(service):
-            while not probes.listens(self._first_port(name), self._host):
+        ports = {name: self._first_port(name) for name in (every if service is None else self._instances(service))}
+        if service == self.options.compose_file().entry.name:
+            ports[overlay.ENTRY] = self._open_ports[overlay.ENTRY][HTTP]
+        for name, port in ports.items():
+            while not probes.listens(port, self._host):
                 if time.monotonic() > deadline:
                     raise NotReady(name, timeout_seconds, "its node's port takes no connection")
                 time.sleep(_POLL_SECONDS)
@@ -262,8 +265,6 @@ class KubernetesStack(Stack):
             if service in (workload.name, *workload.instances()):
                 return workload
         raise UnknownName("service", service, [name for one in workloads.values() for name in one.instances()])
-
-    # --- ending
 
     def _take_down(self, service: str, first: Callable[[list[Pod]], None], *how: str) -> None:
         """Scales a service down by the pods that bear this name, and returns when they are gone."""
