@@ -18,6 +18,7 @@ from runtimes.errors import CommandFailed, NotReady, NotUp, ServiceExited, Unkno
 
 _POLL_SECONDS = 0.25
 _BUILD_SECONDS = 1800
+_BUILT_AS = "serving-patterns"  # the project of all images, whatever stack they are for
 
 
 class ComposeStack(Stack):
@@ -46,10 +47,12 @@ class ComposeStack(Stack):
 
     def build(self) -> None:
         file = self.options.compose_file()
-        if not any(service.built for service in file.services.values()):
+        built = {service.image: service.name for service in reversed(file.services.values()) if service.built}
+        if not built:
             return
         say(f"building the images of {self.name} where they have changed (the first time takes some minutes)")
-        command = [*self._command(file.paths), "build"]
+        # An image bears the names of project and service as labels: under others it would be another image.
+        command = [*self._command(file.paths, _BUILT_AS), "build", *built.values()]
         if not sys.stderr.isatty():
             engine.run([*command, "--quiet"], self._variables, _BUILD_SECONDS)
             return
@@ -112,9 +115,9 @@ class ComposeStack(Stack):
     def status(self) -> list[ServiceStatus]:
         return [containers.status(one) for one in self._containers()]
 
-    def _command(self, files: list[Path]) -> list[str]:
+    def _command(self, files: list[Path], project: str = "") -> list[str]:
         named = [word for path in files for word in ("-f", str(path))]
-        return ["docker", "compose", "-p", self._project, *named]
+        return ["docker", "compose", "-p", project or self._project, *named]
 
     def _start_all(self, command: list[str], timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
