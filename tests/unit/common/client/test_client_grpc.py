@@ -118,8 +118,8 @@ async def test_each_attempt_has_what_is_left_of_the_deadline(predictor: GrpcPred
     predictor.replies = [status(grpc.StatusCode.UNAVAILABLE, retry_after="0.2")] * 2
     async with PredictorClient(predictor.url, model="m") as client:
         await infer(client, 2.0)
-    first, second, third = (left for _, left in predictor.calls)  # gRPC may state them 3% too long
-    assert 2.0 >= first >= second + 0.13 >= third + 0.26
+    first, second, third = (left for _, left in predictor.calls)
+    assert 2.0 * 1.03 >= first >= second + 0.13 >= third + 0.26  # gRPC may state them 3% too long
 
 
 async def test_a_slow_predictor_is_given_up_at_the_deadline(predictor: GrpcPredictor) -> None:
