@@ -10,9 +10,11 @@ import asyncio
 import errno
 import gc
 import importlib
+import ipaddress
 import math
 import socket
 import sys
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -23,8 +25,6 @@ from common.http_protocol import HttpProtocol
 from common.log import Logs
 
 TAKE_IN_SECONDS, LINGER_SECONDS, SILENT_SECONDS = 0.02, 0.25, 1.0
-FARTHEST = 255  # the longest that a packet may live; systems send with 64 or 128
-LEAST_TTL = {socket.AF_INET: (socket.IPPROTO_IP, 21), socket.AF_INET6: (socket.IPPROTO_IPV6, 73)}  # Linux, ip(7)
 YOUNG_OBJECTS = 10_000  # before the collector looks at them: many requests in flight are no garbage
 
 
@@ -73,7 +73,7 @@ class DrainingServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         await asyncio.sleep(0)
-        hear(self._spare, FARTHEST)  # so nobody: who knocks now goes unheard, and is refused the next time
+        turn_newcomers_away(self._spare)
         await asyncio.sleep(TAKE_IN_SECONDS)
         self._spare.setblocking(False)
         queued = []
@@ -84,7 +84,6 @@ class DrainingServer(uvicorn.Server):
             self._spare.close()
         loop = asyncio.get_running_loop()
         for connection in queued:
-            hear(connection, 0)
             await loop.connect_accepted_socket(self._protocol, connection)
 
     async def _hear_out(self) -> None:
@@ -128,10 +127,16 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def hear(connection: socket.socket, least_ttl: int) -> None:
-    """Only packets with so much time to live are for this socket from now on, and for what it accepts; 0: all are."""
-    if sys.platform == "linux":
-        connection.setsockopt(*LEAST_TTL[connection.family], least_ttl)
+def turn_newcomers_away(listener: socket.socket) -> None:
+    """Has the kernel refuse new connections and still bring those to their end that are half made.
+
+    The listener moves to a device over which its callers do not come; what is half made is not looked up by device.
+    """
+    at_home = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
+    elsewhere = [name for _, name in socket.if_nameindex() if (name != "lo") == at_home]
+    if hasattr(socket, "SO_BINDTODEVICE") and elsewhere:
+        with suppress(PermissionError):  # Linux before 5.7
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, elsewhere[0].encode())
 
 
 def main() -> None:
