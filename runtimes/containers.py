@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from runtimes import engine, processes
 from runtimes.base import HTTP, ServiceStatus
-from runtimes.errors import StackError
+from runtimes.errors import CommandFailed, StackError
 
 _LABEL = "com.docker.compose"
 _HEALTH: dict[str, Literal["starting", "ready", "unready"]] = {
@@ -47,13 +47,23 @@ class Container:
 
 def of_project(project: str) -> list[Container]:
     """The containers of a compose project, by service and number; empty when there are none."""
-    ids = engine.run(["docker", "ps", "--all", "--quiet", "--filter", f"label={_LABEL}.project={project}"]).split()
-    if not ids:
-        return []
-    trees = json.loads(engine.run(["docker", "inspect", *ids]))
+    trees = _trees(["docker", "ps", "--all", "--quiet", "--filter", f"label={_LABEL}.project={project}"])
     trees.sort(key=lambda tree: (_label(tree, "service"), int(_label(tree, "container-number"))))
     names = [_label(tree, "service") for tree in trees]
     return [_container(tree, replicated=names.count(_label(tree, "service")) > 1) for tree in trees]
+
+
+def _trees(listing: list[str]) -> list[dict[str, Any]]:
+    """What the engine knows of each container that it lists; one that goes meanwhile is not listed the next time."""
+    ids = engine.run(listing).split()
+    while ids:
+        try:
+            return list(json.loads(engine.run(["docker", "inspect", *ids])))
+        except CommandFailed:
+            before, ids = ids, engine.run(listing).split()
+            if ids == before:
+                raise
+    return []
 
 
 def last_lines(container: Container, count: int = 20) -> str:
