@@ -105,12 +105,10 @@ def main() -> None:
     """Runs the command line; what goes wrong is one message and exit code 1, without a traceback."""
     try:
         app()
-    except NotUp as error:
-        there = [one for one in composefile.patterns(COMPOSE_DIRECTORY) if Stack.find(one).is_up()]
-        say(f"error: {error}" + "".join(f"\nup is {one}: PATTERN={one}" for one in there))
-        raise SystemExit(1) from None
     except StackError as error:
-        say(f"error: {error}")
+        asked = composefile.patterns(COMPOSE_DIRECTORY) if isinstance(error, NotUp) else []
+        there = [one for one in asked if Stack.find(one).is_up()]
+        say(f"error: {error}" + "".join(f"\nup is {one}: PATTERN={one}" for one in there))
         raise SystemExit(1) from None
 
 

@@ -220,7 +220,7 @@ class KubernetesStack(Stack):
                     raise NotReady(name, timeout_seconds, "its node's port takes no connection")
                 time.sleep(_POLL_SECONDS)
 
-    # --- finding
+    # --- finding, ending
 
     @cached_property
     def _hosts(self) -> list[str]:

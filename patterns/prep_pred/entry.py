@@ -22,7 +22,7 @@ from common.service import Service
 from patterns.prep_pred.pairs import Pair
 from patterns.prep_pred.predict import PredictRoute
 from patterns.prep_pred.preparing import Preparation
-from patterns.prep_pred.several import SeveralPlane, SeveralProxy
+from patterns.prep_pred.several import SeveralProxy
 
 HERE = Path(__file__).parent
 
@@ -73,7 +73,7 @@ def create_app(settings: Settings, logs: Logs) -> App:
             async with proxy.running():
                 yield
 
-    predict = PredictRoute(SeveralPlane(pairs, service.health.lacks), settings.top_labels)
+    predict = PredictRoute(proxy.plane, settings.top_labels)
     page = page_routes(HERE / "panel.js", service.samples)
     return build_app(
         service,

@@ -45,8 +45,10 @@ def _knows_itself(model: Composed) -> bool:
         return False
 
 
-class SeveralProxy(Proxy):
+class SeveralProxy(Proxy, Generic[M]):
     """As Proxy, which has one model."""
+
+    plane: SeveralPlane[M]
 
     def __init__(
         self, service: Service, settings: ProxySettings, models: Mapping[str, M], predictors: Predictors, watch: Watch

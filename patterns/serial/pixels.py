@@ -71,15 +71,15 @@ def boxes(likely: Array, size: tuple[int, int], most: int) -> tuple[list[Box], i
     `likely` [height, width] is the chance of each pixel to lie in a line.
     """
     scale = max(size) / max(likely.shape)
-    inked = np.asarray((likely > LIKELY).any(axis=1))
+    over = likely > LIKELY
+    inked = np.asarray(over.any(axis=1))
     inked[0] = True
     rows = np.flatnonzero(inked | np.roll(inked, 1))  # most are empty; one between two lines keeps them apart
-    likely = likely[rows]
-    parts, count = ndimage.label(likely > LIKELY)
+    parts, count = ndimage.label(over[rows])
     inside = np.flatnonzero(parts)
     of_part = parts.ravel()[inside]
     areas = np.bincount(of_part, minlength=count + 1)
-    sums = np.bincount(of_part, likely.ravel()[inside], count + 1)
+    sums = np.bincount(of_part, likely[rows].ravel()[inside], count + 1)
     lines = np.flatnonzero((areas >= SMALLEST) & (sums >= SURE * areas))
     largest = lines[np.argsort(-areas[lines], kind="stable")][:most]
     found = ndimage.find_objects(parts)

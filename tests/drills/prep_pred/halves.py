@@ -6,13 +6,12 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import httpx
 
 from runtimes.base import Stack
 from tests.integration.prep_pred.asking import ENTRY, PENGUIN, TIMEOUT
-from tests.support import eventually
+from tests.support import eventually, readiness
 
 SLACK = 1.5  # what a busy machine may add
 
@@ -68,7 +67,7 @@ async def ask_all(stack: Stack, seconds: float, count: int) -> list[tuple[httpx.
 
 def unready(stack: Stack, layout: str | None) -> str:
     """Why the entry says that it is not ready; empty while it is."""
-    answer: Any = httpx.get(f"{stack.url(ENTRY[layout])}/readyz", timeout=10)
+    answer = readiness(stack, ENTRY[layout])
     return "" if answer.status_code == 200 else "; ".join(answer.json()["reasons"])
 
 
