@@ -55,7 +55,7 @@ images: .venv/.run  ## build the images of PATTERN and its variants
 	@$(PY) -m runtimes images $(PATTERN)
 
 docs: .venv/.dev  ## write the settings tables of the documentation anew
-	@$(PY) -m common.settings_table docs/*.md patterns/*/README.md
+	@$(PY) -m tools.settings_table docs/*.md patterns/*/README.md
 
 lock: $(UV)  ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 for the newest versions
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev pyproject.toml -o requirements/dev.txt

@@ -27,13 +27,13 @@ PICTURE = {"Content-Type": "image/jpeg"}
 def start_chain(bench: Bench, bay: Bay, model: Model) -> tuple[Server, Server]:
     """Prep beside the load, which waits while prep works, and the predictor on the other core."""
     settings = {"MODEL": model.name, "MODEL_REPOSITORY": str(bench.repository)}
-    predictor = start_role(bay, "common.inference.server", settings)
+    predictor = start_role(bay, "common.roles.predictor", settings)
     asked = {"PREDICTORS": f"predictor=http://{LOCAL}:{predictor.port}"}
     return start_role(bay, "patterns.prep_pred.entry", settings | asked, (bay.cores.load,)), predictor
 
 
 def start_one(bench: Bench, bay: Bay, model: Model) -> Server:
-    """The same preparation, model and data plane in one process, which may use both cores."""
+    """The same preparation, model and data backend in one process, which may use both cores."""
     settings = {"MODEL": model.name, "MODEL_REPOSITORY": str(bench.repository)}
     return start_role(bay, "patterns.synchronous.api", settings, bay.cores.both)
 

@@ -36,7 +36,7 @@ def start_chain(bench: Bench, bay: Bay) -> list[Server]:
     """The proxy, on the load's core, which waits while it works, and on the other one what it asks."""
     repository = {"MODEL_REPOSITORY": str(bench.repository)}
     behind = {
-        stage: start_role(bay, "common.inference.server", repository | {"MODEL": bench.model(name).name})
+        stage: start_role(bay, "common.roles.predictor", repository | {"MODEL": bench.model(name).name})
         for stage, name in MODELS.items()
     }
     listed = ",".join(f"{stage}=http://{LOCAL}:{one.port}#{MODELS[stage]}" for stage, one in behind.items())

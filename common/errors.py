@@ -7,11 +7,11 @@ ServingError                500 INTERNAL
 ├── Forbidden               403 PERMISSION_DENIED    a setting has to allow it first
 ├── NotFound                404 NOT_FOUND
 ├── MethodNotAllowed        405 UNIMPLEMENTED
-├── Mismatch                409 FAILED_PRECONDITION  the input was prepared for another model than this one
+├── PreprocessingMismatch                409 FAILED_PRECONDITION  the input was prepared for another model than this one
 ├── TooManyRequests         429 RESOURCE_EXHAUSTED   this caller has used up its share
 ├── ModelFailed             500 INTERNAL             the model itself failed on this input
 ├── UpstreamFailed          502 UNAVAILABLE          another service failed or gave nonsense
-│   └── ModelGone           502 UNAVAILABLE          it has no such model, or no such version of it
+│   └── UpstreamModelNotFound           502 UNAVAILABLE          it has no such model, or no such version of it
 ├── Overloaded              503 RESOURCE_EXHAUSTED   the queue is full: come back after `retry_after` seconds
 ├── NotReady                503 UNAVAILABLE          loading, draining or broken
 └── DeadlineExceeded        504 DEADLINE_EXCEEDED    the caller's time is spent
@@ -80,7 +80,7 @@ class MethodNotAllowed(ServingError):
         self.allowed = allowed
 
 
-class Mismatch(ServingError):
+class PreprocessingMismatch(ServingError):
     status, grpc_code, title = 409, "FAILED_PRECONDITION", "Preprocessing mismatch"
 
 
@@ -88,7 +88,7 @@ class TooManyRequests(ServingError):
     status, grpc_code, title = 429, "RESOURCE_EXHAUSTED", "Too many requests"
 
 
-class ClientGone(ServingError):
+class ClientDisconnected(ServingError):
     status, grpc_code, title = 499, "CANCELLED", "The caller has gone"
 
 
@@ -100,7 +100,7 @@ class UpstreamFailed(ServingError):
     status, grpc_code, title = 502, "UNAVAILABLE", "An upstream service failed"
 
 
-class ModelGone(UpstreamFailed):
+class UpstreamModelNotFound(UpstreamFailed):
     """The other service has no such model, or no longer has that version."""
 
 

@@ -20,9 +20,9 @@ from typing import Any
 import uvicorn
 from pydantic import ValidationError
 
-from common.app import App
-from common.http_protocol import HttpProtocol
-from common.log import Logs
+from common.http.app import App
+from common.http.protocol import HttpProtocol
+from common.observability.log import Logs
 
 TAKE_IN_SECONDS, LINGER_SECONDS, SILENT_SECONDS = 0.02, 0.25, 1.0
 YOUNG_OBJECTS = 10_000  # before the collector looks at them: many requests in flight are no garbage
@@ -73,7 +73,7 @@ class DrainingServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         await asyncio.sleep(0)
-        turn_newcomers_away(self._spare)
+        refuse_new_connections(self._spare)
         await asyncio.sleep(TAKE_IN_SECONDS)
         self._spare.setblocking(False)
         queued = []
@@ -127,7 +127,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def turn_newcomers_away(listener: socket.socket) -> None:
+def refuse_new_connections(listener: socket.socket) -> None:
     """Has the kernel refuse new connections and still bring those to their end that are half made.
 
     The listener moves to a device over which its callers do not come; what is half made is not looked up by device.
@@ -144,7 +144,7 @@ def main() -> None:
     gc.disable()  # until it serves: loading modules leaves nothing to collect
     if len(sys.argv) != 2:
         raise SystemExit(
-            "usage: python -m common.serve ROLE, such as patterns.web_single.api or common.inference.server"
+            "usage: python -m common.serve ROLE, such as patterns.web_single.api or common.roles.predictor"
         )
     try:
         role = importlib.import_module(sys.argv[1])

@@ -10,12 +10,12 @@ from time import perf_counter
 
 import msgspec
 
-from common.exchange import Exchange
-from common.health import Health
-from common.log import Logs
-from common.metrics import Metrics
+from common.observability.health import Health
+from common.observability.log import Logs
+from common.observability.metrics import Metrics
+from common.observability.tracing import Spans
+from common.request.context import RequestContext
 from common.settings import ServiceSettings
-from common.tracing import Spans
 
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds for ever
 
@@ -61,39 +61,39 @@ class Service:
         """Whether the request being answered is the only one there is, so that nothing would share its run."""
         return self.metrics.in_progress == 1 and self.requests_read is not None and self.requests_read() == 1
 
-    def begin(self, exchange: Exchange) -> None:
+    def request_started(self, context: RequestContext) -> None:
         """Counts a request in, and starts its span."""
         self.metrics.in_progress += 1
         if self.spans is not None:
-            exchange.trace = self.spans.start(exchange.method, exchange.trace)
+            context.trace = self.spans.start(context.method, context.trace)
 
-    def finish(self, exchange: Exchange, code: str, bytes_out: int = 0, *, failed: bool = False) -> None:
+    def request_finished(self, context: RequestContext, code: str, bytes_out: int = 0, *, failed: bool = False) -> None:
         """Counts a request out: metrics, its access line, the end of its span."""
-        seconds = perf_counter() - exchange.started
+        seconds = perf_counter() - context.started
         self.metrics.in_progress -= 1
-        self.metrics.requests.at(exchange.route, exchange.method, code).add()
-        self.metrics.request_seconds.at(exchange.route).observe(seconds)
-        if self.settings.access_log and exchange.route not in PROBES:
-            self._access_line(exchange, code, seconds, bytes_out, failed)
-        if self.spans is not None and exchange.trace.span is not None:
-            self.spans.end(exchange, code, failed, time.time_ns())
+        self.metrics.requests.labelled(context.route, context.method, code).inc()
+        self.metrics.request_seconds.labelled(context.route).observe(seconds)
+        if self.settings.access_log and context.route not in PROBES:
+            self._access_line(context, code, seconds, bytes_out, failed)
+        if self.spans is not None and context.trace.span is not None:
+            self.spans.end(context, code, failed, time.time_ns())
 
-    def _access_line(self, exchange: Exchange, code: str, seconds: float, bytes_out: int, failed: bool) -> None:
+    def _access_line(self, context: RequestContext, code: str, seconds: float, bytes_out: int, failed: bool) -> None:
         self.logs.writer.line(
             AccessLine(
                 self.logs.timestamp(),
                 "error" if failed else "info",
                 self.settings.pattern,
                 self.settings.service,
-                exchange.request_id,
-                exchange.trace.trace_id,
-                exchange.method,
-                exchange.route,
+                context.request_id,
+                context.trace.trace_id,
+                context.method,
+                context.route,
                 code,
                 round(seconds * 1e3, 3),
-                exchange.bytes_in,
+                context.bytes_in,
                 bytes_out,
-                exchange.model,
-                exchange.error,
+                context.model,
+                context.error,
             )
         )

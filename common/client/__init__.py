@@ -4,8 +4,16 @@ A proxy holds one `PredictorClient` for each predictor. The client decides wheth
 (`predictor.py`, `limits.py`); a `Transport` makes one attempt (`rest.py` over `http1.py`, `rpc.py` over grpcio).
 """
 
-from common.client.limits import Limits
+from common.client.limits import ClientLimits
 from common.client.predictor import PredictorClient
-from common.client.transport import InferResult, ModelMetadata, Question, Transport, Unanswered
+from common.client.transport import ModelMetadata, PredictorRequest, PredictorResponse, RetryableError, Transport
 
-__all__ = ["InferResult", "Limits", "ModelMetadata", "PredictorClient", "Question", "Transport", "Unanswered"]
+__all__ = [
+    "ClientLimits",
+    "ModelMetadata",
+    "PredictorClient",
+    "PredictorRequest",
+    "PredictorResponse",
+    "RetryableError",
+    "Transport",
+]

@@ -18,7 +18,7 @@ import httptools
 _LARGE = 65_536
 
 
-class Broken(Exception):
+class ConnectionFailed(Exception):
     """The connection could not be made, or broke. `answered` says whether part of an answer had come by then."""
 
     def __init__(self, reason: str, *, answered: bool = False) -> None:
@@ -26,12 +26,12 @@ class Broken(Exception):
         self.answered = answered
 
 
-class BadAnswer(Exception):
+class InvalidResponse(Exception):
     """What came is not HTTP, or is larger than allowed."""
 
 
 @dataclass(slots=True)
-class Answer:
+class HttpResponse:
     """A whole response; header names are lower case."""
 
     status: int
@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._opened = opened
         self._max_bytes = max_bytes
         self._parser = httptools.HttpResponseParser(self)
-        self._waiter: asyncio.Future[Answer] | None = None
+        self._waiter: asyncio.Future[HttpResponse] | None = None
         self._headers: dict[bytes, bytes] = {}
         self._chunks: list[bytes] = []
         self._received = 0
@@ -58,10 +58,10 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self.gone = asyncio.Event()
 
-    async def exchange(self, head: bytes, body: bytes) -> Answer:
-        """Sends a request and waits for its whole answer; raises Broken or BadAnswer."""
+    async def send(self, head: bytes, body: bytes) -> HttpResponse:
+        """Sends a request and waits for its whole answer; raises ConnectionFailed or InvalidResponse."""
         self._headers, self._chunks, self._received, self._keep_alive = {}, [], 0, False
-        waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[HttpResponse] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
         if len(body) > _LARGE:
             self._transport.writelines((head, body))
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
         self._opened.discard(self)
         self.gone.set()
         reason = "the connection was reset" if error else "the connection was closed"
-        self._fail(Broken(reason, answered=self._received > 0))
+        self._fail(ConnectionFailed(reason, answered=self._received > 0))
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
@@ -108,7 +108,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(BadAnswer(f"its answer is not HTTP/1.1: {error}"))
+            self._fail(InvalidResponse(f"its answer is not HTTP/1.1: {error}"))
 
     def on_message_begin(self) -> None:
         if self._waiter is None or self._waiter.done():
@@ -133,14 +133,14 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._keep_alive = self._parser.should_keep_alive()
             body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            self._waiter.set_result(Answer(status, self._headers, body))
+            self._waiter.set_result(HttpResponse(status, self._headers, body))
 
     def _fail(self, error: Exception) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
 
-    def _too_large(self) -> BadAnswer:
-        return BadAnswer(f"its answer is larger than {self._max_bytes} bytes")
+    def _too_large(self) -> InvalidResponse:
+        return InvalidResponse(f"its answer is larger than {self._max_bytes} bytes")
 
 
 class HttpPool:
@@ -157,10 +157,10 @@ class HttpPool:
         self._opened: set[Connection] = set()
         self._idle: list[Connection] = []
 
-    async def request(self, head: bytes, body: bytes = b"") -> Answer:
-        """One request, on the connection used last where one is idle. Raises Broken or BadAnswer."""
+    async def request(self, head: bytes, body: bytes = b"") -> HttpResponse:
+        """One request, on the connection used last where one is idle. Raises ConnectionFailed or InvalidResponse."""
         connection = self._take() or await self._connect()
-        answer = await connection.exchange(head, body)
+        answer = await connection.send(head, body)
         if connection.reusable:
             connection.idle_since = monotonic()
             self._idle.append(connection)
@@ -191,7 +191,7 @@ class HttpPool:
         except BaseException as error:
             self._opened.discard(connection)  # uvloop does not tell of the end of one whose making was cancelled
             if isinstance(error, OSError):
-                raise Broken(_reason(error)) from error
+                raise ConnectionFailed(_reason(error)) from error
             raise
         return connection
 

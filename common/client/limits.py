@@ -12,7 +12,7 @@ _WEIGHT = 0.1  # of the newest call in the moving average: about the last twenty
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ClientLimits:
     """Bounds on the calls to one predictor. Durations in seconds, sizes in bytes."""
 
     concurrency: int = 64
@@ -37,7 +37,7 @@ class Limits:
     """Size of an answer, its headers included."""
 
 
-class Gate:
+class ConcurrencyLimiter:
     """At most `places` calls at once. Callers wait in a bounded queue, and only if their deadline allows for it."""
 
     def __init__(self, places: int, queue: int, predictor: str) -> None:
@@ -48,14 +48,14 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._usual_seconds = 0.0
 
-    def enter(self) -> bool:
+    def try_acquire(self) -> bool:
         """Takes a place where one is free, which is the usual case and costs no turn of the loop."""
         if self._taken >= self._places:
             return False
         self._taken += 1
         return True
 
-    async def wait(self, left: float) -> None:
+    async def acquire(self, left: float) -> None:
         """Takes a place once one is free; Overloaded where none is within `left` seconds, at once if foreseeable."""
         expected = self._usual_seconds * (len(self._waiting) + 1) / self._places
         if len(self._waiting) >= self._queue or expected > left:
@@ -74,7 +74,7 @@ class Gate:
                 raise self._overloaded(expected) from None
             raise
 
-    def leave(self, seconds: float) -> None:
+    def release(self, seconds: float) -> None:
         """Gives the place back after a call that took so long."""
         self._usual_seconds += (seconds - self._usual_seconds) * _WEIGHT
         self._hand_on()

@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from common.client.limits import Gate, Limits, RetryBudget
-from common.client.patience import within
+from common.client.limits import ClientLimits, ConcurrencyLimiter, RetryBudget
 from common.client.rest import RestTransport
-from common.client.transport import InferResult, ModelMetadata, Question, Transport, Unanswered
-from common.deadline import Deadline
+from common.client.timeout import timeout
+from common.client.transport import ModelMetadata, PredictorRequest, PredictorResponse, RetryableError, Transport
 from common.errors import DeadlineExceeded, ServingError
 from common.protocol.tensors import Array
+from common.request.deadline import Deadline
 
 T = TypeVar("T")
 
@@ -40,14 +40,14 @@ class PredictorClient:
         model: str,
         version: str = "",
         name: str = "",
-        limits: Limits | None = None,
+        limits: ClientLimits | None = None,
         transport: Transport | None = None,
         observe: Observe | None = None,
     ) -> None:
         self.name = name or model
-        self._limits = limits or Limits()
+        self._limits = limits or ClientLimits()
         self._transport = transport or open_transport(base_url, model, version, self.name, self._limits)
-        self._gate = Gate(self._limits.concurrency, self._limits.queue, self.name)
+        self._limiter = ConcurrencyLimiter(self._limits.concurrency, self._limits.queue, self.name)
         self._budget = RetryBudget(self._limits.retry_share, self._limits.retry_reserve)
         self._observe = observe
 
@@ -57,21 +57,23 @@ class PredictorClient:
         *,
         deadline: Deadline,
         outputs: Sequence[str] | None = None,
-        context: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         parameters: Mapping[str, Any] | None = None,
-    ) -> InferResult:
+    ) -> PredictorResponse:
         """Runs the model on arrays by input name; all outputs, or those named.
 
-        `context` is headers to pass on, `parameters` those of the protocol's request. Raises InvalidInput or Mismatch
-        with the predictor's words where it refuses the input, ModelGone where it has no such version, Overloaded,
-        DeadlineExceeded, and UpstreamFailed for every other failure. Cancelling the caller drops the call on the wire.
+        `headers` are sent along (request id, trace); `parameters` are those of the protocol's request.
+
+        Raises InvalidInput or PreprocessingMismatch with the predictor's message when it refuses the input,
+        UpstreamModelNotFound when it does not have this model or version, Overloaded, DeadlineExceeded, and
+        UpstreamFailed for every other failure. Cancelling the calling task closes the connection.
         """
         transport = self._transport
-        question = Question(inputs, deadline, outputs or (), context or {}, parameters or {})
+        request = PredictorRequest(inputs, deadline, outputs or (), headers or {}, parameters or {})
         started = monotonic()
         outcome = "cancelled"
         try:
-            result = await self._call(lambda: transport.infer(question), deadline)
+            result = await self._call(lambda: transport.infer(request), deadline)
             outcome = "ok"
             return result
         except ServingError as error:
@@ -88,9 +90,9 @@ class PredictorClient:
     async def ready(self, *, deadline: Deadline) -> bool:
         """Whether the predictor says, within the deadline and at the first attempt, that its model can answer."""
         try:
-            async with asyncio.timeout(max(deadline.left, 0.0)):
+            async with asyncio.timeout(max(deadline.remaining, 0.0)):
                 return await self._transport.ready(deadline)
-        except (Unanswered, ServingError, TimeoutError):
+        except (RetryableError, ServingError, TimeoutError):
             return False
 
     def pinned(self, version: str) -> Self:
@@ -118,7 +120,7 @@ class PredictorClient:
             tried += 1
             try:
                 return await self._attempt(attempt, deadline)
-            except Unanswered as unanswered:
+            except RetryableError as unanswered:
                 pause = self._pause(tried, unanswered.after, deadline)
                 if pause is None:
                     raise unanswered.error from unanswered.__cause__
@@ -126,20 +128,20 @@ class PredictorClient:
 
     async def _attempt(self, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
         left = self._left(deadline)
-        if not self._gate.enter():
-            await self._gate.wait(left)
+        if not self._limiter.try_acquire():
+            await self._limiter.acquire(left)
         started = monotonic()
         try:
-            with within(self._left(deadline)):
+            with timeout(self._left(deadline)):
                 return await attempt()
         except TimeoutError:
             raise DeadlineExceeded(f"predictor {self.name} gave no answer before the deadline") from None
         finally:
-            self._gate.leave(monotonic() - started)
+            self._limiter.release(monotonic() - started)
 
     def _left(self, deadline: Deadline) -> float:
         """Seconds left for a call; DeadlineExceeded where it is not worth starting."""
-        left = deadline.left
+        left = deadline.remaining
         if left < _SPENT:
             raise DeadlineExceeded(f"the deadline passed before predictor {self.name} was called")
         return left
@@ -152,12 +154,12 @@ class PredictorClient:
         # Full jitter: callers that failed together do not come back together.
         jitter = random.uniform(0.0, min(limits.max_backoff_seconds, limits.backoff_seconds * 2 ** (tried - 1)))
         pause = (after or 0.0) + jitter
-        if pause + _SPENT >= deadline.left or not self._budget.spend():
+        if pause + _SPENT >= deadline.remaining or not self._budget.spend():
             return None
         return pause
 
 
-def open_transport(base_url: str, model: str, version: str, predictor: str, limits: Limits) -> Transport:
+def open_transport(base_url: str, model: str, version: str, predictor: str, limits: ClientLimits) -> Transport:
     """The transport for a URL's scheme; ValueError for any but http and grpc, and without a host."""
     url = urlsplit(base_url)
     if not url.hostname:

@@ -9,42 +9,42 @@ from urllib.parse import SplitResult, quote
 
 import msgspec
 
-from common.client.http1 import Answer, BadAnswer, Broken, HttpPool
-from common.client.limits import Limits
+from common.client.http1 import ConnectionFailed, HttpPool, HttpResponse, InvalidResponse
+from common.client.limits import ClientLimits
 from common.client.transport import (
-    InferResult,
     ModelMetadata,
-    Question,
-    Unanswered,
+    PredictorRequest,
+    PredictorResponse,
+    RetryableError,
     check_outputs,
-    onward,
     retry_seconds,
+    safe_headers,
     tensor_spec,
 )
-from common.deadline import HEADER as TIMEOUT_HEADER
-from common.deadline import Deadline
 from common.errors import (
     DeadlineExceeded,
     FieldError,
     InvalidInput,
-    Mismatch,
-    ModelGone,
     Overloaded,
     PayloadTooLarge,
+    PreprocessingMismatch,
     ServingError,
     UnsupportedMedia,
     UpstreamFailed,
+    UpstreamModelNotFound,
 )
-from common.exchange import Onward
+from common.http.reply import PROBLEM
 from common.protocol.oip import BINARY, HEADER_LENGTH
-from common.protocol.oip_caller import decode_answer, encode_request
-from common.reply import PROBLEM
+from common.protocol.oip_caller import decode_response, encode_request
+from common.request.context import OutgoingHeaders
+from common.request.deadline import HEADER as TIMEOUT_HEADER
+from common.request.deadline import Deadline
 
 _LONGEST_TEXT, _MOST_FIELDS = 1000, 20  # characters and fields of a predictor's error that are passed on
 _REFUSALS: dict[int, type[ServingError]] = {
     400: InvalidInput,
-    404: ModelGone,
-    409: Mismatch,
+    404: UpstreamModelNotFound,
+    409: PreprocessingMismatch,
     413: PayloadTooLarge,
     415: UnsupportedMedia,
     422: InvalidInput,
@@ -76,7 +76,7 @@ class _Refusal(msgspec.Struct):
 class RestTransport:
     """One model behind `http://host[:port][/prefix]`."""
 
-    def __init__(self, url: SplitResult, model: str, version: str, predictor: str, limits: Limits) -> None:
+    def __init__(self, url: SplitResult, model: str, version: str, predictor: str, limits: ClientLimits) -> None:
         assert url.hostname
         self._predictor = predictor
         self._path = f"{url.path.rstrip('/')}/v2/models/{quote(model, safe='')}"
@@ -102,17 +102,17 @@ class RestTransport:
         other._address(version)
         return other
 
-    async def infer(self, question: Question) -> InferResult:
-        body, header_length = encode_request(question.inputs, question.outputs, parameters=question.parameters)
-        passed_on = _lines(question.context)
+    async def infer(self, request: PredictorRequest) -> PredictorResponse:
+        body, header_length = encode_request(request.inputs, request.outputs, parameters=request.parameters)
+        passed_on = _lines(request.headers)
         answer = await self._request(
             f"{self._infer}Content-Length: {len(body)}\r\n{HEADER_LENGTH}: {header_length}\r\n{passed_on}",
             body,
-            question.deadline,
+            request.deadline,
         )
         if answer.status != 200:
             raise self._refused(answer)
-        return check_outputs(self._decode(answer), question.outputs, self._predictor)
+        return check_outputs(self._decode(answer), request.outputs, self._predictor)
 
     async def ready(self, deadline: Deadline) -> bool:
         return (await self._request(self._ready, b"", deadline)).status == 200
@@ -134,34 +134,34 @@ class RestTransport:
     async def close(self) -> None:
         await self._pool.close()
 
-    async def _request(self, head: str, body: bytes, deadline: Deadline) -> Answer:
+    async def _request(self, head: str, body: bytes, deadline: Deadline) -> HttpResponse:
         whole = f"{head}{TIMEOUT_HEADER}: {deadline.header()}\r\n\r\n".encode("ascii")
         try:
             return await self._pool.request(whole, body)
-        except Broken as error:
+        except ConnectionFailed as error:
             failed = UpstreamFailed(f"predictor {self._predictor}: {error}")
-            raise (failed if error.answered else Unanswered(failed)) from error
-        except BadAnswer as error:
+            raise (failed if error.answered else RetryableError(failed)) from error
+        except InvalidResponse as error:
             raise UpstreamFailed(f"predictor {self._predictor}: {error}") from error
 
-    def _decode(self, answer: Answer) -> InferResult:
+    def _decode(self, answer: HttpResponse) -> PredictorResponse:
         length = answer.header(_NAMED_LENGTH)
         try:
-            response, arrays = decode_answer(answer.body, int(length[:20]) if length else None)
+            response, arrays = decode_response(answer.body, int(length[:20]) if length else None)
         except (UpstreamFailed, ValueError) as error:
             raise UpstreamFailed(f"predictor {self._predictor}: {error}") from None
         timing = answer.header(b"server-timing")
-        return InferResult(arrays, response.model_name, response.model_version, timing, response.parameters)
+        return PredictorResponse(arrays, response.model_name, response.model_version, timing, response.parameters)
 
-    def _refused(self, answer: Answer) -> ServingError | Unanswered:
+    def _refused(self, answer: HttpResponse) -> ServingError | RetryableError:
         """What an answer other than 200 means here."""
         status, (text, fields) = answer.status, _error(answer.body)
         said = f"predictor {self._predictor} answered {status}: {text}"
         after = retry_seconds(answer.header(b"retry-after"))
         if status == 503:
-            return Unanswered(Overloaded(said, retry_after=after or 1.0), after)
+            return RetryableError(Overloaded(said, retry_after=after or 1.0), after)
         if status == 502:
-            return Unanswered(UpstreamFailed(said), after)
+            return RetryableError(UpstreamFailed(said), after)
         if status == 429:
             return Overloaded(said, retry_after=after or 1.0)
         if status == 504:
@@ -171,13 +171,13 @@ class RestTransport:
         return UpstreamFailed(said)
 
 
-def _lines(context: Mapping[str, str]) -> str:
+def _lines(headers: Mapping[str, str]) -> str:
     """Headers to pass on as they stand in a request's head; made once for all the calls of an exchange."""
-    if isinstance(context, Onward) and context.lines:
-        return context.lines
-    lines = "".join([f"{name}: {value}\r\n" for name, value in onward(context)])
-    if isinstance(context, Onward):
-        context.lines = lines
+    if isinstance(headers, OutgoingHeaders) and headers.lines:
+        return headers.lines
+    lines = "".join([f"{name}: {value}\r\n" for name, value in safe_headers(headers)])
+    if isinstance(headers, OutgoingHeaders):
+        headers.lines = lines
     return lines
 
 

@@ -9,29 +9,37 @@ from typing import Self, TypeVar
 import grpc
 import grpc.aio
 
-from common.client.limits import Limits
+from common.client.limits import ClientLimits
 from common.client.transport import (
-    InferResult,
     ModelMetadata,
-    Question,
-    Unanswered,
+    PredictorRequest,
+    PredictorResponse,
+    RetryableError,
     check_outputs,
-    onward,
     retry_seconds,
+    safe_headers,
     tensor_spec,
 )
-from common.deadline import Deadline
-from common.errors import DeadlineExceeded, InvalidInput, Mismatch, ModelGone, Overloaded, ServingError, UpstreamFailed
+from common.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    Overloaded,
+    PreprocessingMismatch,
+    ServingError,
+    UpstreamFailed,
+    UpstreamModelNotFound,
+)
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc.parameters import parameter, parameter_value
 from common.protocol.tensors import Array, datatype_of, from_binary, to_binary
+from common.request.deadline import Deadline
 
 T = TypeVar("T")
 
 _FAILURES: dict[grpc.StatusCode, type[ServingError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.NOT_FOUND: ModelGone,
-    grpc.StatusCode.FAILED_PRECONDITION: Mismatch,
+    grpc.StatusCode.NOT_FOUND: UpstreamModelNotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: PreprocessingMismatch,
 }
 _SERVICE = "/inference.GRPCInferenceService/"
 
@@ -39,7 +47,7 @@ _SERVICE = "/inference.GRPCInferenceService/"
 class GrpcTransport:
     """One model behind `host:port`."""
 
-    def __init__(self, target: str, model: str, version: str, predictor: str, limits: Limits) -> None:
+    def __init__(self, target: str, model: str, version: str, predictor: str, limits: ClientLimits) -> None:
         self._target = target
         self._model = model
         self._version = version
@@ -52,21 +60,23 @@ class GrpcTransport:
         other._version = version
         return other
 
-    async def infer(self, question: Question) -> InferResult:
+    async def infer(self, request: PredictorRequest) -> PredictorResponse:
         call = self._channel().unary_unary(
             f"{_SERVICE}ModelInfer",
             request_serializer=pb.ModelInferRequest.SerializeToString,
             response_deserializer=pb.ModelInferResponse.FromString,
         )(
-            self._request(question),
-            timeout=max(question.deadline.left, 0.0),
-            metadata=[(name.lower(), value) for name, value in onward(question.context)],
+            self._request(request),
+            timeout=max(request.deadline.remaining, 0.0),
+            metadata=[(name.lower(), value) for name, value in safe_headers(request.headers)],
         )
         response = await self._answer(call)
         timing = str((await call.trailing_metadata()).get("server-timing", ""))
         parameters = {name: parameter_value(one) for name, one in response.parameters.items()}
-        result = InferResult(self._arrays(response), response.model_name, response.model_version, timing, parameters)
-        return check_outputs(result, question.outputs, self._predictor)
+        result = PredictorResponse(
+            self._arrays(response), response.model_name, response.model_version, timing, parameters
+        )
+        return check_outputs(result, request.outputs, self._predictor)
 
     async def ready(self, deadline: Deadline) -> bool:
         call = self._channel().unary_unary(
@@ -75,7 +85,7 @@ class GrpcTransport:
             response_deserializer=pb.ModelReadyResponse.FromString,
         )
         request = pb.ModelReadyRequest(name=self._model, version=self._version)
-        return (await self._answer(call(request, timeout=max(deadline.left, 0.0)))).ready
+        return (await self._answer(call(request, timeout=max(deadline.remaining, 0.0)))).ready
 
     async def metadata(self, deadline: Deadline) -> ModelMetadata:
         call = self._channel().unary_unary(
@@ -84,7 +94,7 @@ class GrpcTransport:
             response_deserializer=pb.ModelMetadataResponse.FromString,
         )
         request = pb.ModelMetadataRequest(name=self._model, version=self._version)
-        found = await self._answer(call(request, timeout=max(deadline.left, 0.0)))
+        found = await self._answer(call(request, timeout=max(deadline.remaining, 0.0)))
         inputs, outputs = (
             tuple(tensor_spec(one.name, one.datatype, one.shape, self._predictor) for one in tensors)
             for tensors in (found.inputs, found.outputs)
@@ -101,17 +111,17 @@ class GrpcTransport:
             self._opened.append(grpc.aio.insecure_channel(self._target, options=self._options))
         return self._opened[0]
 
-    def _request(self, question: Question) -> pb.ModelInferRequest:
+    def _request(self, request: PredictorRequest) -> pb.ModelInferRequest:
         return pb.ModelInferRequest(
             model_name=self._model,
             model_version=self._version,
             inputs=[
                 pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype_of(array), shape=array.shape)
-                for name, array in question.inputs.items()
+                for name, array in request.inputs.items()
             ],
-            outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in question.outputs],
-            raw_input_contents=[to_binary(array) for array in question.inputs.values()],
-            parameters={name: parameter(value) for name, value in question.parameters.items()},
+            outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in request.outputs],
+            raw_input_contents=[to_binary(array) for array in request.inputs.values()],
+            parameters={name: parameter(value) for name, value in request.parameters.items()},
         )
 
     async def _answer(self, call: Awaitable[T]) -> T:
@@ -129,14 +139,14 @@ class GrpcTransport:
         except (InvalidInput, ValueError) as error:
             raise UpstreamFailed(f"predictor {self._predictor}: its answer is not valid: {error}") from None
 
-    def _refused(self, error: grpc.aio.AioRpcError) -> ServingError | Unanswered:
+    def _refused(self, error: grpc.aio.AioRpcError) -> ServingError | RetryableError:
         """What a status other than OK means here."""
         code, text = error.code(), error.details() or ""
         said = f"predictor {self._predictor} answered {code.name}: {text}"
         after = retry_seconds(str(dict(error.trailing_metadata()).get("retry-after", "")))
         if code is grpc.StatusCode.UNAVAILABLE:
             # Not `details`: for a connection that failed they hold the address.
-            return Unanswered(UpstreamFailed(f"predictor {self._predictor} is unavailable"), after)
+            return RetryableError(UpstreamFailed(f"predictor {self._predictor} is unavailable"), after)
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" not in text:
             return Overloaded(said, retry_after=after or 1.0)
         if code is grpc.StatusCode.INVALID_ARGUMENT:
@@ -144,7 +154,7 @@ class GrpcTransport:
         return _FAILURES.get(code, UpstreamFailed)(said)
 
 
-def _options(limits: Limits) -> list[tuple[str, int | str]]:
+def _options(limits: ClientLimits) -> list[tuple[str, int | str]]:
     connect_ms = int(limits.connect_seconds * 1000)
     return [
         ("grpc.max_receive_message_length", limits.max_answer_bytes),

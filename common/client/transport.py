@@ -8,15 +8,15 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from common.deadline import HEADER as TIMEOUT_HEADER
-from common.deadline import Deadline
 from common.errors import ServingError, UpstreamFailed
 from common.protocol.tensors import DATATYPES, Array, TensorSpec
+from common.request.deadline import HEADER as TIMEOUT_HEADER
+from common.request.deadline import Deadline
 
 _OWN = TIMEOUT_HEADER.lower()  # each attempt states what is left for it
 
 
-class InferResult(msgspec.Struct, frozen=True):
+class PredictorResponse(msgspec.Struct, frozen=True):
     """A predictor's answer: arrays by output name (read-only, they read the answer in place), and who gave it."""
 
     outputs: dict[str, Array]
@@ -37,17 +37,17 @@ class ModelMetadata:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
-class Question(msgspec.Struct, frozen=True):
-    """What a predictor is asked. `context` is headers to pass on (request id, trace)."""
+class PredictorRequest(msgspec.Struct, frozen=True):
+    """What a predictor is asked. `headers` are passed on (request id, trace)."""
 
     inputs: Mapping[str, Array]
     deadline: Deadline
     outputs: Sequence[str] = ()
-    context: Mapping[str, str] = {}
+    headers: Mapping[str, str] = {}
     parameters: Mapping[str, Any] = {}
 
 
-class Unanswered(Exception):
+class RetryableError(Exception):
     """An attempt that another may mend: the predictor was not reached, or said that it cannot answer just now.
 
     `error` is what the caller gets when no further attempt is made; `after` is how long the predictor asks to wait.
@@ -60,12 +60,12 @@ class Unanswered(Exception):
 
 
 class Transport(Protocol):
-    """One attempt at a call. Raises Unanswered where another attempt may help, a ServingError where none will.
+    """One attempt at a call. Raises RetryableError where another attempt may help, a ServingError where none will.
 
     The caller ends an attempt by cancelling it; then nothing may go on at the predictor's end.
     """
 
-    async def infer(self, question: Question) -> InferResult: ...
+    async def infer(self, request: PredictorRequest) -> PredictorResponse: ...
 
     async def ready(self, deadline: Deadline) -> bool: ...
 
@@ -77,16 +77,16 @@ class Transport(Protocol):
         """The same connections, to one version of the model."""
 
 
-def onward(context: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The headers of `context` that may go on the wire: no deadline of its own, nothing that could end a line."""
+def safe_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Those of `headers` that may go on the wire: no deadline of its own, nothing that could end a line."""
     return [
         (name, value)
-        for name, value in context.items()
+        for name, value in headers.items()
         if value.isascii() and value.isprintable() and name.lower() != _OWN
     ]
 
 
-def check_outputs(result: InferResult, wanted: Sequence[str], predictor: str) -> InferResult:
+def check_outputs(result: PredictorResponse, wanted: Sequence[str], predictor: str) -> PredictorResponse:
     """The result again; UpstreamFailed where an output that was asked for is missing."""
     for name in wanted:
         if name not in result.outputs:

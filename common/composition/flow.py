@@ -13,14 +13,14 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
-from common.client import InferResult
-from common.deadline import Deadline
-from common.errors import ClientGone, InvalidInput, NotReady, ServingError, UpstreamFailed
-from common.exchange import Exchange
+from common.client import PredictorResponse
+from common.errors import ClientDisconnected, InvalidInput, NotReady, ServingError, UpstreamFailed
 from common.protocol.tensors import Array
+from common.request.context import RequestContext
+from common.request.deadline import Deadline
 
 T = TypeVar("T")
-Step = Callable[[Exchange, Any], Awaitable[Any]]
+Step = Callable[[RequestContext, Any], Awaitable[Any]]
 Work = Coroutine[Any, Any, T]
 
 
@@ -36,9 +36,9 @@ class Predictor(Protocol):
         *,
         deadline: Deadline,
         outputs: Sequence[str] | None = None,
-        context: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         parameters: Mapping[str, Any] | None = None,
-    ) -> InferResult: ...
+    ) -> PredictorResponse: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,48 +50,50 @@ class Gathered(Generic[T]):
 
 
 async def call(
-    exchange: Exchange,
+    context: RequestContext,
     predictor: Predictor,
     inputs: Mapping[str, Array],
     *,
     outputs: Sequence[str] = (),
     within: float | None = None,
     parameters: Mapping[str, Any] | None = None,
-) -> InferResult:
+) -> PredictorResponse:
     """Calls one predictor, at most `within` seconds long; its time is the stage that bears its name.
 
     Raises what `PredictorClient.infer` raises; a spent deadline calls nobody.
     """
-    stages, name = exchange.stages, predictor.name
+    stages, name = context.stages, predictor.name
     before = stages.setdefault(name, 0.0)  # now, so that the order of the stages is that of the code
     started = perf_counter()
     try:
         return await predictor.infer(
             inputs,
-            deadline=exchange.deadline if within is None else exchange.deadline.sooner(within),
+            deadline=context.deadline if within is None else context.deadline.capped(within),
             outputs=outputs,
-            context=exchange.onward(),
+            headers=context.outgoing_headers(),
             parameters=parameters,
         )
     finally:
         stages[name] = before + (perf_counter() - started) * 1e3
 
 
-async def in_order(exchange: Exchange, value: Any, *steps: Step) -> Any:
+async def in_order(context: RequestContext, value: Any, *steps: Step) -> Any:
     """Hands a value from step to step; the deadline is looked at before each."""
     for step in steps:
-        exchange.deadline.check(f"{step.__name__.strip('_')} was started")
-        value = await step(exchange, value)
+        context.deadline.check(f"{step.__name__.strip('_')} was started")
+        value = await step(context, value)
     return value
 
 
-async def side_by_side(exchange: Exchange, work: Mapping[str, Work[T]], *, needed: int | None = None) -> Gathered[T]:
+async def side_by_side(
+    context: RequestContext, work: Mapping[str, Work[T]], *, needed: int | None = None
+) -> Gathered[T]:
     """Runs all at once.
 
     With `needed` None all of them have to succeed: the first failure cancels the rest and is raised. With a number,
     those that fail are `missing`, until so many have that `needed` can no longer be reached: that is raised.
     """
-    _check(exchange, work.values())
+    _check(context, work.values())
     allowed = 0 if needed is None else len(work) - needed
     if allowed < 0:
         _close(work.values())
@@ -111,10 +113,10 @@ async def side_by_side(exchange: Exchange, work: Mapping[str, Work[T]], *, neede
 
 
 async def as_they_finish(
-    exchange: Exchange, work: Mapping[str, Work[T]]
+    context: RequestContext, work: Mapping[str, Work[T]]
 ) -> AsyncIterator[tuple[str, T | ServingError]]:
     """Runs all at once and gives each answer, or failure, as it comes; leaving early cancels the rest."""
-    _check(exchange, work.values())
+    _check(context, work.values())
     names: dict[asyncio.Future[T], str] = {asyncio.ensure_future(one): name for name, one in work.items()}
     came: asyncio.Queue[asyncio.Future[T]] = asyncio.Queue()
     for one in names:
@@ -128,17 +130,17 @@ async def as_they_finish(
             task.cancel()
 
 
-def choose(exchange: Exchange, question: str, answer: str, branches: Mapping[str, T]) -> T:
-    """The branch that bears the answer's name; the turn taken is noted in `exchange.choices`."""
-    exchange.choices[question] = answer
+def choose(context: RequestContext, question: str, answer: str, branches: Mapping[str, T]) -> T:
+    """The branch that bears the answer's name; the turn taken is noted in `context.choices`."""
+    context.choices[question] = answer
     return branches[answer]
 
 
-class attended:  # a word of the vocabulary, so not `Attended`
-    """Ends what is done inside once the caller has left, with ClientGone."""
+class cancel_on_disconnect:  # a word of the vocabulary, so not `Attended`
+    """Ends what is done inside once the caller has left, with ClientDisconnected."""
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._gone = exchange.gone()
+    def __init__(self, context: RequestContext) -> None:
+        self._gone = context.disconnected()
 
     async def __aenter__(self) -> None:
         self._task = asyncio.current_task()
@@ -151,7 +153,7 @@ class attended:  # a word of the vocabulary, so not `Attended`
         task, self._task = self._task, None  # the callback may be on its way already
         if kind is asyncio.CancelledError and self._gone.done() and task is not None:
             task.uncancel()
-            raise ClientGone("the caller left before its answer") from None
+            raise ClientDisconnected("the caller left before its answer") from None
 
     def _end(self, _: object) -> None:
         if self._task is not None:
@@ -177,10 +179,10 @@ class _Race:
             self.over.set_result(None)
 
 
-def _check(exchange: Exchange, work: Iterable[Work[Any]]) -> None:
+def _check(context: RequestContext, work: Iterable[Work[Any]]) -> None:
     """A spent deadline starts nothing."""
     try:
-        exchange.deadline.check("the predictors were called")
+        context.deadline.check("the predictors were called")
     except ServingError:
         _close(work)
         raise

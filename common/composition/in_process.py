@@ -6,21 +6,21 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from common.client import InferResult, ModelMetadata
-from common.deadline import Deadline
-from common.errors import ModelGone, NotFound
-from common.exchange import Exchange, current
-from common.inference.plane import Model, Plane
+from common.client import ModelMetadata, PredictorResponse
+from common.endpoints.backend import InferenceBackend, Model
+from common.errors import NotFound, UpstreamModelNotFound
 from common.protocol.oip import check_inputs
 from common.protocol.tensors import Array
+from common.request.context import RequestContext, current
+from common.request.deadline import Deadline
 
 
-class InProcess:
-    """One model of a plane under the name that it has in the composition."""
+class InProcessPredictor:
+    """One model of a backend under the name that it has in the composition."""
 
-    def __init__(self, plane: Plane[Any], name: str, model: str) -> None:
+    def __init__(self, backend: InferenceBackend[Any], name: str, model: str) -> None:
         self.name = name
-        self._plane, self._model, self._version = plane, model, ""
+        self._plane, self._model, self._version = backend, model, ""
 
     async def infer(
         self,
@@ -28,17 +28,17 @@ class InProcess:
         *,
         deadline: Deadline,
         outputs: Sequence[str] | None = None,
-        context: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         parameters: Mapping[str, Any] | None = None,
-    ) -> InferResult:
-        """As `PredictorClient.infer`; `context` is not passed on, since there is nobody to pass it on to."""
+    ) -> PredictorResponse:
+        """As `PredictorClient.infer`; `headers` are not passed on, since there is nobody to pass it on to."""
         model = self._get()
         check_inputs(dict(inputs), model.inputs)
         asked = current.get()
-        own = Exchange(asked.method, asked.path, asked.request_id, asked.trace, deadline)
+        own = RequestContext(asked.method, asked.path, asked.request_id, asked.trace, deadline)
         own.request_parameters = parameters or {}
         found = await self._plane.infer(own, model, dict(inputs), outputs or ())
-        return InferResult(dict(found), model.name, model.version)
+        return PredictorResponse(dict(found), model.name, model.version)
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
         model = self._get()
@@ -55,5 +55,5 @@ class InProcess:
         try:
             model: Model = self._plane.get(self._model, self._version)
         except NotFound as error:
-            raise ModelGone(error.detail) from None
+            raise UpstreamModelNotFound(error.detail) from None
         return model

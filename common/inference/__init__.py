@@ -1,1 +1,1 @@
-"""The inference data plane: sessions, micro-batching, versions, and the two protocols in front of them."""
+"""The inference data backend: sessions, micro-batching, versions, and the two protocols in front of them."""

@@ -19,18 +19,18 @@ from time import monotonic, perf_counter, time
 
 import numpy as np
 
-from common.deadline import Deadline
 from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded, ServingError
-from common.inference.batching import Answer, Arrivals, Counts, Limits, Member, NobodyCanTell
-from common.inference.session import Cost, Session
-from common.inference.thread import RunThread
+from common.inference.batching import Arrivals, BatcherMetrics, BatchPolicy, QueuedRequest, RunResult, UnknownArrivals
+from common.inference.inference_thread import InferenceThread
+from common.inference.session import RunCost, Session
 from common.protocol.tensors import Array
+from common.request.deadline import Deadline
 
 INLINE_SECONDS = 0.001
 PUT_OFF = 3  # turns of the loop, each spent on reading requests that will share the run
 
 
-Batch = list[Member]
+Batch = list[QueuedRequest]
 Outcome = Sequence[Array] | ServingError
 
 
@@ -40,9 +40,9 @@ class Batcher:
     def __init__(
         self,
         session: Session,
-        cost: Cost,
-        limits: Limits,
-        counts: Counts,
+        cost: RunCost,
+        limits: BatchPolicy,
+        counts: BatcherMetrics,
         name: str,
         *,
         uniform: bool = False,
@@ -53,23 +53,23 @@ class Batcher:
         `arrivals`, where a server can tell: a request that is alone need not wait its turn, and a run waits for those
         that have been read already.
         """
-        self._uniform, self._arrivals = uniform, arrivals or NobodyCanTell()
+        self._uniform, self._arrivals = uniform, arrivals or UnknownArrivals()
         self._put_off = 0
         self._quick_rows = cost.rows_within(INLINE_SECONDS)
         self._session, self._cost, self._limits, self._counts = session, cost, limits, counts
-        self._waiting: deque[Member] = deque()
+        self._waiting: deque[QueuedRequest] = deque()
         self._rows_waiting = 0
         self._scheduled = False
         self._held: asyncio.TimerHandle | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = math.inf
         self._closing = False
-        self._thread = RunThread(name)
+        self._thread = InferenceThread(name)
         self._running: Batch = []
         self._running_since: float | None = None
         self.last_progress = time()
 
-    def submit(self, inputs: dict[str, Array], rows: int, deadline: Deadline) -> asyncio.Future[Answer]:
+    def submit(self, inputs: dict[str, Array], rows: int, deadline: Deadline) -> asyncio.Future[RunResult]:
         """Queues a request for `inputs`, whose first dimension is `rows`.
 
         Whoever no longer wants the answer cancels the future, and it is not computed. Raises Overloaded when the queue
@@ -78,14 +78,14 @@ class Batcher:
         if self._closing:
             raise NotReady("this version of the model has just been replaced; try again", retry_after=1)
         if len(self._waiting) >= self._limits.queue and not self._forget_gone():
-            self._counts.full.add()
+            self._counts.full.inc()
             raise Overloaded(
                 f"the queue is full ({self._limits.queue} requests wait)",
                 retry_after=self._cost.of(self._rows_waiting + 1),
             )
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Answer] = loop.create_future()
-        member = Member(inputs, rows, deadline, answer)
+        answer: asyncio.Future[RunResult] = loop.create_future()
+        member = QueuedRequest(inputs, rows, deadline, answer)
         if not self._waiting and not self._limits.delay and not self.slow(rows) and self._arrivals.alone():
             self._settle([member], self._run([member]))
             return answer
@@ -124,7 +124,7 @@ class Batcher:
     def _forget_gone(self) -> bool:
         """Whether a place in the queue is free once those who have left, or whose time is up, have given up theirs."""
         gone = [member for member in self._waiting if member.answer.done()]
-        self._counts.gone.add(sum(member.answer.cancelled() for member in gone))
+        self._counts.gone.inc(sum(member.answer.cancelled() for member in gone))
         self._rows_waiting -= sum(member.rows for member in gone)
         self._waiting = deque(member for member in self._waiting if not member.answer.done())
         return bool(gone)
@@ -178,7 +178,7 @@ class Batcher:
         while self._waiting:
             member = self._waiting[0]
             if member.answer.done():
-                self._counts.gone.add(member.answer.cancelled())
+                self._counts.gone.inc(member.answer.cancelled())
             elif member.deadline.at <= now:
                 member.answer.set_exception(DeadlineExceeded("the deadline passed while the request was queued"))
             else:
@@ -220,7 +220,7 @@ class Batcher:
             at = end
         return outcomes
 
-    def _alone(self, member: Member) -> Outcome:
+    def _alone(self, member: QueuedRequest) -> Outcome:
         try:
             return self._session.run(member.inputs)
         except ServingError as error:
@@ -228,21 +228,21 @@ class Batcher:
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
             return ModelFailed(f"the model failed on this input: {' '.join(str(error).split())[:300]}")
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, member: Member) -> None:
+    def _watch(self, loop: asyncio.AbstractEventLoop, member: QueuedRequest) -> None:
         """Sees to it that a member is answered at its deadline, whether its run is queued or under way by then."""
         if member.deadline.at < self._alarm_at:
             if self._alarm is not None:
                 self._alarm.cancel()
             self._alarm_at = member.deadline.at
             # in a context of its own: one request's would live as long as the alarm
-            self._alarm = loop.call_later(max(member.deadline.left, 0.0), self._expire, context=Context())
+            self._alarm = loop.call_later(max(member.deadline.remaining, 0.0), self._expire, context=Context())
 
     def _expire(self) -> None:
         self._alarm, self._alarm_at = None, math.inf
         for member in (*self._running, *self._waiting):
             if member.answer.done():
                 continue
-            if member.deadline.passed:
+            if member.deadline.expired:
                 member.answer.set_exception(DeadlineExceeded("the deadline passed before the model had answered"))
             else:
                 self._watch(asyncio.get_running_loop(), member)
@@ -267,9 +267,9 @@ class Batcher:
             if isinstance(outcome, ServingError):
                 member.answer.set_exception(outcome)
             else:
-                member.answer.set_result(Answer(outcome, queued, seconds))
+                member.answer.set_result(RunResult(outcome, queued, seconds))
 
 
-def _alike(one: Member, other: Member) -> bool:
+def _alike(one: QueuedRequest, other: QueuedRequest) -> bool:
     """Whether two requests' rows have the same shape, where the model leaves more than their number free."""
     return all(one.inputs[name].shape[1:] == array.shape[1:] for name, array in other.inputs.items())

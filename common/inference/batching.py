@@ -10,9 +10,9 @@ from typing import Protocol
 
 import msgspec
 
-from common.deadline import Deadline
-from common.metrics import Count, Distribution
+from common.observability.metrics import CounterValue, HistogramValue
 from common.protocol.tensors import Array
+from common.request.deadline import Deadline
 
 
 class Arrivals(Protocol):
@@ -25,7 +25,7 @@ class Arrivals(Protocol):
         """Requests that have been read and will begin in the next turn of the event loop."""
 
 
-class NobodyCanTell:
+class UnknownArrivals:
     def alone(self) -> bool:
         return False
 
@@ -34,7 +34,7 @@ class NobodyCanTell:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchPolicy:
     """`max_rows` rows share a run; `queue` requests wait; a run is held up to `delay` seconds to fill (0: never)."""
 
     max_rows: int
@@ -42,7 +42,7 @@ class Limits:
     delay: float = 0.0
 
 
-class Answer(msgspec.Struct):
+class RunResult(msgspec.Struct):
     """A request's outputs, in the manifest's order, and where its time went in seconds."""
 
     outputs: Sequence[Array]
@@ -51,21 +51,23 @@ class Answer(msgspec.Struct):
 
 
 @dataclass(slots=True)
-class Counts:
+class BatcherMetrics:
     """Where a batcher notes what it did."""
 
-    batch_rows: Distribution
-    queue_wait: Distribution
-    run_seconds: Distribution
-    full: Count
-    gone: Count
+    batch_rows: HistogramValue
+    queue_wait: HistogramValue
+    run_seconds: HistogramValue
+    full: CounterValue
+    gone: CounterValue
 
 
-class Member:
+class QueuedRequest:
     """One request in the queue."""
 
     __slots__ = ("answer", "arrived", "deadline", "inputs", "rows")
 
-    def __init__(self, inputs: dict[str, Array], rows: int, deadline: Deadline, answer: asyncio.Future[Answer]) -> None:
+    def __init__(
+        self, inputs: dict[str, Array], rows: int, deadline: Deadline, answer: asyncio.Future[RunResult]
+    ) -> None:
         self.inputs, self.rows, self.deadline, self.answer = inputs, rows, deadline, answer
         self.arrived = perf_counter()

@@ -17,7 +17,7 @@ from common.protocol.tensors import DATATYPES, TensorSpec
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class ModelBroken(ServingError):
+class ModelLoadError(ServingError):
     """A model that cannot be served, and why; its text is one line for the operator."""
 
     status, grpc_code, title = 503, "UNAVAILABLE", "The model cannot be loaded"
@@ -121,13 +121,13 @@ class Manifest(Part):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in a file; ModelBroken, in one line, where there is none or it is not valid."""
+    """The manifest in a file; ModelLoadError, in one line, where there is none or it is not valid."""
     try:
         text = path.read_text("utf-8")
     except OSError as error:
-        raise ModelBroken(f"{path}: {error.strerror}; build it with `make models`") from None
+        raise ModelLoadError(f"{path}: {error.strerror}; build it with `make models`") from None
     except UnicodeDecodeError:
-        raise ModelBroken(f"{path}: is not YAML: it is not text in UTF-8") from None
+        raise ModelLoadError(f"{path}: is not YAML: it is not text in UTF-8") from None
     return parse_manifest(text, str(path))
 
 
@@ -136,6 +136,6 @@ def parse_manifest(text: str, where: str) -> Manifest:
         return Manifest.model_validate(yaml.load(text, Loader=_Loader))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors())
-        raise ModelBroken(f"{where}: {wrong}") from None
+        raise ModelLoadError(f"{where}: {wrong}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
-        raise ModelBroken(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
+        raise ModelLoadError(f"{where}: is not YAML: {' '.join(str(error).split())}") from None

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Literal
 
 from common.errors import NotFound, NotReady
 from common.inference.batcher import INLINE_SECONDS, Batcher
-from common.inference.batching import Arrivals, Counts, Limits
-from common.inference.manifest import Manifest, ModelBroken, read_manifest
-from common.inference.session import Session, WarmUp, open_model, warm_up
-from common.log import Log
-from common.metrics import InferenceMetrics
+from common.inference.batching import Arrivals, BatcherMetrics, BatchPolicy
+from common.inference.manifest import Manifest, ModelLoadError, read_manifest
+from common.inference.session import Session, WarmUpResult, open_model, warm_up
+from common.observability.log import Log
+from common.observability.metrics import InferenceMetrics
 from common.protocol.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 State = Literal["LOADING", "READY", "UNAVAILABLE", "UNLOADED"]
 
 
-class Loaded:
+class LoadedModel:
     """One version of one model, ready to answer."""
 
-    def __init__(self, manifest: Manifest, batcher: Batcher, warm: WarmUp) -> None:
+    def __init__(self, manifest: Manifest, batcher: Batcher, warm: WarmUpResult) -> None:
         self.manifest, self.batcher, self.warm = manifest, batcher, warm
         self.name, self.version = manifest.name, manifest.version
         self.inputs: list[TensorSpec] = manifest.input_specs()
@@ -48,10 +48,10 @@ class Entry:
 
     state: State = "LOADING"
     reason: str = "not loaded yet"
-    versions: dict[str, Loaded] = field(default_factory=dict)
+    versions: dict[str, LoadedModel] = field(default_factory=dict)
     busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def newest(self) -> Loaded | None:
+    def newest(self) -> LoadedModel | None:
         if len(self.versions) == 1:
             return next(iter(self.versions.values()))
         return self.versions[max(self.versions, key=int)] if self.versions else None
@@ -62,7 +62,7 @@ class LoadPolicy:
     """How models are opened. `keep` versions of a model answer side by side; the oldest beyond that is let go."""
 
     threads: int
-    limits: Limits
+    limits: BatchPolicy
     keep: int = 1
     wrap: Callable[[Session], Session] | None = None
     arrivals: Arrivals | None = None
@@ -90,7 +90,7 @@ class ModelRepository:
         """The models that this service was started for and that nobody has unloaded."""
         return ((name, entry) for name in self._required if (entry := self._entries[name]).state != "UNLOADED")
 
-    def get(self, name: str, version: str | None = None) -> Loaded:
+    def get(self, name: str, version: str | None = None) -> LoadedModel:
         """The version that answers (the newest unless one is asked for); NotFound or NotReady, saying which."""
         entry = self._entries.get(name)
         if entry is None:
@@ -108,7 +108,7 @@ class ModelRepository:
     def entries(self) -> Mapping[str, Entry]:
         return self._entries
 
-    def loaded(self) -> Iterable[Loaded]:
+    def loaded(self) -> Iterable[LoadedModel]:
         return (one for entry in self._entries.values() for one in entry.versions.values())
 
     def available(self) -> list[tuple[str, str]]:
@@ -119,7 +119,7 @@ class ModelRepository:
     async def load(self, name: str) -> None:
         """Loads the newest versions in the folder, as many as are kept, and swaps in those that are not there already.
 
-        Raises ModelBroken for a version that cannot be served; whatever answered before goes on answering.
+        Raises ModelLoadError for a version that cannot be served; whatever answered before goes on answering.
         """
         if name not in self._entries and not any(name == one for one, _ in self.available()):
             raise NotFound(f"there is no model {name!r} in {self.root}")
@@ -132,18 +132,22 @@ class ModelRepository:
                     await asyncio.to_thread(self._source.fetch, name, self.root)
                 await self._load_newest(name, entry)
             except Exception as error:  # a library may fail on a strange file in a way of its own
-                broken = error if isinstance(error, ModelBroken) else ModelBroken(f"model {name!r}: {_one_line(error)}")
+                broken = (
+                    error
+                    if isinstance(error, ModelLoadError)
+                    else ModelLoadError(f"model {name!r}: {_one_line(error)}")
+                )
                 self._failed(name, entry, broken.detail)
                 raise broken from None
             entry.reason = ""
 
     async def _load_newest(self, name: str, entry: Entry) -> None:
-        broken: ModelBroken | None = None
+        broken: ModelLoadError | None = None
         opened = []
         for folder in await asyncio.to_thread(self._newest_folders, name):
             try:
                 opened.append(await asyncio.to_thread(self._open, name, folder, entry.versions.get(folder.name)))
-            except ModelBroken as error:
+            except ModelLoadError as error:
                 broken = error  # the other versions need not wait for it
         for loaded in opened:  # all in one turn of the loop: the newest never has to be waited for once one is there
             self._swap_in(entry, loaded)
@@ -189,26 +193,26 @@ class ModelRepository:
         while not entry.versions and entry.state != "UNLOADED":
             try:
                 await self.load(name)
-            except ModelBroken:  # load() has logged it; a file that is still being copied may be whole next time
+            except ModelLoadError:  # load() has logged it; a file that is still being copied may be whole next time
                 await asyncio.sleep(retry_seconds)
 
-    def _open(self, name: str, folder: Path, there: Loaded | None) -> Loaded:
+    def _open(self, name: str, folder: Path, there: LoadedModel | None) -> LoadedModel:
         """The version in a folder; `there` again where it is that one already."""
         if there is not None and read_manifest(folder / "model.yaml") == there.manifest:
             return there
         manifest, onnx = open_model(folder, self._policy.threads)
         if (manifest.name, manifest.version) != (name, folder.name):
-            raise ModelBroken(
+            raise ModelLoadError(
                 f"{folder / 'model.yaml'}: says it is {manifest.name!r} version {manifest.version!r}, "
                 f"but its folder says {name!r} version {folder.name!r}"
             )
         try:
             warm = warm_up(onnx, manifest)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-            raise ModelBroken(f"{folder / 'model.onnx'}: fails when it is run: {_one_line(error)}") from None
+            raise ModelLoadError(f"{folder / 'model.onnx'}: fails when it is run: {_one_line(error)}") from None
         limits = self._policy.limits
         if warm.alone is not None:
-            limits = Limits(1, limits.queue)
+            limits = BatchPolicy(1, limits.queue)
         counts = self._counts(manifest)
         uniform = all(spec.row is not None for spec in manifest.input_specs())
         # what a fault adds to a run must not hold the event loop, nor a picture larger than the one it was timed with
@@ -218,27 +222,27 @@ class ModelRepository:
         batcher = Batcher(
             session, cost, limits, counts, f"{name}-{manifest.version}", uniform=uniform, arrivals=self._policy.arrivals
         )
-        return Loaded(manifest, batcher, warm)
+        return LoadedModel(manifest, batcher, warm)
 
     def _newest_folders(self, name: str) -> list[Path]:
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name) or name.startswith("."):
-            raise ModelBroken(f"{name!r} is no model name")
+            raise ModelLoadError(f"{name!r} is no model name")
         versions = [path for path in self.root.glob(f"{name}/*") if path.name.isdecimal() and path.is_dir()]
         if not versions:
-            raise ModelBroken(f"{self.root / name}: holds no version; build it with `make models`, or set MODEL_URI")
+            raise ModelLoadError(f"{self.root / name}: holds no version; build it with `make models`, or set MODEL_URI")
         return sorted(versions, key=lambda path: int(path.name))[-self._policy.keep :]
 
-    def _counts(self, manifest: Manifest) -> Counts:
+    def _counts(self, manifest: Manifest) -> BatcherMetrics:
         metrics = self._metrics
-        return Counts(
-            metrics.batch_size.at(manifest.name),
-            metrics.queue_wait.at(manifest.name),
-            metrics.seconds.at(manifest.name, manifest.version, "infer"),
-            metrics.rejected.at("queue_full"),
-            metrics.cancelled.at("queue"),
+        return BatcherMetrics(
+            metrics.batch_size.labelled(manifest.name),
+            metrics.queue_wait.labelled(manifest.name),
+            metrics.seconds.labelled(manifest.name, manifest.version, "infer"),
+            metrics.rejected.labelled("queue_full"),
+            metrics.cancelled.labelled("queue"),
         )
 
-    def _swap_in(self, entry: Entry, loaded: Loaded) -> None:
+    def _swap_in(self, entry: Entry, loaded: LoadedModel) -> None:
         before = entry.versions.get(loaded.version)
         if before is loaded:
             return
@@ -257,7 +261,7 @@ class ModelRepository:
             batching=loaded.warm.alone or f"up to {self._policy.limits.max_rows} rows",
         )
 
-    def _let_go(self, loaded: Loaded) -> None:
+    def _let_go(self, loaded: LoadedModel) -> None:
         """Closes a version once it has answered what it had accepted."""
         task = asyncio.create_task(loaded.batcher.close())
         self._closing.add(task)

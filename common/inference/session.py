@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime as ort
 
-from common.inference.manifest import Manifest, ModelBroken, read_manifest
+from common.inference.manifest import Manifest, ModelLoadError, read_manifest
 from common.protocol.tensors import Array, TensorSpec
 
 _DATATYPE = {
@@ -44,7 +44,7 @@ class OnnxSession:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-            raise ModelBroken(f"{path}: ONNX Runtime cannot open it: {' '.join(str(error).split())[:300]}") from None
+            raise ModelLoadError(f"{path}: ONNX Runtime cannot open it: {' '.join(str(error).split())[:300]}") from None
         self._check("input", self._session.get_inputs(), manifest.input_specs(), path)
         self._check("output", self._session.get_outputs(), manifest.output_specs(), path)
         self._outputs = [spec.name for spec in manifest.output_specs()]
@@ -57,18 +57,18 @@ class OnnxSession:
         actual = {node.name: node for node in found}
         for spec in stated:
             if spec.name not in actual:
-                raise ModelBroken(f"{path}: has no {kind} {spec.name!r} as model.yaml says, only {sorted(actual)}")
+                raise ModelLoadError(f"{path}: has no {kind} {spec.name!r} as model.yaml says, only {sorted(actual)}")
             node = actual[spec.name]
             datatype = _DATATYPE.get(node.type, node.type)
             shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
             if datatype != spec.datatype or not _same_shape(shape, spec.shape):
-                raise ModelBroken(
+                raise ModelLoadError(
                     f"{path}: {kind} {spec.name!r} is {datatype} {list(shape)}, "
                     f"but model.yaml says {spec.datatype} {list(spec.shape)}"
                 )
         unstated = set(actual) - {spec.name for spec in stated}
         if kind == "input" and unstated:
-            raise ModelBroken(f"{path}: needs an input {sorted(unstated)} that model.yaml does not name")
+            raise ModelLoadError(f"{path}: needs an input {sorted(unstated)} that model.yaml does not name")
 
 
 def _same_shape(actual: tuple[int, ...], stated: tuple[int, ...]) -> bool:
@@ -76,23 +76,23 @@ def _same_shape(actual: tuple[int, ...], stated: tuple[int, ...]) -> bool:
 
 
 def open_model(folder: Path, threads: int) -> tuple[Manifest, OnnxSession]:
-    """The model in a version's folder, its bytes checked against the manifest's sha256. ModelBroken in one line."""
+    """The model in a version's folder, its bytes checked against the manifest's sha256. ModelLoadError in one line."""
     manifest = read_manifest(folder / "model.yaml")
     path = folder / "model.onnx"
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ModelBroken(f"{path}: {error.strerror}; build it with `make models`") from None
+        raise ModelLoadError(f"{path}: {error.strerror}; build it with `make models`") from None
     if found != manifest.sha256:
-        raise ModelBroken(
+        raise ModelLoadError(
             f"{path}: sha256 is {found[:12]}…, but model.yaml says {manifest.sha256[:12]}…: half copied, or changed?"
         )
     return manifest, OnnxSession(path, manifest, threads)
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class RunCost:
     """What a run takes: `fixed` seconds and `row` seconds for each row beyond the first."""
 
     fixed: float
@@ -109,10 +109,10 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class WarmUp:
+class WarmUpResult:
     """What warming a session showed: its cost, and why rows of several callers may not share a run, if they may not."""
 
-    cost: Cost
+    cost: RunCost
     alone: str | None
 
 
@@ -120,28 +120,32 @@ PROBE_ROWS = 8
 _WORTH = 0.9  # sharing a run must save at least a tenth of a row's time
 
 
-def warm_up(session: Session, manifest: Manifest) -> WarmUp:
+def warm_up(session: Session, manifest: Manifest) -> WarmUpResult:
     """Runs a session until it is warm, times it, and finds out whether rows may and should share a run."""
     specs = manifest.input_specs()
     one = probe(specs, 1)
     session.run(one)
     single = _fastest(lambda: session.run(one))
     if manifest.batching is None:
-        return WarmUp(Cost(single, single), "model.yaml states no batching tolerance")
+        return WarmUpResult(RunCost(single, single), "model.yaml states no batching tolerance")
     if any(spec.shape[:1] != (-1,) for spec in (*specs, *manifest.output_specs())):
-        return WarmUp(Cost(single, single), "the first dimension of an input or output is not free")
+        return WarmUpResult(RunCost(single, single), "the first dimension of an input or output is not free")
     several = probe(specs, PROBE_ROWS)
     try:
         apart = _difference(session, several, manifest.batching.tolerance)
     except Exception as error:  # a graph may state a free dimension and still hold a fixed one within
-        return WarmUp(Cost(single, single), f"it fails on {PROBE_ROWS} rows: {' '.join(str(error).split())[:200]}")
+        return WarmUpResult(
+            RunCost(single, single), f"it fails on {PROBE_ROWS} rows: {' '.join(str(error).split())[:200]}"
+        )
     together = _fastest(lambda: session.run(several))
-    cost = Cost(single, max(together - single, 0.0) / (PROBE_ROWS - 1))
+    cost = RunCost(single, max(together - single, 0.0) / (PROBE_ROWS - 1))
     if apart is not None:
-        return WarmUp(cost, apart)
+        return WarmUpResult(cost, apart)
     if together / PROBE_ROWS > _WORTH * single:
-        return WarmUp(cost, f"{PROBE_ROWS} rows take {together / single:.1f} times as long as one: nothing to share")
-    return WarmUp(cost, None)
+        return WarmUpResult(
+            cost, f"{PROBE_ROWS} rows take {together / single:.1f} times as long as one: nothing to share"
+        )
+    return WarmUpResult(cost, None)
 
 
 def probe(specs: Sequence[TensorSpec], rows: int) -> dict[str, Array]:

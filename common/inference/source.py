@@ -17,7 +17,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
-from common.inference.manifest import Manifest, ModelBroken, parse_manifest
+from common.inference.manifest import Manifest, ModelLoadError, parse_manifest
 
 MAX_MANIFEST_BYTES = 4_000_000
 
@@ -33,19 +33,19 @@ class ModelSource:
     def fetch(self, name: str, root: Path) -> None:
         """Brings the model to `<root>/<name>/<version>/` unless it is there. Blocks.
 
-        Raises ModelBroken, in one line, when it cannot.
+        Raises ModelLoadError, in one line, when it cannot.
         """
         try:
             store = self._open()
             text = self._manifest(store)
             manifest = parse_manifest(text.decode(), f"{self._uri}/model.yaml")
             if manifest.name != name:
-                raise ModelBroken(f"{self._uri}: holds the model {manifest.name!r}, but MODEL is {name!r}")
+                raise ModelLoadError(f"{self._uri}: holds the model {manifest.name!r}, but MODEL is {name!r}")
             folder = root / name / manifest.version
             if not (folder / "model.onnx").exists():
                 self._bring(store, text, manifest, folder)
         except (BaseError, OSError, ValueError) as error:
-            raise ModelBroken(f"{self._uri}: cannot be fetched: {_one_line(error)}") from None
+            raise ModelLoadError(f"{self._uri}: cannot be fetched: {_one_line(error)}") from None
 
     def _open(self) -> ObjectStore:
         parts = urlsplit(self._uri)
@@ -60,11 +60,11 @@ class ModelSource:
     def _manifest(self, store: ObjectStore) -> bytes:
         answer = obstore.get(store, "model.yaml")
         if answer.meta["size"] > MAX_MANIFEST_BYTES:
-            raise ModelBroken(f"{self._uri}/model.yaml: is larger than {MAX_MANIFEST_BYTES} bytes")
+            raise ModelLoadError(f"{self._uri}/model.yaml: is larger than {MAX_MANIFEST_BYTES} bytes")
         text = bytes(answer.bytes())
         found = hashlib.sha256(text).hexdigest()
         if self._pinned and found != self._pinned:
-            raise ModelBroken(
+            raise ModelLoadError(
                 f"{self._uri}/model.yaml: refused, its sha256 is {found[:12]}…, "
                 f"but MODEL_MANIFEST_SHA256 asks for {self._pinned[:12]}…"
             )
@@ -76,7 +76,7 @@ class ModelSource:
         try:
             found = _download(store, part / "model.onnx")
             if found != manifest.sha256:
-                raise ModelBroken(
+                raise ModelLoadError(
                     f"{self._uri}/model.onnx: refused, its sha256 is {found[:12]}…, "
                     f"but model.yaml says {manifest.sha256[:12]}…"
                 )

@@ -19,18 +19,18 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Response
 
-from common.app import Headers
-from common.deadline import Deadline
 from common.errors import NotFound, Overloaded, ServingError
-from common.exchange import Exchange, current
-from common.metrics import Counter
-from common.reply import Reply
+from common.http.app import Headers
+from common.http.reply import Reply
+from common.observability.metrics import Counter
+from common.request.context import RequestContext, current
+from common.request.deadline import Deadline
 from common.service import Service
 
 _SECONDS = re.compile(r"\d{1,9}(\.\d{1,9})?")
 _LATER = {"Retry-After": "1"}
 Answer = dict[str, Any]
-Work = Callable[[Exchange], Coroutine[Any, Any, Answer]]
+Work = Callable[[RequestContext], Coroutine[Any, Any, Answer]]
 
 
 class JobExpired(ServingError):
@@ -44,7 +44,7 @@ class JobOver(ServingError):
 class Job:
     """Work begun for a caller; once handed over, it no longer ends when that caller leaves."""
 
-    def __init__(self, identity: str, asked: Exchange, seconds: float, work: Work) -> None:
+    def __init__(self, identity: str, asked: RequestContext, seconds: float, work: Work) -> None:
         self.id, self.handed_over, self.over_since = identity, False, 0.0
 
         left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -53,16 +53,16 @@ class Job:
             if not self.handed_over and not left.done():
                 left.set_result(None)
 
-        asked.gone().add_done_callback(leave)
+        asked.disconnected().add_done_callback(leave)
         within = Deadline.after(seconds)
-        self.exchange = Exchange(asked.method, asked.path, asked.request_id, asked.trace, within, lambda: left)
-        self.task = asyncio.create_task(work(self.exchange))
+        self.context = RequestContext(asked.method, asked.path, asked.request_id, asked.trace, within, lambda: left)
+        self.task = asyncio.create_task(work(self.context))
 
     @property
     def status(self) -> str:
         """Queued until its picture is decoded, then running until it is over."""
         if not self.task.done():
-            return "running" if self.exchange.stages else "queued"
+            return "running" if self.context.stages else "queued"
         return "cancelled" if self.task.cancelled() else "failed" if self.task.exception() else "succeeded"
 
     async def over(self, within: float) -> bool:
@@ -73,7 +73,7 @@ class Job:
     def document(self) -> Answer:
         told: Answer = {"id": self.id, "status": self.status}
         if self.status == "succeeded":
-            return told | {"result": self.task.result(), "stages": self.exchange.stages}
+            return told | {"result": self.task.result(), "stages": self.context.stages}
         if self.status == "failed":
             error = self.task.exception()
             known = error if isinstance(error, ServingError) else ServingError("an internal error; the log has it")
@@ -100,11 +100,11 @@ class Jobs:
     def __init__(self, service: Service, policy: JobPolicy) -> None:
         self._policy, self._health, self._log = policy, service.health, service.logs.log
         self._counts = Counter(service.metrics.registry, "serving_jobs", "Jobs by what became of them.", ("state",))
-        self._rejected = service.metrics.rejected.at("jobs_full")
+        self._rejected = service.metrics.rejected.labelled("jobs_full")
         self._kept: dict[str, Job] = {}
         self._secret = secrets.token_bytes(32)
 
-    async def answer(self, asked: Exchange, headers: Headers, work: Work) -> Reply:
+    async def answer(self, asked: RequestContext, headers: Headers, work: Work) -> Reply:
         """The work's answer within the caller's patience; then 504, or 202 and the work goes on as a job.
 
         `Prefer: respond-async, wait=2` asks for a job after two seconds, and `always` makes one in place of a 504 while
@@ -113,7 +113,9 @@ class Jobs:
         """
         wishes = _preferences(headers)
         job_wished = "respond-async" in wishes
-        patience = min(float(wishes["wait"]) if "wait" in wishes else 0.0 if job_wished else inf, asked.deadline.left)
+        patience = min(
+            float(wishes["wait"]) if "wait" in wishes else 0.0 if job_wished else inf, asked.deadline.remaining
+        )
         if self._health.draining or not (job_wished or (self._policy.always and self._has_room())):
             if not job_wished:
                 asked.deadline = Deadline.after(patience)
@@ -121,13 +123,13 @@ class Jobs:
         job = self._begin(asked, work)
         if await job.over(patience):
             del self._kept[job.id]
-            asked.stages, asked.model = job.exchange.stages, job.exchange.model
+            asked.stages, asked.model = job.context.stages, job.context.model
             return Reply(200, orjson.dumps(job.task.result()))
         return self._hand_over(job, wishes if job_wished else {})
 
-    def _begin(self, asked: Exchange, work: Work) -> Job:
+    def _begin(self, asked: RequestContext, work: Work) -> Job:
         if not self._has_room():
-            self._rejected.add()
+            self._rejected.inc()
             raise Overloaded(f"{len(self._kept)} jobs are kept already, as many as may be", retry_after=1)
         name = secrets.token_hex(8)
         job = Job(f"{name}-{self._mark(name)}", asked, self._policy.timeout, work)
@@ -141,7 +143,7 @@ class Jobs:
 
     def _hand_over(self, job: Job, wishes: Mapping[str, str]) -> Reply:
         job.handed_over = True
-        self._counts.at("accepted").add()
+        self._counts.labelled("accepted").inc()
         headers = [(b"location", f"/jobs/{job.id}".encode()), (b"retry-after", b"1")]
         if wishes:
             applied = ", ".join(f"{name}={value}" if value else name for name, value in wishes.items())
@@ -151,7 +153,7 @@ class Jobs:
     def _ended(self, job: Job) -> None:
         job.over_since = monotonic()
         if job.handed_over:
-            self._counts.at(job.status).add()
+            self._counts.labelled(job.status).inc()
             error = None if job.task.cancelled() else job.task.exception()
             if error and not isinstance(error, ServingError):
                 self._log.error("a job failed unexpectedly", job=job.id, error=repr(error))
@@ -204,7 +206,7 @@ def job_routes(jobs: Jobs) -> APIRouter:
     @router.get("/{identity}", summary="A job and, once it has succeeded, its result", responses=gone)
     async def show(identity: str, wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0) -> Response:
         job = jobs.find(identity)
-        over = await job.over(min(wait, current.get().deadline.left))
+        over = await job.over(min(wait, current.get().deadline.remaining))
         return Response(orjson.dumps(job.document()), headers=None if over else _LATER, media_type="application/json")
 
     @router.delete(

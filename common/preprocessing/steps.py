@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from common.errors import FieldError, InvalidInput
-from common.inference.manifest import Manifest, ModelBroken
+from common.inference.manifest import Manifest, ModelLoadError
 from common.preprocessing.fields import MAX_REPORTED, wrong_fields
 from common.protocol.tensors import DATATYPES, Array, TensorSpec, datatype_of
 
@@ -36,17 +36,19 @@ _KINDS: dict[str, Kind] = {"pictures": "picture", "tabular": "values", "text": "
 def preparer(manifest: Manifest) -> Preparer:
     """What prepares this model's input, ready to be asked many times and from several threads.
 
-    Raises ModelBroken for a step that is unknown or wrongly put, for one whose library is missing, and where the
+    Raises ModelLoadError for a step that is unknown or wrongly put, for one whose library is missing, and where the
     manifest states another fingerprint than that of its steps.
     """
     stated, actual = manifest.preprocessing.fingerprint, fingerprint(manifest.preprocessing.steps)
     if stated not in ("", actual):
-        raise ModelBroken(f"model {manifest.name!r}: its preprocessing steps are not those of its fingerprint {stated}")
+        raise ModelLoadError(
+            f"model {manifest.name!r}: its preprocessing steps are not those of its fingerprint {stated}"
+        )
     try:
         named = [_named(step) for step in manifest.preprocessing.steps]
         kind, steps = _compiled(named)
     except (msgspec.ValidationError, ValueError, ImportError) as error:
-        raise ModelBroken(f"model {manifest.name!r}: {error}") from None
+        raise ModelLoadError(f"model {manifest.name!r}: {error}") from None
     return Preparer(manifest.name, manifest.inputs[0].spec(), kind, steps, actual)
 
 
@@ -78,7 +80,7 @@ class Preparer:
             state = step(state)
         array = np.asarray(state)[None]
         if array.dtype != self._dtype or not _fits(array, self.tensor):
-            raise ModelBroken(
+            raise ModelLoadError(
                 f"model {self.model!r}: its preprocessing gives {datatype_of(array)} {list(array.shape)}, "
                 f"its input {self.tensor.name!r} is {self.tensor.datatype} {list(self.tensor.shape)}"
             )

@@ -45,7 +45,7 @@ class RequestedOutput(msgspec.Struct):
     parameters: dict[str, Any] = {}
 
 
-class InferRequest(msgspec.Struct):
+class InferRequestJson(msgspec.Struct):
     """The body of POST /v2/models/{model}/infer."""
 
     inputs: list[InputTensor]
@@ -64,7 +64,7 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
     data: Data = msgspec.field(default_factory=msgspec.Raw)  # a plain default has no form in the OpenAPI document
 
 
-class InferResponse(msgspec.Struct, omit_defaults=True):
+class InferResponseJson(msgspec.Struct, omit_defaults=True):
     """The answer to an infer request."""
 
     model_name: str
@@ -74,7 +74,7 @@ class InferResponse(msgspec.Struct, omit_defaults=True):
     parameters: dict[str, Any] = {}
 
 
-class Question(msgspec.Struct):
+class DecodedRequest(msgspec.Struct):
     """A decoded request: arrays by input name, and how the caller wants the outputs."""
 
     inputs: dict[str, Array]
@@ -91,21 +91,21 @@ class Question(msgspec.Struct):
         return self.all_binary
 
 
-_request = msgspec.json.Decoder(InferRequest)
+_request = msgspec.json.Decoder(InferRequestJson)
 
 
-def decode_question(body: Payload, inputs: Sequence[TensorSpec]) -> Question:
+def decode_request(body: Payload, inputs: Sequence[TensorSpec]) -> DecodedRequest:
     """A JSON-only request. Raises InvalidInput naming the field that is wrong."""
-    return _question(decode_json(_request, body), memoryview(b""), inputs)
+    return _decoded_request(decode_json(_request, body), memoryview(b""), inputs)
 
 
-def decode_binary(body: Payload, header_length: str, inputs: Sequence[TensorSpec]) -> Question:
+def decode_binary(body: Payload, header_length: str, inputs: Sequence[TensorSpec]) -> DecodedRequest:
     """A request with binary tensors behind a JSON header of `header_length` bytes; arrays read `body` in place."""
     length = _header_length(header_length, len(body))
     if length == 0:
         return _raw(body, inputs)
     view = memoryview(body)
-    return _question(decode_json(_request, body[:length]), view[length:], inputs)
+    return _decoded_request(decode_json(_request, body[:length]), view[length:], inputs)
 
 
 def _header_length(text: str, size: int) -> int:
@@ -117,7 +117,7 @@ def _header_length(text: str, size: int) -> int:
     return length
 
 
-def _question(request: InferRequest, binary: memoryview, specs: Sequence[TensorSpec]) -> Question:
+def _decoded_request(request: InferRequestJson, binary: memoryview, specs: Sequence[TensorSpec]) -> DecodedRequest:
     arrays: dict[str, Array] = {}
     at = 0
     for index, tensor in enumerate(request.inputs):
@@ -138,7 +138,7 @@ def _question(request: InferRequest, binary: memoryview, specs: Sequence[TensorS
         raise InvalidInput.at("body", f"{len(binary) - at} bytes are left over after the last binary tensor")
     check_inputs(arrays, specs)
     wanted = request.parameters.get("binary_data_output", False)
-    return Question(arrays, request.id, request.outputs, wanted is True, request.parameters)
+    return DecodedRequest(arrays, request.id, request.outputs, wanted is True, request.parameters)
 
 
 def _check_binary(tensor: InputTensor, size: Any, left: int, where: str) -> None:
@@ -150,7 +150,7 @@ def _check_binary(tensor: InputTensor, size: Any, left: int, where: str) -> None
         raise InvalidInput.at(f"{where}.parameters.binary_data_size", f"says {size} bytes, but {left} are left")
 
 
-def _raw(body: Payload, specs: Sequence[TensorSpec]) -> Question:
+def _raw(body: Payload, specs: Sequence[TensorSpec]) -> DecodedRequest:
     if len(specs) != 1:
         raise InvalidInput.at(HEADER_LENGTH, f"0 needs a model with one input, this one has {len(specs)}")
     (spec,) = specs
@@ -160,13 +160,13 @@ def _raw(body: Payload, specs: Sequence[TensorSpec]) -> Question:
             raise InvalidInput.at(
                 HEADER_LENGTH, f"0 needs a model that takes one BYTES element, not {list(spec.shape)}"
             )
-        return Question({spec.name: np.array([bytes(body)], dtype=object).reshape(shape)}, all_binary=True)
+        return DecodedRequest({spec.name: np.array([bytes(body)], dtype=object).reshape(shape)}, all_binary=True)
     free = spec.shape.count(-1)
     row = int(np.prod([size for size in spec.shape if size != -1])) * spec.dtype.itemsize
     if free > 1 or not body or len(body) % row or (not free and len(body) != row):
         raise InvalidInput.at("body", f"expected a multiple of {row} bytes for {list(spec.shape)}, got {len(body)}")
     shape = [len(body) // row if size == -1 else size for size in spec.shape]
-    return Question({spec.name: from_binary(body, spec.datatype, shape, "inputs[0]")}, all_binary=True)
+    return DecodedRequest({spec.name: from_binary(body, spec.datatype, shape, "inputs[0]")}, all_binary=True)
 
 
 def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> None:
@@ -189,33 +189,33 @@ def _names(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(f"{spec.name!r}" for spec in specs)
 
 
-def encode_answer(
-    question: Question,
+def encode_response(
+    decoded: DecodedRequest,
     model: str,
     version: str,
     outputs: Mapping[str, Array],
     parameters: Mapping[str, Any] | None = None,
 ) -> tuple[bytes, int | None]:
-    """The body that answers `question`, and the length of its JSON header where binary tensors follow it."""
+    """The body that answers `decoded`, and the length of its JSON header where binary tensors follow it."""
     parts: list[bytes] = []
-    if question.outputs or question.all_binary:
-        described = [_describe(question, name, array, parts) for name, array in outputs.items()]
+    if decoded.outputs or decoded.all_binary:
+        described = [_describe(decoded, name, array, parts) for name, array in outputs.items()]
     else:
         described = [_with_data(name, array) for name, array in outputs.items()]
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
-    if question.id is not None:
-        answer["id"] = question.id
+    if decoded.id is not None:
+        answer["id"] = decoded.id
     if parameters:
         answer["parameters"] = parameters
     header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in header:  # orjson's form of NaN and infinity, unless some string says so
-        _check_outputs(question, outputs)
+        _check_outputs(decoded, outputs)
     return (b"".join((header, *parts)), len(header)) if parts else (header, None)
 
 
-def _describe(question: Question, name: str, array: Array, parts: list[bytes]) -> dict[str, Any]:
+def _describe(decoded: DecodedRequest, name: str, array: Array, parts: list[bytes]) -> dict[str, Any]:
     """An output as the header has it; where it goes as binary, its bytes are added to `parts`."""
-    if not question.binary(name):
+    if not decoded.binary(name):
         return _with_data(name, array)
     part = to_binary(array)
     parts.append(part)
@@ -234,7 +234,7 @@ def _with_data(name: str, array: Array) -> dict[str, Any]:
     return {"name": name, "shape": array.shape, "datatype": datatype, "data": data}
 
 
-def _check_outputs(question: Question, outputs: Mapping[str, Array]) -> None:
+def _check_outputs(decoded: DecodedRequest, outputs: Mapping[str, Array]) -> None:
     for name, array in outputs.items():
-        if not question.binary(name) and array.dtype.kind == "f" and not np.isfinite(array).all():
+        if not decoded.binary(name) and array.dtype.kind == "f" and not np.isfinite(array).all():
             raise ModelFailed(f"output {name!r} holds NaN or infinity, which JSON has no form for")

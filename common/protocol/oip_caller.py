@@ -14,13 +14,13 @@ import numpy as np
 import orjson
 
 from common.errors import InvalidInput, UpstreamFailed
-from common.protocol.oip import InferResponse
+from common.protocol.oip import InferResponseJson
 from common.protocol.tensors import Array, check_finite, datatype_of, from_binary, from_json, to_binary
 
 _MOST_KNOWN = 256  # headers that are remembered each way
 _LONGEST_KNOWN = 2048  # bytes of one
 
-_response = msgspec.json.Decoder(InferResponse)
+_response = msgspec.json.Decoder(InferResponseJson)
 
 
 class _Place(NamedTuple):
@@ -35,7 +35,7 @@ class _Place(NamedTuple):
 class _Layout(NamedTuple):
     """An answer's header as it was decoded, and where its tensors lie in a body of `size` bytes."""
 
-    response: InferResponse
+    response: InferResponseJson
     size: int
     places: list[_Place]
 
@@ -89,7 +89,7 @@ def _header(
     return orjson.dumps(request)
 
 
-def decode_answer(body: bytes, header_length: int | None) -> tuple[InferResponse, dict[str, Array]]:
+def decode_response(body: bytes, header_length: int | None) -> tuple[InferResponseJson, dict[str, Array]]:
     """A predictor's answer as it said it, and its outputs by name; UpstreamFailed where it is not a valid one."""
     header = body[:header_length] if header_length is not None and header_length <= _LONGEST_KNOWN else b""
     layout = _layouts.get(header) if header else None
@@ -101,7 +101,7 @@ def decode_answer(body: bytes, header_length: int | None) -> tuple[InferResponse
         raise UpstreamFailed(f"the predictor's answer is no valid inference response: {error}") from None
 
 
-def _decoded(body: bytes, at: int, header: bytes) -> tuple[InferResponse, dict[str, Array]]:
+def _decoded(body: bytes, at: int, header: bytes) -> tuple[InferResponseJson, dict[str, Array]]:
     """The same by reading the header; where all tensors are plain binary ones, their places are remembered."""
     view = memoryview(body)
     response = _response.decode(view[:at])

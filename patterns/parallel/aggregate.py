@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from common.composition.member import labelled
 from common.protocol.tensors import Array
+from patterns.parallel.member import labelled
 from patterns.parallel.settings import How
 
 

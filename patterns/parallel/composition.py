@@ -6,13 +6,13 @@ from typing import Any
 
 import orjson
 
-from common.composition.ensemble import Calls, Ensemble, hops
 from common.composition.flow import Gathered, side_by_side
-from common.composition.member import Said
 from common.errors import InvalidInput, NotReady, ServingError, UpstreamFailed
-from common.exchange import Exchange
 from common.protocol.tensors import Array, TensorSpec
+from common.request.context import RequestContext
 from patterns.parallel.aggregate import combined
+from patterns.parallel.ensemble import Calls, Ensemble, hops
+from patterns.parallel.member import MemberResponse
 from patterns.parallel.settings import HOWS, How
 
 MOST_HOPS = 4  # proxies that a request may come through: a circle of PREDICTORS ends here
@@ -63,20 +63,20 @@ class Parallel:
             return reason.detail
         return None
 
-    async def gather(self, exchange: Exchange, calls: Calls) -> Gathered[Said]:
+    async def gather(self, context: RequestContext, calls: Calls) -> Gathered[MemberResponse]:
         """What all of them, or enough, said."""
-        return await side_by_side(exchange, calls, needed=self.ensemble.needed)
+        return await side_by_side(context, calls, needed=self.ensemble.needed)
 
-    async def infer(self, exchange: Exchange, inputs: dict[str, Array]) -> dict[str, Array]:
+    async def infer(self, context: RequestContext, inputs: dict[str, Array]) -> dict[str, Array]:
         """Shares of the labels (of the votes, for `vote`) and the regressors' values; who is missing goes beside."""
-        if hops(exchange) > MOST_HOPS:
+        if hops(context) > MOST_HOPS:
             raise ServingError(f"this came through more than {MOST_HOPS} proxies: do their PREDICTORS go in a circle?")
-        how = exchange.request_parameters.get("aggregate", self.how)
+        how = context.request_parameters.get("aggregate", self.how)
         if how not in HOWS:
             raise InvalidInput.at("parameters.aggregate", f"expected one of {', '.join(HOWS)}, got {how!r}")
-        found = await self.gather(exchange, self.ensemble.ask(exchange, inputs["features"], self.ensemble.columns))
+        found = await self.gather(context, self.ensemble.ask(context, inputs["features"], self.ensemble.columns))
         if missing := reasons(found):
-            exchange.answer_parameters["missing"] = orjson.dumps(missing).decode()
+            context.response_parameters["missing"] = orjson.dumps(missing).decode()
         values = {name: said.array[:, None] for name, said in found.answers.items() if not said.by.labels}
         shares = [said.array for said in found.answers.values() if said.by.labels]
         if not self.ensemble.labels:
@@ -87,7 +87,7 @@ class Parallel:
         return {"probabilities": probabilities, "label": label, **values}
 
 
-def reasons(found: Gathered[Said]) -> dict[str, str]:
+def reasons(found: Gathered[MemberResponse]) -> dict[str, str]:
     """Who has not answered and why, also behind predictors that ask others themselves."""
     behind = {f"{name}/{one}": why for name, said in found.answers.items() for one, why in said.missing.items()}
     return {name: error.detail for name, error in found.missing.items()} | behind

@@ -10,19 +10,19 @@ import msgspec
 import orjson
 
 from common import RELEASE
-from common.app import Headers
 from common.client import PredictorClient
-from common.composition.ensemble import Calls
-from common.composition.flow import Gathered, attended
-from common.composition.member import Said
+from common.composition.flow import Gathered, cancel_on_disconnect
 from common.errors import InvalidInput
-from common.exchange import Exchange
-from common.feature_store import FeatureStore
+from common.http.app import Headers
+from common.http.reply import Reply
 from common.protocol.json_body import Payload, check_json, decode_json
 from common.protocol.rows import as_array, explained
-from common.reply import Reply
+from common.request.context import RequestContext
 from patterns.parallel.aggregate import predictions
 from patterns.parallel.composition import Parallel, reasons
+from patterns.parallel.ensemble import Calls
+from patterns.parallel.feature_store import FeatureStore
+from patterns.parallel.member import MemberResponse
 from patterns.parallel.settings import How
 
 PATH = "/predict"
@@ -58,23 +58,23 @@ class PredictRoute:
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
-        exchange.route = PATH
-        async with attended(exchange):
-            calls, how = await self.read(exchange, headers, body)
-            found = await self.parallel.gather(exchange, calls)
+    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+        context.route = PATH
+        async with cancel_on_disconnect(context):
+            calls, how = await self.read(context, headers, body)
+            found = await self.parallel.gather(context, calls)
         start = perf_counter()
         encoded = orjson.dumps(told(found, how), option=orjson.OPT_SERIALIZE_NUMPY)
-        exchange.stages["encode"] = (perf_counter() - start) * 1e3
+        context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
-    async def read(self, exchange: Exchange, headers: Headers, body: Payload) -> tuple[Calls, How]:
+    async def read(self, context: RequestContext, headers: Headers, body: Payload) -> tuple[Calls, How]:
         """The calls that a request asks for, not begun yet, and how their answers are to become one."""
-        exchange.model = self.parallel.name
+        context.model = self.parallel.name
         check_json(headers)
         ensemble = self.parallel.ensemble
         ensemble.absent()  # raises where too few are there
-        exchange.deadline.check("the predictors were asked")
+        context.deadline.check("the predictors were asked")
         exact = not ensemble.unfit  # else a feature may be that of a predictor which has not told of it yet
         try:
             request = decode_json(_request, body)
@@ -87,18 +87,18 @@ class PredictRoute:
             raise InvalidInput.at(at, f"expected at most {self._max_rows} rows, got {count}")
         how = request.aggregate or self.parallel.how
         if request.items:
-            return await self._about_items(exchange, request.items), how
+            return await self._about_items(context, request.items), how
         rows = as_array(request.instances, ensemble.columns, exact=exact)
-        exchange.stages["decode"] = (perf_counter() - exchange.started) * 1e3
-        return ensemble.ask(exchange, rows, ensemble.columns), how
+        context.stages["decode"] = (perf_counter() - context.started) * 1e3
+        return ensemble.ask(context, rows, ensemble.columns), how
 
-    async def _about_items(self, exchange: Exchange, ids: list[str]) -> Calls:
+    async def _about_items(self, context: RequestContext, ids: list[str]) -> Calls:
         ensemble, columns = self.parallel.ensemble, self.parallel.ensemble.columns
         if self._twins:
-            return ensemble.ask_by_item(exchange, self._twins, ids)
+            return ensemble.ask_by_item(context, self._twins, ids)
         if self._store is None:
             raise InvalidInput.at("items", "this service has no feature store (REDIS_URL); send `instances`")
-        return ensemble.ask(exchange, await self._store.rows(exchange, ids, columns), columns)
+        return ensemble.ask(context, await self._store.rows(context, ids, columns), columns)
 
     def document(self) -> dict[str, Any]:
         """This route and the stream, whose question is the same."""
@@ -111,7 +111,7 @@ class PredictRoute:
         return {"paths": paths, "components": {"schemas": schemas}}
 
 
-def told(found: Gathered[Said], how: How) -> dict[str, Any]:
+def told(found: Gathered[MemberResponse], how: How) -> dict[str, Any]:
     """The answer as it goes out: a prediction a row, and who made it."""
     answers = found.answers
     classifiers = {name: said for name, said in answers.items() if said.by.labels}

@@ -11,19 +11,19 @@ from typing import Any
 
 from pydantic import Field
 
-from common.api import build_app
-from common.app import App
-from common.exchange import Exchange
-from common.feature_store import FeatureStore
-from common.inference import server
-from common.inference.dataplane import DataPlane
-from common.inference.plane import Model
-from common.inference.repository import Loaded
-from common.inference.rest import InferRoute
-from common.log import Logs
+from common.endpoints.backend import Model
+from common.endpoints.oip_rest import InferRoute
+from common.http.api import build_app
+from common.http.app import App
+from common.inference.onnx_backend import OnnxBackend
+from common.inference.repository import LoadedModel
+from common.observability.log import Logs
 from common.page import page_routes
 from common.protocol.tensors import Array, TensorSpec
+from common.request.context import RequestContext
+from common.roles import predictor as server
 from common.service import Service
+from patterns.parallel.feature_store import FeatureStore
 from patterns.parallel.settings import BY_ITEM
 
 
@@ -37,19 +37,19 @@ class Settings(server.Settings):
 class ByItem:
     """A loaded model that takes item ids in place of features."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         self.inputs, self.example = [TensorSpec("items", "BYTES", (-1,))], dict[str, Any]()
         self.loaded, self.name, self.version = loaded, loaded.name + BY_ITEM, loaded.version
         self.outputs, self.properties = loaded.outputs, loaded.properties
         self.features = loaded.manifest.inputs[0]
 
 
-class FetchingPlane:
-    """A plane of models and of their twins by item."""
+class FetchingBackend:
+    """A backend of models and of their twins by item."""
 
-    def __init__(self, plane: DataPlane, store: FeatureStore) -> None:
-        self._plane, self._store = plane, store
-        self.repository, self.platform, self.ready = plane.repository, plane.platform, plane.ready
+    def __init__(self, backend: OnnxBackend, store: FeatureStore) -> None:
+        self._plane, self._store = backend, store
+        self.repository, self.platform, self.ready = backend.repository, backend.platform, backend.ready
 
     def names(self) -> list[str]:
         return [name + end for name in self._plane.names() for end in ("", BY_ITEM)]
@@ -64,22 +64,22 @@ class FetchingPlane:
     describe = get
 
     async def infer(
-        self, exchange: Exchange, model: Any, inputs: dict[str, Array], wanted: Sequence[str] = ()
+        self, context: RequestContext, model: Any, inputs: dict[str, Array], wanted: Sequence[str] = ()
     ) -> Mapping[str, Array]:
         if not isinstance(model, ByItem):
-            return await self._plane.infer(exchange, model, inputs, wanted)
+            return await self._plane.infer(context, model, inputs, wanted)
         ids = [one.decode(errors="replace") for one in inputs["items"]]
-        rows = await self._store.rows(exchange, ids, [one.name for one in model.features.features])
-        return await self._plane.infer(exchange, model.loaded, {model.features.name: rows}, wanted)
+        rows = await self._store.rows(context, ids, [one.name for one in model.features.features])
+        return await self._plane.infer(context, model.loaded, {model.features.name: rows}, wanted)
 
 
 def create_app(settings: Settings, logs: Logs) -> App:
-    """The stock predictor's application on a plane that fetches."""
+    """The stock predictor's application on a backend that fetches."""
     service = Service(settings, logs)
     predictor = server.Predictor(service, settings)
     store = FeatureStore(settings.redis_url, settings.store_timeout_seconds)
-    plane = FetchingPlane(predictor.plane, store)
-    predictor.plane = plane  # type: ignore[assignment]  # the routes and gRPC take any plane
+    backend = FetchingBackend(predictor.backend, store)
+    predictor.backend = backend  # type: ignore[assignment]  # the routes and gRPC take any backend
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -87,4 +87,4 @@ def create_app(settings: Settings, logs: Logs) -> App:
             yield
 
     routers = [*predictor.routers, page_routes()]
-    return build_app(service, routers=routers, direct=[InferRoute(plane)], resources=running)
+    return build_app(service, routers=routers, direct=[InferRoute(backend)], resources=running)

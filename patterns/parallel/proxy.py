@@ -9,16 +9,16 @@ from pathlib import Path
 
 import orjson
 
-from common.api import build_app
-from common.app import App
-from common.composition.ensemble import Ensemble
-from common.composition.proxy import Predictors, Proxy
-from common.composition.watch import Watch
-from common.feature_store import FeatureStore
-from common.log import Logs
+from common.composition.predictor_health import HealthMonitor
+from common.http.api import build_app
+from common.http.app import App
+from common.observability.log import Logs
 from common.page import page_routes
+from common.roles.proxy import Predictors, Proxy
 from common.service import Service
 from patterns.parallel.composition import Parallel
+from patterns.parallel.ensemble import Ensemble
+from patterns.parallel.feature_store import FeatureStore
 from patterns.parallel.predict import PredictRoute
 from patterns.parallel.settings import BY_ITEM, Settings
 from patterns.parallel.stream import stream_routes
@@ -32,13 +32,13 @@ def create_app(settings: Settings, logs: Logs) -> App:
     """POST /predict, the same as a stream, the Open Inference Protocol and a page."""
     service = Service(settings, logs, samples=HERE / "samples")
     predictors = Predictors(service, settings)
-    watch = Watch(predictors)
+    monitor = HealthMonitor(predictors)
     partial = settings.strategy == "partial"
     limits = (settings.predictor_timeout_seconds, settings.quorum) if partial else (None, None)
-    ensemble = Ensemble(watch, predictors, *limits)
+    ensemble = Ensemble(monitor, predictors, *limits)
     parallel = Parallel(ensemble, settings.aggregate)
-    proxy = Proxy(service, settings, parallel, predictors, ensemble.needed, watch)
-    service.health.ready_when(parallel.unready)
+    proxy = Proxy(service, settings, parallel, predictors, ensemble.needed, monitor)
+    service.health.add_readiness_check(parallel.unready)
     store = FeatureStore(settings.redis_url, settings.store_timeout_seconds) if settings.redis_url else None
     twins = predictors.twins(BY_ITEM) if settings.fetch == "predictors" else {}
     predict = PredictRoute(parallel, store, twins, settings.predict_max_rows)
@@ -61,7 +61,7 @@ def create_app(settings: Settings, logs: Logs) -> App:
 async def _filled(service: Service, store: FeatureStore) -> AsyncIterator[None]:
     """Fills the store with the samples, in place of the pipeline that would do so."""
     samples = orjson.loads((HERE / "samples" / "iris.json").read_bytes())
-    service.health.ready_when(lambda: None if store.filled else "the feature store has not been filled yet")
+    service.health.add_readiness_check(lambda: None if store.filled else "the feature store has not been filled yet")
     async with store:
         filling = asyncio.create_task(store.keep_filled(samples["columns"], samples["items"]))
         yield

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from common.composition.settings import ProxySettings, addresses_in
+from common.roles.proxy_settings import ProxySettings, addresses_in
 
 MOST = 9  # predictors of one proxy
 TAKEN = {"label", "probabilities", "votes", "by"}  # names in a prediction, beside those of regressors

@@ -10,12 +10,12 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
-from common.composition.ensemble import Calls
 from common.composition.flow import Gathered, as_they_finish
-from common.composition.member import Said
 from common.errors import ServingError
-from common.exchange import Exchange, current
+from common.request.context import RequestContext, current
 from patterns.parallel.composition import reasons
+from patterns.parallel.ensemble import Calls
+from patterns.parallel.member import MemberResponse
 from patterns.parallel.predict import PATH, PredictRoute, told
 from patterns.parallel.settings import How
 
@@ -28,24 +28,24 @@ def stream_routes(predict: PredictRoute) -> APIRouter:
 
     @router.post(f"{PATH}/stream", summary="Ask all predictors, answers as they come", response_class=StreamingResponse)
     async def stream(request: Request) -> StreamingResponse:
-        exchange, headers = current.get(), dict(request.scope["headers"])
-        calls, how = await predict.read(exchange, headers, await request.body())
+        context, headers = current.get(), dict(request.scope["headers"])
+        calls, how = await predict.read(context, headers, await request.body())
         media = EVENTS if EVENTS.encode() in headers.get(b"accept", b"") else LINES
-        return StreamingResponse(_written(_told(exchange, predict, calls, how), media), media_type=media)
+        return StreamingResponse(_written(_told(context, predict, calls, how), media), media_type=media)
 
     return router
 
 
 async def _told(
-    exchange: Exchange, predict: PredictRoute, calls: Calls, how: How
+    context: RequestContext, predict: PredictRoute, calls: Calls, how: How
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Kinds and contents of events: `answer` or `missing` for each predictor, then `predictions` or `failed`."""
     parallel = predict.parallel
-    answers: dict[str, Said] = {}
+    answers: dict[str, MemberResponse] = {}
     missing: dict[str, ServingError] = {}
     needed = len(calls) if parallel.ensemble.needed is None else parallel.ensemble.needed
-    async for name, came in as_they_finish(exchange, calls):
-        event = {"name": name, "ms": round((perf_counter() - exchange.started) * 1e3, 3)}
+    async for name, came in as_they_finish(context, calls):
+        event = {"name": name, "ms": round((perf_counter() - context.started) * 1e3, 3)}
         if isinstance(came, ServingError):
             missing[name] = came
             yield "missing", {**event, "reason": came.detail}
@@ -59,8 +59,8 @@ async def _told(
         yield "predictions", told(found, how)
     else:
         error = next(iter(missing.values()))
-        exchange.error = "; ".join(one.detail for one in missing.values())
-        yield "failed", {"status": error.status, "detail": exchange.error, "missing": reasons(found)}
+        context.error = "; ".join(one.detail for one in missing.values())
+        yield "failed", {"status": error.status, "detail": context.error, "missing": reasons(found)}
 
 
 async def _written(events: AsyncIterator[tuple[str, dict[str, Any]]], media: str) -> AsyncIterator[bytes]:

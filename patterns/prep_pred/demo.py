@@ -43,7 +43,7 @@ def _offered(url: str) -> dict[str, dict[str, str]]:
 
 
 def _questions(told: dict[str, str]) -> Iterator[tuple[bytes, str, str]]:
-    """Bodies, each with its input in short and the true answer, which is empty where nobody knows it."""
+    """BodyMemory, each with its input in short and the true answer, which is empty where nobody knows it."""
     examples: list[dict[str, Any]] = json.loads(told["examples"])
     if told["kind"] == "picture":
         for photo in sorted(SAMPLES.glob("*.jpg")):

@@ -8,26 +8,25 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from common.api import build_app
-from common.app import App
 from common.client import PredictorClient
-from common.composition import settings as composition
-from common.composition.proxy import Predictors
-from common.composition.settings import Address, addresses_in
-from common.composition.watch import Watch
-from common.log import Logs
-from common.offload import Offload
+from common.composition.predictor_health import HealthMonitor
+from common.http.api import build_app
+from common.http.app import App
+from common.inference.executor import BoundedExecutor
+from common.observability.log import Logs
 from common.page import page_routes
+from common.roles.proxy import Predictors
+from common.roles.proxy_settings import Address, ProxySettings, addresses_in
 from common.service import Service
 from patterns.prep_pred.pairs import Pair
 from patterns.prep_pred.predict import PredictRoute
 from patterns.prep_pred.preparing import Preparation
-from patterns.prep_pred.several import SeveralProxy
+from patterns.prep_pred.several import PairsProxy
 
 HERE = Path(__file__).parent
 
 
-class Settings(composition.ProxySettings):
+class Settings(ProxySettings):
     """The environment of `prep` and of `proxy`; the last three are for where inputs are prepared."""
 
     model: str = Field("imagenet_lite0", pattern=r"\w", description="The models to offer, with commas between.")
@@ -57,23 +56,26 @@ class Settings(composition.ProxySettings):
 def create_app(settings: Settings, logs: Logs) -> App:
     """Every model's two halves, wherever they are, as one."""
     service = Service(settings, logs, samples=HERE / "samples")
-    predictors, offload = Predictors(service, settings), Offload(settings.prep_threads, metrics=service.metrics)
+    predictors, executor = (
+        Predictors(service, settings),
+        BoundedExecutor(settings.prep_threads, metrics=service.metrics),
+    )
     for model in settings.models:
         if (half := f"prep.{model}") not in predictors:
-            here = Preparation(settings.model_repository / model, offload, settings.max_tensor_elements)
+            here = Preparation(settings.model_repository / model, executor, settings.max_tensor_elements)
             predictors[half] = PredictorClient("", model=model, name=half, transport=here)
-    watch = Watch(predictors)
-    pairs = {model: Pair(model, predictors, watch) for model in settings.models}
-    proxy = SeveralProxy(service, settings, pairs, predictors, watch)
-    service.health.ready_when(lambda: next(filter(None, (pair.unlike() for pair in pairs.values())), None))
+    monitor = HealthMonitor(predictors)
+    pairs = {model: Pair(model, predictors, monitor) for model in settings.models}
+    proxy = PairsProxy(service, settings, pairs, predictors, monitor)
+    service.health.add_readiness_check(lambda: next(filter(None, (pair.unlike() for pair in pairs.values())), None))
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
-        with offload:
+        with executor:
             async with proxy.running():
                 yield
 
-    predict = PredictRoute(proxy.plane, settings.top_labels)
+    predict = PredictRoute(proxy.backend, settings.top_labels)
     page = page_routes(HERE / "panel.js", service.samples)
     return build_app(
         service,

@@ -12,14 +12,14 @@ from typing import Any, Self
 
 import msgspec
 
-from common.client import InferResult, ModelMetadata, Question
-from common.deadline import Deadline
+from common.client import ModelMetadata, PredictorRequest, PredictorResponse
 from common.errors import InvalidInput
-from common.inference.manifest import Manifest, ModelBroken, read_manifest
-from common.offload import Offload
+from common.inference.executor import BoundedExecutor
+from common.inference.manifest import Manifest, ModelLoadError, read_manifest
 from common.preprocessing.steps import Preparer, preparer
 from common.protocol.json_body import decode_json
 from common.protocol.tensors import Array, TensorSpec
+from common.request.deadline import Deadline
 
 FINGERPRINT = "preprocessing_fingerprint"
 INSTANCES = TensorSpec("instances", "BYTES", (-1,))
@@ -31,21 +31,21 @@ _values = msgspec.json.Decoder(dict[str, Any])
 class Preparation:
     """A model's preprocessing, by its newest model.yaml: instances in, its tensor of at most `most` numbers out."""
 
-    def __init__(self, folder: Path, offload: Offload, most: int) -> None:
-        self._folder, self._offload, self._most = folder, offload, most
+    def __init__(self, folder: Path, executor: BoundedExecutor, most: int) -> None:
+        self._folder, self._offload, self._most = folder, executor, most
 
-    async def infer(self, question: Question) -> InferResult:
+    async def infer(self, request: PredictorRequest) -> PredictorResponse:
         """Raises InvalidInput, Overloaded, DeadlineExceeded."""
         manifest, steps = self._read
-        items = question.inputs[INSTANCES.name].tolist()
+        items = request.inputs[INSTANCES.name].tolist()
         most = self._most // math.prod(steps.tensor.shape[1:])
         if not 1 <= len(items) <= most:
             raise InvalidInput.at("instances", f"expected 1 to {most}, got {len(items)}")
-        tensors = await self._offload.run(question.deadline, self._prepare, items, question.deadline)
-        return InferResult(tensors, manifest.name, manifest.version, parameters={FINGERPRINT: steps.fingerprint})
+        tensors = await self._offload.run(request.deadline, self._prepare, items, request.deadline)
+        return PredictorResponse(tensors, manifest.name, manifest.version, parameters={FINGERPRINT: steps.fingerprint})
 
     async def metadata(self, deadline: Deadline) -> ModelMetadata:
-        """Raises ModelBroken where there is no model.yaml that can be followed."""
+        """Raises ModelLoadError where there is no model.yaml that can be followed."""
         manifest, steps = self._read
         properties = manifest.properties() | {
             FINGERPRINT: steps.fingerprint,
@@ -69,7 +69,7 @@ class Preparation:
     def _read(self) -> tuple[Manifest, Preparer]:
         versions = [path for path in self._folder.glob("*/model.yaml") if path.parent.name.isdecimal()]
         if not versions:
-            raise ModelBroken(f"{self._folder}: holds no version with a model.yaml")
+            raise ModelLoadError(f"{self._folder}: holds no version with a model.yaml")
         manifest = read_manifest(max(versions, key=lambda path: int(path.parent.name)))
         return manifest, preparer(manifest)
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
-from common.composition.proxy import Composed, ComposedPlane, Predictors, Proxy
-from common.composition.settings import ProxySettings
-from common.composition.watch import Watch
+from common.composition.predictor_health import HealthMonitor
+from common.endpoints.oip_rest import InferRoute
 from common.errors import NotFound, NotReady
-from common.inference.rest import InferRoute
+from common.roles.proxy import Composed, CompositionBackend, Predictors, Proxy
+from common.roles.proxy_settings import ProxySettings
 from common.service import Service
 
 M = TypeVar("M", bound=Composed)
 
 
-class SeveralPlane(ComposedPlane, Generic[M]):
+class PairsBackend(CompositionBackend, Generic[M]):
     """Models by name; one that cannot say yet what it is raises NotReady when it is asked for its version."""
 
     def __init__(self, models: Mapping[str, M], lacks: Callable[[], list[str]]) -> None:
@@ -45,14 +45,19 @@ def _knows_itself(model: Composed) -> bool:
         return False
 
 
-class SeveralProxy(Proxy, Generic[M]):
+class PairsProxy(Proxy, Generic[M]):
     """As Proxy, which has one model."""
 
-    plane: SeveralPlane[M]
+    backend: PairsBackend[M]
 
     def __init__(
-        self, service: Service, settings: ProxySettings, models: Mapping[str, M], predictors: Predictors, watch: Watch
+        self,
+        service: Service,
+        settings: ProxySettings,
+        models: Mapping[str, M],
+        predictors: Predictors,
+        monitor: HealthMonitor,
     ) -> None:
-        super().__init__(service, settings, next(iter(models.values())), predictors, watch=watch)
-        self.plane = SeveralPlane(models, service.health.lacks)
-        self.direct = [InferRoute(self.plane)]
+        super().__init__(service, settings, next(iter(models.values())), predictors, monitor=monitor)
+        self.backend = PairsBackend(models, service.health.failed_readiness_checks)
+        self.direct = [InferRoute(self.backend)]

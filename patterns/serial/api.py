@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from common.api import build_app
-from common.app import App
-from common.composition.in_process import InProcess
-from common.composition.watch import Watch
-from common.inference import server
-from common.log import Logs
+from common.composition.in_process import InProcessPredictor
+from common.composition.predictor_health import HealthMonitor
+from common.http.api import build_app
+from common.http.app import App
+from common.observability.log import Logs
 from common.page import page_routes
+from common.roles import predictor as server
 from common.service import Service
 from patterns.serial.read import Reader, ReadRoute
 from patterns.serial.settings import STAGES, ReadingSettings
@@ -29,14 +29,14 @@ def create_app(settings: Settings, logs: Logs) -> App:
     service = Service(settings, logs, samples=HERE / "samples")
     predictor = server.Predictor(service, settings)
     models = zip(STAGES, settings.models, strict=True)
-    stages = {stage: InProcess(predictor.plane, stage, model) for stage, model in models}
-    watch = Watch(stages)
-    reader = Reader(service, settings, watch, stages)
+    stages = {stage: InProcessPredictor(predictor.backend, stage, model) for stage, model in models}
+    monitor = HealthMonitor(stages)
+    reader = Reader(service, settings, monitor, stages)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
-        with reader.offload:
-            async with predictor.running(), watch.running():
+        with reader.executor:
+            async with predictor.running(), monitor.running():
                 yield
 
     routers = [*predictor.routers, page_routes(HERE / "panel.js", service.samples)]

@@ -14,15 +14,22 @@ import orjson
 from PIL.Image import Image
 
 from common.composition.flow import call, choose, in_order, side_by_side
-from common.composition.releases import Release, Releases
-from common.errors import ClientGone, InvalidInput, ModelGone, NotReady, ServingError, UpstreamFailed
-from common.exchange import Exchange
-from common.offload import Offload
+from common.errors import (
+    ClientDisconnected,
+    InvalidInput,
+    NotReady,
+    ServingError,
+    UpstreamFailed,
+    UpstreamModelNotFound,
+)
+from common.inference.executor import BoundedExecutor
 from common.preprocessing.pictures import open_picture
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array, TensorSpec
+from common.request.context import RequestContext
 from patterns.serial import pixels
 from patterns.serial.pixels import Line
+from patterns.serial.releases import Release, Releases
 from patterns.serial.settings import DETECTION, HEAVY, ORIENTATION, RECOGNITION, ReadingSettings
 
 T = TypeVar("T")
@@ -53,57 +60,57 @@ class Page:
 class Pipeline:
     """Reads pages; the work on pictures is done in threads, as far as possible while a model is being asked."""
 
-    def __init__(self, settings: ReadingSettings, releases: Releases, offload: Offload) -> None:
-        self._settings, self._releases, self._offload = settings, releases, offload
+    def __init__(self, settings: ReadingSettings, releases: Releases, executor: BoundedExecutor) -> None:
+        self._settings, self._releases, self._offload = settings, releases, executor
 
-    async def read(self, exchange: Exchange, body: Payload) -> Page:
+    async def read(self, context: RequestContext, body: Payload) -> Page:
         """The page in a JPEG or PNG file. Where its release is let go meanwhile, it is read anew, once."""
-        picture = await self._offload.run(exchange.deadline, open_picture, body, self._settings.max_pixels)
+        picture = await self._offload.run(context.deadline, open_picture, body, self._settings.max_pixels)
         steps = (self._orientation, self._detection, self._recognition, self._second_reading)
         for _ in range(2):
-            page = Page(picture, await self._releases.current(exchange.deadline))
+            page = Page(picture, await self._releases.current(context.deadline))
             try:
-                await in_order(exchange, page, *steps)
+                await in_order(context, page, *steps)
                 return page
-            except ModelGone as error:
+            except UpstreamModelNotFound as error:
                 gone = error.detail
                 await self._releases.renew()
         raise NotReady(f"release {page.release.version} is being replaced: {gone}", retry_after=1)
 
-    async def _orientation(self, exchange: Exchange, page: Page) -> Page:
-        view = await self._offload.run(exchange.deadline, pixels.middle, page.picture)
-        asked = self._ask(exchange, page, ORIENTATION, view)
-        fitting = self._offload.run(exchange.deadline, pixels.fitted, page.picture)
-        (chances,), page.small = await self._meanwhile(exchange, asked, fitting)
-        page.turned = choose(exchange, "turned", pixels.turned(chances[0]), pixels.TURNS)
+    async def _orientation(self, context: RequestContext, page: Page) -> Page:
+        view = await self._offload.run(context.deadline, pixels.middle, page.picture)
+        asked = self._ask(context, page, ORIENTATION, view)
+        fitting = self._offload.run(context.deadline, pixels.fitted, page.picture)
+        (chances,), page.small = await self._meanwhile(context, asked, fitting)
+        page.turned = choose(context, "turned", pixels.turned(chances[0]), pixels.TURNS)
         return page
 
-    async def _detection(self, exchange: Exchange, page: Page) -> Page:
-        asked = self._ask(exchange, page, DETECTION, np.rot90(page.small, page.turned)[None])
-        turning = self._offload.run(exchange.deadline, pixels.upright, page.picture, page.turned)
-        (likely,), page.picture = await self._meanwhile(exchange, asked, turning)
+    async def _detection(self, context: RequestContext, page: Page) -> Page:
+        asked = self._ask(context, page, DETECTION, np.rot90(page.small, page.turned)[None])
+        turning = self._offload.run(context.deadline, pixels.upright, page.picture, page.turned)
+        (likely,), page.picture = await self._meanwhile(context, asked, turning)
         most, size = self._settings.max_lines, page.picture.size
-        boxes, page.left_out = await self._offload.run(exchange.deadline, pixels.boxes, likely[0], size, most)
+        boxes, page.left_out = await self._offload.run(context.deadline, pixels.boxes, likely[0], size, most)
         page.lines = [Line(box) for box in boxes]
         return page
 
-    async def _recognition(self, exchange: Exchange, page: Page) -> Page:
-        await self._read(exchange, page, page.lines, RECOGNITION)
+    async def _recognition(self, context: RequestContext, page: Page) -> Page:
+        await self._read(context, page, page.lines, RECOGNITION)
         return page
 
-    async def _second_reading(self, exchange: Exchange, page: Page) -> Page:
+    async def _second_reading(self, context: RequestContext, page: Page) -> Page:
         """By the heavier model, of what is unsure. The surer reading of each line stands; without it, the first."""
         unsure = [line for line in page.lines if line.confidence < self._settings.read_again_below]
-        again = choose(exchange, "reading", "unsure" if unsure else "sure", {"unsure": unsure, "sure": []})
+        again = choose(context, "reading", "unsure" if unsure else "sure", {"unsure": unsure, "sure": []})
         seconds = [Line(line.box, read_by=HEAVY) for line in again]
         try:
             if again and (away := self._releases.away(HEAVY)):
                 raise NotReady(f"predictor {HEAVY} {away}")  # without waiting for it anew with every page
-            await self._read(exchange, page, seconds, HEAVY, self._settings.read_again_within_seconds)
-        except (ClientGone, ModelGone):
+            await self._read(context, page, seconds, HEAVY, self._settings.read_again_within_seconds)
+        except (ClientDisconnected, UpstreamModelNotFound):
             raise
         except ServingError as error:
-            exchange.deadline.check("the first reading could be sent")
+            context.deadline.check("the first reading could be sent")
             page.missing[HEAVY] = error.detail
         surer = [max(both, key=attrgetter("confidence")) for both in zip(again, seconds, strict=True)]
         stands = {line.box: line for line in [*page.lines, *surer]}
@@ -111,34 +118,34 @@ class Pipeline:
         return page
 
     async def _read(
-        self, exchange: Exchange, page: Page, lines: list[Line], stage: str, within: float | None = None
+        self, context: RequestContext, page: Page, lines: list[Line], stage: str, within: float | None = None
     ) -> None:
         """Fills in what the lines say, a group in one call; `within` seconds, and leaving some time to answer in."""
-        left = exchange.deadline.left
-        end = exchange.deadline.sooner(left if within is None else min(within, 0.8 * left))
+        left = context.deadline.remaining
+        end = context.deadline.capped(left if within is None else min(within, 0.8 * left))
         groups = [*pixels.groups(lines), []]
         read = Read(page, stage, [], [])
-        strips = await self._prepare(exchange, read, groups[0])
+        strips = await self._prepare(context, read, groups[0])
         for group, following in pairwise(groups):
-            asked = self._ask(exchange, page, stage, strips, end.left)
-            answer, strips = await self._meanwhile(exchange, asked, self._prepare(exchange, read, following))
+            asked = self._ask(context, page, stage, strips, end.remaining)
+            answer, strips = await self._meanwhile(context, asked, self._prepare(context, read, following))
             read = Read(page, stage, group, answer)
         read.fill_in()
 
-    async def _prepare(self, exchange: Exchange, read: Read, following: list[Line]) -> Array:
+    async def _prepare(self, context: RequestContext, read: Read, following: list[Line]) -> Array:
         """The strips that are read next, once what was read last is understood."""
         read.fill_in()
-        return await self._offload.run(exchange.deadline, pixels.strips, read.page.picture, following)
+        return await self._offload.run(context.deadline, pixels.strips, read.page.picture, following)
 
     async def _ask(
-        self, exchange: Exchange, page: Page, stage: str, images: Array, within: float | None = None
+        self, context: RequestContext, page: Page, stage: str, images: Array, within: float | None = None
     ) -> list[Array]:
         """A stage's outputs; UpstreamFailed where it does not take or give what the model for it does."""
         if (part := page.release.parts.get(stage)) is None:
             raise NotReady(f"predictor {stage} was not there when this page's turn came")
         try:
             names = [spec.name for spec in OUTPUTS[stage]]
-            answer = await call(exchange, part.predictor, {"image": images}, outputs=names, within=within)
+            answer = await call(context, part.predictor, {"image": images}, outputs=names, within=within)
             for spec in OUTPUTS[stage]:
                 spec.check(answer.outputs[spec.name], spec.name)
         except InvalidInput as error:
@@ -146,10 +153,12 @@ class Pipeline:
         page.models[stage] = f"{answer.model_name}/{answer.model_version}"
         return [answer.outputs[name] for name in names]
 
-    async def _meanwhile(self, exchange: Exchange, asked: Asked, work: Coroutine[Any, Any, T]) -> tuple[list[Array], T]:
+    async def _meanwhile(
+        self, context: RequestContext, asked: Asked, work: Coroutine[Any, Any, T]
+    ) -> tuple[list[Array], T]:
         """A model's answer, and what is done while it is under way."""
         both: dict[str, Any] = {"asked": asked, "work": work}
-        done = (await side_by_side(exchange, both)).answers
+        done = (await side_by_side(context, both)).answers
         return done["asked"], done["work"]
 
 

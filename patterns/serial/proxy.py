@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from common.api import build_app
-from common.app import App
-from common.composition.proxy import Predictors, Proxy
-from common.composition.watch import Watch
-from common.log import Logs
+from common.composition.predictor_health import HealthMonitor
+from common.http.api import build_app
+from common.http.app import App
+from common.observability.log import Logs
 from common.page import page_routes
+from common.roles.proxy import Predictors, Proxy
 from common.service import Service
 from patterns.serial.read import Reader, ReadRoute
 from patterns.serial.settings import Settings
@@ -24,13 +24,13 @@ def create_app(settings: Settings, logs: Logs) -> App:
     """POST /read, the Open Inference Protocol and a page, in front of four predictors."""
     service = Service(settings, logs, samples=HERE / "samples")
     predictors = Predictors(service, settings)
-    watch = Watch(predictors)
-    reader = Reader(service, settings, watch, predictors)
-    proxy = Proxy(service, settings, reader, predictors, needed=0, watch=watch)
+    monitor = HealthMonitor(predictors)
+    reader = Reader(service, settings, monitor, predictors)
+    proxy = Proxy(service, settings, reader, predictors, needed=0, monitor=monitor)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
-        with reader.offload:
+        with reader.executor:
             async with proxy.running():
                 yield
 

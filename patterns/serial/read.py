@@ -10,18 +10,18 @@ import numpy as np
 import orjson
 
 from common import RELEASE
-from common.app import Headers
-from common.composition.flow import attended
-from common.composition.releases import Predictor, Releases
-from common.composition.watch import Watch
-from common.exchange import Exchange
-from common.metrics import Histogram
-from common.offload import Offload
+from common.composition.flow import cancel_on_disconnect
+from common.composition.predictor_health import HealthMonitor
+from common.http.app import Headers
+from common.http.reply import Reply
+from common.inference.executor import BoundedExecutor
+from common.observability.metrics import Histogram
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array, TensorSpec
-from common.reply import Reply
+from common.request.context import RequestContext
 from common.service import Service
 from patterns.serial.pipeline import Page, Pipeline
+from patterns.serial.releases import Predictor, Releases
 from patterns.serial.settings import HEAVY, ReadingSettings
 
 PATH = "/read"
@@ -42,28 +42,28 @@ class Reader:
     example: Mapping[str, Any] = {}
 
     def __init__(
-        self, service: Service, settings: ReadingSettings, watch: Watch, predictors: Mapping[str, Predictor]
+        self, service: Service, settings: ReadingSettings, monitor: HealthMonitor, predictors: Mapping[str, Predictor]
     ) -> None:
-        self.offload = Offload(settings.picture_threads, settings.picture_queue, service.metrics)
-        releases = Releases(watch, predictors, optional={HEAVY})
-        self._pipeline = Pipeline(settings, releases, self.offload)
-        service.health.ready_when(releases.unready)
+        self.executor = BoundedExecutor(settings.picture_threads, settings.picture_queue, service.metrics)
+        releases = Releases(monitor, predictors, optional={HEAVY})
+        self._pipeline = Pipeline(settings, releases, self.executor)
+        service.health.add_readiness_check(releases.unready)
         self._own = Histogram(
             service.metrics.registry, "serving_own_duration_seconds", "Time of a request that no predictor took.", ()
         )
 
-    async def read(self, exchange: Exchange, body: Payload) -> Page:
+    async def read(self, context: RequestContext, body: Payload) -> Page:
         """The page, its time outside of the predictors noted as the stage `own`."""
-        page = await self._pipeline.read(exchange, body)
-        own = perf_counter() - exchange.started - sum(exchange.stages.values()) / 1e3
-        exchange.stages["own"] = own * 1e3
-        self._own.at().observe(own)
+        page = await self._pipeline.read(context, body)
+        own = perf_counter() - context.started - sum(context.stages.values()) / 1e3
+        context.stages["own"] = own * 1e3
+        self._own.labelled().observe(own)
         return page
 
-    async def infer(self, exchange: Exchange, inputs: dict[str, Array]) -> Mapping[str, Array]:
+    async def infer(self, context: RequestContext, inputs: dict[str, Array]) -> Mapping[str, Array]:
         """See `outputs`; the answer's parameters tell the models' release and by how much the page was turned."""
-        page = await self.read(exchange, inputs["image"][0])
-        exchange.answer_parameters.update(model_release=page.release.version, turned=int(exchange.choices["turned"]))
+        page = await self.read(context, inputs["image"][0])
+        context.response_parameters.update(model_release=page.release.version, turned=int(context.choices["turned"]))
         return {
             "texts": np.array([line.text.encode() for line in page.lines], object),
             "confidences": np.array([line.confidence for line in page.lines], np.float32),
@@ -81,19 +81,19 @@ class ReadRoute:
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
-        exchange.route, exchange.model = PATH, Reader.name
-        async with attended(exchange):
-            page = await self._reader.read(exchange, body)
+    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+        context.route, context.model = PATH, Reader.name
+        async with cancel_on_disconnect(context):
+            page = await self._reader.read(context, body)
         width, height = page.picture.size
         told = {
             "lines": page.lines,
             "left_out": page.left_out,
             "missing": page.missing,
-            "turned": int(exchange.choices["turned"]),
+            "turned": int(context.choices["turned"]),
             "width": width,
             "height": height,
-            "choices": exchange.choices,
+            "choices": context.choices,
             "models": page.models,
             "model_release": page.release.version,
             "release": RELEASE,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from common.composition.settings import ProxySettings, addresses_in
 from common.preprocessing.pictures import MAX_PIXELS
+from common.roles.proxy_settings import ProxySettings, addresses_in
 from common.settings import ServiceSettings
 
 ORIENTATION, DETECTION, RECOGNITION, HEAVY = STAGES = ("orientation", "detection", "recognition", "recognition-heavy")

@@ -6,15 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from common.api import build_app
-from common.app import App
-from common.inference.server import Predictor
-from common.inference.tfserving_grpc import add_tfserving
-from common.inference.tfserving_rest import TfServingRoute, tfserving_routes
+from common.endpoints.tfserving_grpc import add_tfserving
+from common.endpoints.tfserving_rest import TfServingRoute, tfserving_routes
+from common.http.api import build_app
+from common.http.app import App
+from common.inference.executor import BoundedExecutor
 from common.jobs.in_process import Jobs, job_routes
-from common.log import Logs
-from common.offload import Offload
+from common.observability.log import Logs
 from common.page import page_routes
+from common.roles.predictor import Predictor
 from common.service import Service
 from patterns.synchronous.classify import Classifier, ClassifyRoute
 from patterns.synchronous.settings import Settings
@@ -27,13 +27,13 @@ def create_app(settings: Settings, logs: Logs) -> App:
     """A picture classifier behind /classify, its jobs, two standard protocols and a page."""
     service = Service(settings, logs, samples=HERE / "samples")
     predictor = Predictor(service, settings, grpc_services=[add_tfserving])
-    offload = Offload(settings.decode_threads, settings.decode_queue, service.metrics)
+    executor = BoundedExecutor(settings.decode_threads, settings.decode_queue, service.metrics)
     jobs = Jobs(service, settings.job_policy)
-    classifier = Classifier(predictor, offload, settings)
+    classifier = Classifier(predictor, executor, settings)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
-        with offload:
+        with executor:
             async with predictor.running(), jobs.running():
                 yield
 
@@ -41,10 +41,10 @@ def create_app(settings: Settings, logs: Logs) -> App:
         service,
         routers=[
             *predictor.routers,
-            tfserving_routes(predictor.plane),
+            tfserving_routes(predictor.backend),
             job_routes(jobs),
             page_routes(HERE / "panel.js", service.samples),
         ],
-        direct=[*predictor.direct, TfServingRoute(predictor.plane), ClassifyRoute(classifier, jobs)],
+        direct=[*predictor.direct, TfServingRoute(predictor.backend), ClassifyRoute(classifier, jobs)],
         resources=running,
     )

@@ -10,19 +10,19 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from common import RELEASE
-from common.app import Headers
-from common.composition.flow import attended
+from common.composition.flow import cancel_on_disconnect
 from common.errors import InvalidInput, NotFound, UnsupportedMedia
-from common.exchange import Exchange
-from common.inference.repository import Loaded
-from common.inference.server import Predictor
+from common.http.app import Headers
+from common.http.reply import Reply
+from common.inference.executor import BoundedExecutor
+from common.inference.repository import LoadedModel
 from common.jobs.in_process import Jobs
-from common.offload import Offload
 from common.preprocessing.pictures import open_picture
 from common.preprocessing.steps import Preparer, preparer
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array
-from common.reply import Reply
+from common.request.context import RequestContext
+from common.roles.predictor import Predictor
 from patterns.synchronous.settings import Settings
 
 PATH = "/classify"
@@ -33,32 +33,32 @@ TOP, MOST = 5, 10
 class Classifier:
     """From a picture's bytes to names, stage by stage, each timed."""
 
-    def __init__(self, predictor: Predictor, offload: Offload, settings: Settings) -> None:
-        self._plane, self._seconds, self._offload = predictor.plane, predictor.metrics.seconds, offload
+    def __init__(self, predictor: Predictor, executor: BoundedExecutor, settings: Settings) -> None:
+        self._plane, self._seconds, self._offload = predictor.backend, predictor.metrics.seconds, executor
         self._name, self._max_pixels = settings.models[0], settings.max_pixels
-        self._compiled: tuple[Loaded, Preparer] | None = None
+        self._compiled: tuple[LoadedModel, Preparer] | None = None
 
-    async def classify(self, exchange: Exchange, body: Payload, top: int) -> dict[str, Any]:
-        """The answer as it goes out. Raises InvalidInput for what is no picture, and whatever the plane raises."""
+    async def classify(self, context: RequestContext, body: Payload, top: int) -> dict[str, Any]:
+        """The answer as it goes out. Raises InvalidInput for what is no picture, and whatever the backend raises."""
         model = self._plane.repository.get(self._name)
         began = perf_counter()
         steps, most = self._preparer(model), self._max_pixels
-        async with attended(exchange):
-            inputs, decode, prepare = await self._offload.run(exchange.deadline, _prepared, steps, body, most)
+        async with cancel_on_disconnect(context):
+            inputs, decode, prepare = await self._offload.run(context.deadline, _prepared, steps, body, most)
         del body  # a job may wait long for the model
         waited = perf_counter() - began - decode - prepare
-        exchange.stages |= {"decode": decode * 1e3, "prepare": prepare * 1e3}
-        outputs = await self._plane.infer(exchange, model, inputs)
-        exchange.stages["queue"] += waited * 1e3
+        context.stages |= {"decode": decode * 1e3, "prepare": prepare * 1e3}
+        outputs = await self._plane.infer(context, model, inputs)
+        context.stages["queue"] += waited * 1e3
         began = perf_counter()
         predictions = _likeliest(model, outputs, top)
-        exchange.stages["postprocess"] = (perf_counter() - began) * 1e3
+        context.stages["postprocess"] = (perf_counter() - began) * 1e3
         for stage in ("decode", "prepare", "queue", "postprocess"):  # a run is counted where it is made
-            self._seconds.at(model.name, model.version, stage).observe(exchange.stages[stage] / 1e3)
+            self._seconds.labelled(model.name, model.version, stage).observe(context.stages[stage] / 1e3)
         made = {"model_name": model.name, "model_version": model.version, "release": RELEASE}
         return {"predictions": predictions, **made}
 
-    def _preparer(self, model: Loaded) -> Preparer:
+    def _preparer(self, model: LoadedModel) -> Preparer:
         """Compiled once for each version that is swapped in."""
         if self._compiled is None or self._compiled[0] is not model:
             if model.manifest.task != "image-classification":
@@ -75,7 +75,7 @@ def _prepared(preparer: Preparer, body: Payload, max_pixels: int) -> tuple[dict[
     return preparer.prepare(picture), decoded - start, perf_counter() - decoded
 
 
-def _likeliest(model: Loaded, outputs: Mapping[str, Array], top: int) -> list[dict[str, Any]]:
+def _likeliest(model: LoadedModel, outputs: Mapping[str, Array], top: int) -> list[dict[str, Any]]:
     """The `top` classes: as the graph names them where it does, else a softmax over its main output and the labels."""
     if "labels" in outputs:
         pairs = zip(outputs["labels"][0, :top], outputs["scores"][0, :top].tolist(), strict=True)
@@ -97,11 +97,11 @@ class ClassifyRoute:
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
-        exchange.route = PATH
+    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+        context.route = PATH
         _check_media(headers)
-        top = _top(exchange.query)
-        return await self._jobs.answer(exchange, headers, lambda own: self._classifier.classify(own, body, top))
+        top = _top(context.query)
+        return await self._jobs.answer(context, headers, lambda own: self._classifier.classify(own, body, top))
 
     def document(self) -> dict[str, Any]:
         return {"paths": {PATH: {"post": _OPERATION}}, "components": {"schemas": {}}}

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from common.inference import server
 from common.jobs.in_process import JobPolicy
+from common.roles import predictor as server
 
 
 class Settings(server.Settings):

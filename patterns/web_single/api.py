@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.api import build_app
-from common.app import App
-from common.inference.server import Predictor
-from common.log import Logs
+from common.http.api import build_app
+from common.http.app import App
+from common.observability.log import Logs
 from common.page import page_routes
+from common.roles.predictor import Predictor
 from common.service import Service
 from patterns.web_single.predict import PredictRoute
 from patterns.web_single.settings import Settings
@@ -20,7 +20,7 @@ def create_app(settings: Settings, logs: Logs) -> App:
     """One model behind /predict, the Open Inference Protocol and a page."""
     service = Service(settings, logs)
     predictor = Predictor(service, settings)
-    predict = PredictRoute(predictor.plane, settings.models[0], settings.predict_max_rows)
+    predict = PredictRoute(predictor.backend, settings.models[0], settings.predict_max_rows)
     return build_app(
         service,
         routers=[*predictor.routers, page_routes(Path(__file__).parent / "panel.js")],

@@ -11,16 +11,16 @@ import numpy as np
 import orjson
 
 from common import RELEASE
-from common.app import Headers
 from common.errors import InvalidInput, NotFound
-from common.exchange import Exchange
-from common.inference.dataplane import DataPlane
+from common.http.app import Headers
+from common.http.reply import Reply
 from common.inference.manifest import Feature, Manifest
-from common.inference.repository import Loaded
+from common.inference.onnx_backend import OnnxBackend
+from common.inference.repository import LoadedModel
 from common.protocol.json_body import Payload, check_json, decode_json
 from common.protocol.rows import as_array, explained
 from common.protocol.tensors import Array
-from common.reply import Reply
+from common.request.context import RequestContext
 
 PATH = "/predict"
 
@@ -37,19 +37,19 @@ _request = msgspec.json.Decoder(PredictRequest)
 class PredictRoute:
     """Answers for the newest version of one model whose input has named columns."""
 
-    def __init__(self, plane: DataPlane, model: str, max_rows: int) -> None:
-        self._plane, self._model, self._max_rows = plane, model, max_rows
+    def __init__(self, backend: OnnxBackend, model: str, max_rows: int) -> None:
+        self._plane, self._model, self._max_rows = backend, model, max_rows
 
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
-        exchange.route = PATH
+    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+        context.route = PATH
         model = self._plane.repository.get(self._model)
         features = _features(model.manifest)
         rows = self._rows(_instances(headers, body, features), features)
-        exchange.stages["decode"] = (perf_counter() - exchange.started) * 1e3
-        outputs = await self._plane.infer(exchange, model, {model.inputs[0].name: rows})
+        context.stages["decode"] = (perf_counter() - context.started) * 1e3
+        outputs = await self._plane.infer(context, model, {model.inputs[0].name: rows})
         start = perf_counter()
         answer = {
             "predictions": _predictions(model, outputs, rows, features),
@@ -58,7 +58,7 @@ class PredictRoute:
             "release": RELEASE,
         }
         encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-        exchange.stages["encode"] = (perf_counter() - start) * 1e3
+        context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
     def _rows(self, instances: Sequence[Mapping[str, float]], features: Sequence[Feature]) -> Array:
@@ -92,7 +92,7 @@ def _instances(headers: Headers, body: Payload, features: Sequence[Feature]) -> 
 
 
 def _predictions(
-    model: Loaded, outputs: Mapping[str, Array], rows: Array, features: Sequence[Feature]
+    model: LoadedModel, outputs: Mapping[str, Array], rows: Array, features: Sequence[Feature]
 ) -> list[dict[str, Any]]:
     manifest = model.manifest
     main = outputs[model.output_names[0]]

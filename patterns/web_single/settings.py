@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from common.inference import server
+from common.roles import predictor as server
 
 
 class Settings(server.Settings):

@@ -17,7 +17,7 @@ GENERATED = ("_pb2.py", "_pb2_grpc.py")
 RESERVED = {
     "onnxruntime": ("common/inference/", "models/", "tests/unit/models/"),
     "sqlalchemy": ("common/database.py", "patterns/batch/"),
-    "redis": ("common/jobs/redis_streams.py", "common/feature_store.py"),
+    "redis": ("common/jobs/redis_streams.py", "patterns/parallel/feature_store.py"),
     "aio_pika": ("common/jobs/rabbitmq.py",),
     "aiokafka": ("common/jobs/kafka.py",),
     "tritonclient": ("tests/clients/",),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from common.settings_table import filled
 from runtimes import composefile
 from runtimes.base import COMPOSE_DIRECTORY
+from tools.settings_table import filled
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = sorted(path for path in (ROOT / "patterns").iterdir() if (path / "__init__.py").exists())

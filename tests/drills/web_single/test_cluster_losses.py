@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.client.limits import Limits
+from common.client.limits import ClientLimits
 from common.client.predictor import PredictorClient
-from common.deadline import Deadline
+from common.request.deadline import Deadline
 from runtimes.base import Stack
 from runtimes.cluster import Namespace, Pod
 from tests.conftest import Start
@@ -22,7 +22,7 @@ from tests.support import SETOSA, soon
 
 CALLERS = 4
 # Until the cluster has noticed, every second new connection is refused: the usual three attempts may all meet that.
-PATIENT = Limits(attempts=7)
+PATIENT = ClientLimits(attempts=7)
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ import httpx
 import numpy as np
 import pytest
 
-from common.client import InferResult, ModelMetadata, PredictorClient
-from common.deadline import Deadline
-from common.errors import InvalidInput, Mismatch
+from common.client import ModelMetadata, PredictorClient, PredictorResponse
+from common.errors import InvalidInput, PreprocessingMismatch
 from common.preprocessing.steps import preparer
+from common.request.deadline import Deadline
 from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.prep_pred.asking import (
@@ -52,7 +52,7 @@ def instances(*given: Any) -> dict[str, Any]:
     return {"instances": array}
 
 
-async def infer(url: str, model: str, inputs: dict[str, Any], **parameters: str) -> InferResult:
+async def infer(url: str, model: str, inputs: dict[str, Any], **parameters: str) -> PredictorResponse:
     async with PredictorClient(url, model=model) as client:
         return await client.infer(inputs, deadline=Deadline.after(20), parameters=parameters)
 
@@ -100,7 +100,7 @@ async def test_the_predictor_refuses_what_was_prepared_otherwise(stack: Stack) -
     instance, _ = items("penguins")[0]
     tensors = preparer(manifest("penguins")).prepare(instance)
     for url in urls(stack, "predictor"):
-        with pytest.raises(Mismatch) as caught:
+        with pytest.raises(PreprocessingMismatch) as caught:
             await infer(url, "penguins", tensors, **{FINGERPRINT: "sha256:0123"})
         assert "sha256:0123" in caught.value.detail
         assert manifest("penguins").preprocessing.fingerprint in caught.value.detail

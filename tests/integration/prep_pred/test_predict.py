@@ -12,7 +12,7 @@ import pytest
 from common import RELEASE
 from common.preprocessing.steps import preparer
 from common.protocol.oip import HEADER_LENGTH
-from common.protocol.oip_caller import decode_answer, encode_request
+from common.protocol.oip_caller import decode_response, encode_request
 from runtimes.base import Stack
 from tests.conftest import Start
 from tests.integration.prep_pred.asking import (
@@ -76,7 +76,7 @@ def inferred(stack: Stack, model: str, tensors: dict[str, Any]) -> Any:
     url = f"{stack.url('predictor')}/v2/models/{model}/infer"
     answer = httpx.post(url, content=body, headers={HEADER_LENGTH: str(length)}, timeout=20)
     assert answer.status_code == 200, answer.text
-    _, outputs = decode_answer(answer.content, int(answer.headers[HEADER_LENGTH]))
+    _, outputs = decode_response(answer.content, int(answer.headers[HEADER_LENGTH]))
     return outputs[manifest(model).outputs[0].name][0]
 
 

@@ -19,7 +19,7 @@ from bench.parallel import COMPOSED, RIVALS, check_composed, listed
 from bench.plan import LOCAL, Plan
 from bench.process import Bay, BenchError, Server, choose_cores
 from common.client import PredictorClient
-from common.deadline import Deadline
+from common.request.deadline import Deadline
 
 MANIFEST: dict[str, Any] = {
     "name": "flowers",

@@ -6,7 +6,7 @@ import io
 import json
 from typing import Any
 
-from common.log import Logs
+from common.observability.log import Logs
 from common.service import Service
 from common.settings import ServiceSettings
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from common.app import App
+from common.http.app import App
 from common.serve import DrainingServer, listen
 from tests.unit.common.polling import PATIENCE_SECONDS
 

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from common.deadline import Deadline
 from common.inference.batcher import Batcher
-from common.inference.batching import Counts, Limits
-from common.inference.session import Cost, Session
-from common.metrics import ROWS, SECONDS, Count, Distribution
+from common.inference.batching import BatcherMetrics, BatchPolicy
+from common.inference.session import RunCost, Session
+from common.observability.metrics import ROWS, SECONDS, CounterValue, HistogramValue
 from common.protocol.tensors import Array
+from common.request.deadline import Deadline
 
 POISON = 666.0
-INLINE = Cost(0.0, 0.0)
-IN_THREAD = Cost(1.0, 0.0)
-INLINE_WHILE_SMALL = Cost(0.0006, 0.0006)  # one row in the loop, two and more in the thread
-ROOMY = Limits(max_rows=64, queue=1000)
+INLINE = RunCost(0.0, 0.0)
+IN_THREAD = RunCost(1.0, 0.0)
+INLINE_WHILE_SMALL = RunCost(0.0006, 0.0006)  # one row in the loop, two and more in the thread
+ROOMY = BatchPolicy(max_rows=64, queue=1000)
 
 
 class Sum:
@@ -65,12 +65,18 @@ class OnItsOwn:
         return 0
 
 
-def counts() -> Counts:
-    return Counts(Distribution(ROWS), Distribution(SECONDS), Distribution(SECONDS), Count(), Count())
+def counts() -> BatcherMetrics:
+    return BatcherMetrics(
+        HistogramValue(ROWS), HistogramValue(SECONDS), HistogramValue(SECONDS), CounterValue(), CounterValue()
+    )
 
 
 def batcher(
-    session: Session, cost: Cost, limits: Limits = ROOMY, noted: Counts | None = None, alone: bool = False
+    session: Session,
+    cost: RunCost,
+    limits: BatchPolicy = ROOMY,
+    noted: BatcherMetrics | None = None,
+    alone: bool = False,
 ) -> Batcher:
     return Batcher(session, cost, limits, noted or counts(), "test", arrivals=OnItsOwn() if alone else None)
 

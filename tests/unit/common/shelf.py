@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from common.deadline import Deadline
-from common.faults import Faults, FaultSwitch
-from common.inference.batching import Limits
+from common.inference.batching import BatchPolicy
+from common.inference.faults import Faults, FaultSwitch
 from common.inference.repository import LoadPolicy, ModelRepository
-from common.metrics import InferenceMetrics, Metrics
+from common.observability.metrics import InferenceMetrics, Metrics
+from common.request.deadline import Deadline
 from tests.unit.common import tiny_models as tiny
 from tests.unit.common.logged import Logged
 from tests.unit.common.polling import until
@@ -23,7 +23,9 @@ class Shelf:
     def __init__(self, root: Path, *, keep: int = 1, queue: int = 1000, faults: bool = False) -> None:
         self.root, self.logged, self.metrics = root, Logged(), Metrics()
         self._switch = FaultSwitch()
-        policy = LoadPolicy(threads=1, limits=Limits(64, queue), keep=keep, wrap=self._switch.wrap if faults else None)
+        policy = LoadPolicy(
+            threads=1, limits=BatchPolicy(64, queue), keep=keep, wrap=self._switch.wrap if faults else None
+        )
         self.inference_metrics = InferenceMetrics(self.metrics)
         self.models = ModelRepository(root, policy, self.inference_metrics, self.logged.logs.log)
 

@@ -8,12 +8,12 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from common.api import build_app
-from common.app import App, Headers
 from common.errors import DeadlineExceeded, InvalidInput, NotReady, Overloaded
-from common.exchange import Exchange, current
+from common.http.api import build_app
+from common.http.app import App, Headers
+from common.http.reply import Reply
 from common.protocol.json_body import Payload
-from common.reply import Reply
+from common.request.context import RequestContext, current
 from common.service import Service
 
 
@@ -23,9 +23,9 @@ class Direct:
     def match(self, path: str) -> bool:
         return path.startswith(("/direct/", "/v2/direct/"))
 
-    async def answer(self, exchange: Exchange, headers: Headers, body: Payload) -> Reply:
-        exchange.route = "/direct/{what}"
-        what = exchange.path.rpartition("/")[2]
+    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+        context.route = "/direct/{what}"
+        what = context.path.rpartition("/")[2]
         if what == "refuse":
             raise InvalidInput.at("instances[0]", "expected a number")
         if what == "busy":
@@ -35,10 +35,10 @@ class Direct:
         if what == "length":
             return Reply(200, b"%d" % len(body))
         if what == "left":
-            return Reply(200, b"%.3f" % exchange.deadline.left)
+            return Reply(200, b"%.3f" % context.deadline.remaining)
         if what == "gone":
-            await exchange.gone()
-            exchange.error = "the caller left"
+            await context.disconnected()
+            context.error = "the caller left"
         return Reply(200, bytes(body), b"application/octet-stream")
 
     def document(self) -> dict[str, Any]:

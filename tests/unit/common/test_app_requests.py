@@ -197,8 +197,8 @@ def test_health_is_told_with_its_reasons(site: Site) -> None:
     health = site.running.app.service.health
     assert site.client.get("/readyz").json() == {"status": "ok"}
     wrong: list[str] = []
-    health.ready_when(lambda: "no model" if "unready" in wrong else None)
-    health.live_when(lambda: "stuck" if "dead" in wrong else None)
+    health.add_readiness_check(lambda: "no model" if "unready" in wrong else None)
+    health.add_liveness_check(lambda: "stuck" if "dead" in wrong else None)
     wrong.append("unready")
     answer = site.client.get("/readyz")
     assert (answer.status_code, answer.json()) == (503, {"status": "unavailable", "reasons": ["no model"]})

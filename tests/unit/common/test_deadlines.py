@@ -8,21 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.deadline import Deadline, parse_timeout
 from common.errors import DeadlineExceeded, InvalidInput
+from common.request.deadline import Deadline, parse_timeout
 
 
 def test_what_is_left_goes_on_to_the_next_hop() -> None:
     deadline = Deadline.after(5)
-    assert not deadline.passed
+    assert not deadline.expired
     deadline.check("nothing")
-    assert 4 < parse_timeout(deadline.header(), longest=60) <= deadline.left + 1e-3 < 6
+    assert 4 < parse_timeout(deadline.header(), longest=60) <= deadline.remaining + 1e-3 < 6
 
 
 def test_a_deadline_that_has_passed_leaves_nothing_and_says_what_is_not_started() -> None:
     deadline = Deadline.after(-1)
-    assert deadline.passed
-    assert deadline.left < 0
+    assert deadline.expired
+    assert deadline.remaining < 0
     assert deadline.header() == "0.0000"
     with pytest.raises(DeadlineExceeded, match="the deadline passed before inference started") as caught:
         deadline.check("inference started")

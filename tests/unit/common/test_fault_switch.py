@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from common.errors import ModelFailed
-from common.faults import Faults, FaultSwitch
+from common.inference.faults import Faults, FaultSwitch
 from common.protocol.tensors import Array
 from tests.unit.common.sessions import Sum, rows
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.deadline import Deadline
-from common.exchange import Exchange, current
-from common.log import FLUSH_SECONDS, LineWriter, Logs
-from common.tracing import continue_trace
+from common.observability.log import FLUSH_SECONDS, LineWriter, Logs
+from common.observability.tracing import continue_trace
+from common.request.context import RequestContext, current
+from common.request.deadline import Deadline
 from tests.unit.common.logged import Logged
 from tests.unit.common.polling import until
 
@@ -54,7 +54,7 @@ def test_a_line_says_when_what_and_where(logged: Logged) -> None:
 
 def test_a_line_within_a_request_bears_its_ids(logged: Logged) -> None:
     trace = continue_trace(None)
-    token = current.set(Exchange("POST", "/", "my-id", trace, Deadline.after(1)))
+    token = current.set(RequestContext("POST", "/", "my-id", trace, Deadline.after(1)))
     try:
         logged.logs.log.warning("slow")
     finally:
@@ -123,7 +123,7 @@ def test_a_librarys_mistake_in_its_own_line_harms_nobody(logged: Logged) -> None
 
 
 class Stream(io.BytesIO):
-    """Counts how often it is written to."""
+    """BatcherMetrics how often it is written to."""
 
     writes = 0
 

@@ -11,7 +11,7 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as _openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
-from common.metrics import SECONDS, InferenceMetrics, Metrics
+from common.observability.metrics import SECONDS, InferenceMetrics, Metrics
 from tests.unit.common.logged import Logged
 from tests.unit.common.serving import served
 from tests.unit.common.small_app import small_app
@@ -23,9 +23,9 @@ def families(metrics: Metrics) -> dict[str, Metric]:
 
 def test_counters_bear_their_labels_and_the_suffix() -> None:
     metrics = Metrics()
-    metrics.requests.at("/a", "GET", "200").add()
-    metrics.requests.at("/a", "GET", "200").add(2)
-    metrics.rejected.at('with "quotes"\\ and\nlines').add()
+    metrics.requests.labelled("/a", "GET", "200").inc()
+    metrics.requests.labelled("/a", "GET", "200").inc(2)
+    metrics.rejected.labelled('with "quotes"\\ and\nlines').inc()
     found = families(metrics)
     (sample,) = found["serving_requests"].samples
     assert (sample.name, sample.value) == ("serving_requests_total", 3)
@@ -37,8 +37,8 @@ def test_buckets_are_cumulative_and_agree_with_count_and_sum() -> None:
     metrics = Metrics()
     values = [0.0001, 0.0005, 0.0006, 0.3, 31, 1000]
     for value in values:
-        metrics.request_seconds.at("/a").observe(value)
-    metrics.request_seconds.at("/a").observe(0.2, times=4)
+        metrics.request_seconds.labelled("/a").observe(value)
+    metrics.request_seconds.labelled("/a").observe(0.2, times=4)
     samples = families(metrics)["serving_request_duration_seconds"].samples
     buckets = {sample.labels["le"]: sample.value for sample in samples if sample.name.endswith("_bucket")}
     assert list(buckets) == [*map(str, map(float, SECONDS)), "+Inf"]

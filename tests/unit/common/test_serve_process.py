@@ -22,7 +22,7 @@ from tests.unit.common.polling import wait_until
 from tests.unit.common.ports import free_port
 from tests.unit.common.wire import body, tensor
 
-ROLE = "common.inference.server"
+ROLE = "common.roles.predictor"
 REPOSITORY = Path(__file__).parents[3]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from pydantic import ValidationError
 
-from common.inference.server import Settings
+from common.roles.predictor import Settings
 from common.settings import ServiceSettings
 from patterns.web_single.settings import Settings as WebSingle
 

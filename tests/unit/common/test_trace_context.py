@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.deadline import Deadline
-from common.exchange import Exchange
-from common.tracing import continue_trace
+from common.observability.tracing import continue_trace
+from common.request.context import RequestContext
+from common.request.deadline import Deadline
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 VALID = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
@@ -63,10 +63,10 @@ def test_every_trace_is_a_new_one() -> None:
 
 def test_the_next_hop_is_told_id_and_trace() -> None:
     trace = continue_trace(f"00-{TRACE}-{PARENT}-01", "vendor=1")
-    headers = Exchange("POST", "/", "my-id", trace, Deadline.after(5)).onward()
+    headers = RequestContext("POST", "/", "my-id", trace, Deadline.after(5)).outgoing_headers()
     assert headers["X-Request-ID"] == "my-id"
     assert headers["traceparent"] == trace.header()
     assert headers["tracestate"] == "vendor=1"
     assert "X-Request-Timeout-Seconds" not in headers  # each call states what is left for it
-    alone = Exchange("POST", "/", "my-id", continue_trace(None), Deadline.after(-5)).onward()
+    alone = RequestContext("POST", "/", "my-id", continue_trace(None), Deadline.after(-5)).outgoing_headers()
     assert "tracestate" not in alone

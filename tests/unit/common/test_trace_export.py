@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from common.inference.server import Settings, create_app
+from common.roles.predictor import Settings, create_app
 from tests.unit.common import tiny_models as tiny
 from tests.unit.common.logged import Logged
 from tests.unit.common.polling import wait_until
@@ -117,6 +117,6 @@ def test_stages_are_children_within_their_request(collector: Collector, answers:
 
 
 def test_without_a_collector_nothing_that_exports_is_imported() -> None:
-    code = "import sys, common.inference.server; print([name for name in sys.modules if 'opentelemetry.sdk' in name])"
+    code = "import sys, common.roles.predictor; print([name for name in sys.modules if 'opentelemetry.sdk' in name])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"

@@ -12,10 +12,10 @@ from time import monotonic
 
 import numpy as np
 
-from common.client import InferResult, PredictorClient
-from common.deadline import Deadline
-from common.protocol.oip import decode_binary, encode_answer
+from common.client import PredictorClient, PredictorResponse
+from common.protocol.oip import decode_binary, encode_response
 from common.protocol.tensors import Array, TensorSpec
+from common.request.deadline import Deadline
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 Reply = Callable[["Request"], Awaitable[None]]
@@ -60,9 +60,9 @@ async def double(request: Request) -> None:
 
 def doubled(request: Request) -> tuple[bytes, int | None]:
     spec = TensorSpec("x", "FP32", (-1, -1))
-    question = decode_binary(request.body, request.headers["inference-header-content-length"], [spec])
-    outputs: dict[str, Array] = {"y": question.inputs["x"] * 2, "rows": question.inputs["x"][:, :1]}
-    return encode_answer(question, "m", "3", {n: outputs[n] for n in [o.name for o in question.outputs] or outputs})
+    decoded = decode_binary(request.body, request.headers["inference-header-content-length"], [spec])
+    outputs: dict[str, Array] = {"y": decoded.inputs["x"] * 2, "rows": decoded.inputs["x"][:, :1]}
+    return encode_response(decoded, "m", "3", {n: outputs[n] for n in [o.name for o in decoded.outputs] or outputs})
 
 
 def status(code: int, **headers: object) -> Reply:
@@ -94,7 +94,7 @@ async def reset(request: Request) -> None:
     request.reset()
 
 
-async def infer(client: PredictorClient, seconds: float = 2.0) -> InferResult:
+async def infer(client: PredictorClient, seconds: float = 2.0) -> PredictorResponse:
     """A call with the array X."""
     return await client.infer({"x": X}, deadline=Deadline.after(seconds))
 

@@ -7,14 +7,21 @@ import asyncio
 import numpy as np
 import pytest
 
-from common.client import InferResult, Limits, ModelMetadata, PredictorClient, Question, Unanswered
-from common.deadline import HEADER as TIMEOUT
-from common.deadline import Deadline
+from common.client import (
+    ClientLimits,
+    ModelMetadata,
+    PredictorClient,
+    PredictorRequest,
+    PredictorResponse,
+    RetryableError,
+)
 from common.errors import (
     DeadlineExceeded,
     UpstreamFailed,
 )
 from common.protocol.tensors import TensorSpec
+from common.request.deadline import HEADER as TIMEOUT
+from common.request.deadline import Deadline
 from tests.unit.common.client.http_predictor import (
     HttpPredictor,
     Request,
@@ -68,7 +75,7 @@ async def test_a_connection_serves_call_after_call(predictor: HttpPredictor) -> 
 
 
 async def test_a_connection_left_idle_is_not_trusted(predictor: HttpPredictor) -> None:
-    async with PredictorClient(predictor.url, model="m", limits=Limits(idle_seconds=0.0)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(idle_seconds=0.0)) as client:
         await infer(client)
         await infer(client)
     assert [request.connection for request in predictor.requests] == [1, 2]
@@ -77,7 +84,7 @@ async def test_a_connection_left_idle_is_not_trusted(predictor: HttpPredictor) -
 async def test_context_is_passed_on_without_what_could_end_a_line(predictor: HttpPredictor) -> None:
     context = {"X-Request-ID": "r-1", "traceparent": "00-a-b-01", "tracestate": "a\r\nEvil: 1", TIMEOUT: "99"}
     async with PredictorClient(predictor.url, model="m") as client:
-        await client.infer({"x": X}, deadline=Deadline.after(2), context=context)
+        await client.infer({"x": X}, deadline=Deadline.after(2), headers=context)
     headers = predictor.requests[0].headers
     assert (headers["x-request-id"], headers["traceparent"]) == ("r-1", "00-a-b-01")
     assert not {"evil", "tracestate"} & set(headers)
@@ -157,7 +164,7 @@ async def test_answers_in_any_framing_of_http_are_read(predictor: HttpPredictor)
         await request.answer(200, b"nobody asked")
 
     predictor.replies = [chunked_after_an_interim_answer, last_on_its_connection, with_something_behind_it]
-    async with PredictorClient(predictor.url, model="m", limits=Limits(attempts=1)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(attempts=1)) as client:
         for _ in range(4):
             np.testing.assert_array_equal((await infer(client)).outputs["y"], X * 2)
             await asyncio.sleep(0.02)  # what comes unasked comes now
@@ -188,11 +195,11 @@ async def test_a_transport_of_ones_own_comes_in_through_the_front_door() -> None
     class Flaky:
         calls = 0
 
-        async def infer(self, question: Question) -> InferResult:
+        async def infer(self, request: PredictorRequest) -> PredictorResponse:
             self.calls += 1
             if self.calls == 1:
-                raise Unanswered(UpstreamFailed("not now"))
-            return InferResult(dict(question.inputs), "fake", "1")
+                raise RetryableError(UpstreamFailed("not now"))
+            return PredictorResponse(dict(request.inputs), "fake", "1")
 
         async def ready(self, deadline: Deadline) -> bool:
             return True

@@ -10,20 +10,20 @@ from time import monotonic
 import pytest
 import pytest_asyncio
 
-from common.client import Limits, PredictorClient
-from common.deadline import Deadline
+from common.client import ClientLimits, PredictorClient
 from common.errors import (
     DeadlineExceeded,
     FieldError,
     InvalidInput,
-    Mismatch,
-    ModelGone,
     Overloaded,
     PayloadTooLarge,
+    PreprocessingMismatch,
     ServingError,
     UnsupportedMedia,
     UpstreamFailed,
+    UpstreamModelNotFound,
 )
+from common.request.deadline import Deadline
 from tests.unit.common.client.http_predictor import (
     HttpPredictor,
     Reply,
@@ -46,7 +46,7 @@ async def predictor() -> AsyncIterator[HttpPredictor]:
 
 
 async def test_a_connection_that_the_server_closed_costs_no_retry(predictor: HttpPredictor) -> None:
-    async with PredictorClient(predictor.url, model="m", limits=Limits(attempts=1)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(attempts=1)) as client:
         await infer(client)
         predictor.connections[0].close()
         await predictor.connections[0].wait_closed()
@@ -57,7 +57,7 @@ async def test_a_connection_that_the_server_closed_costs_no_retry(predictor: Htt
 
 async def test_a_predictor_that_comes_up_meanwhile_is_reached() -> None:
     port, predictor = free_port(), HttpPredictor()
-    limits = Limits(attempts=20, retry_reserve=20, backoff_seconds=0.05, max_backoff_seconds=0.1)
+    limits = ClientLimits(attempts=20, retry_reserve=20, backoff_seconds=0.05, max_backoff_seconds=0.1)
     async with PredictorClient(f"http://127.0.0.1:{port}", model="m", limits=limits) as client:
         call = asyncio.create_task(infer(client))
         await asyncio.sleep(0.1)
@@ -91,8 +91,8 @@ async def test_what_is_safe_to_repeat_is_repeated(predictor: HttpPredictor, fail
     ("code", "error"),
     [
         (400, InvalidInput),
-        (404, ModelGone),
-        (409, Mismatch),
+        (404, UpstreamModelNotFound),
+        (409, PreprocessingMismatch),
         (413, PayloadTooLarge),
         (415, UnsupportedMedia),
         (422, InvalidInput),
@@ -148,7 +148,7 @@ def refusal(told: object) -> Reply:
 
 async def test_an_impatient_client_leaves_a_pause_that_is_asked_for_to_its_caller(predictor: HttpPredictor) -> None:
     predictor.replies = [status(503, Retry_After=0.1), status(503)]
-    async with PredictorClient(predictor.url, model="m", limits=Limits(patient=False)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(patient=False)) as client:
         with pytest.raises(Overloaded):
             await infer(client)
         await infer(client)  # no pause was asked for, so it is made up for as usual
@@ -200,7 +200,7 @@ async def test_an_oversized_answer_is_cut_off(predictor: HttpPredictor, framing:
             sent += 65536
 
     predictor.usual = endless
-    async with PredictorClient(predictor.url, model="m", limits=Limits(max_answer_bytes=1 << 20)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(max_answer_bytes=1 << 20)) as client:
         with pytest.raises(UpstreamFailed, match="m: its answer is larger than 1048576 bytes"):
             await infer(client)
     assert sent < 20 << 20, "no more than the buffers of both sides"
@@ -227,7 +227,7 @@ async def test_retry_after_beyond_the_deadline_is_handed_on_at_once(predictor: H
 
 async def test_an_outage_is_not_multiplied_by_retries(predictor: HttpPredictor) -> None:
     predictor.usual = status(503)
-    limits = Limits(retry_share=0.2, retry_reserve=4, backoff_seconds=0.0)
+    limits = ClientLimits(retry_share=0.2, retry_reserve=4, backoff_seconds=0.0)
     async with PredictorClient(predictor.url, model="m", limits=limits) as client:
         for _ in range(100):
             with pytest.raises(Overloaded):
@@ -237,7 +237,7 @@ async def test_an_outage_is_not_multiplied_by_retries(predictor: HttpPredictor) 
 
 async def test_closing_ends_calls_under_way(predictor: HttpPredictor) -> None:
     predictor.usual = stall
-    client = PredictorClient(predictor.url, model="m", limits=Limits(attempts=1))
+    client = PredictorClient(predictor.url, model="m", limits=ClientLimits(attempts=1))
     call = asyncio.create_task(infer(client))
     await predictor.received(1)
     await client.close()

@@ -13,11 +13,19 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from common.client import Limits, ModelMetadata, PredictorClient
-from common.deadline import Deadline
-from common.errors import DeadlineExceeded, InvalidInput, Mismatch, ModelGone, Overloaded, ServingError, UpstreamFailed
+from common.client import ClientLimits, ModelMetadata, PredictorClient
+from common.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    Overloaded,
+    PreprocessingMismatch,
+    ServingError,
+    UpstreamFailed,
+    UpstreamModelNotFound,
+)
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.tensors import TensorSpec
+from common.request.deadline import Deadline
 from tests.unit.common.client.http_predictor import X, free_port, infer, stopwatch
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -104,7 +112,7 @@ async def predictor() -> AsyncIterator[GrpcPredictor]:
 async def test_arrays_and_context_go_out_and_arrays_come_back(predictor: GrpcPredictor) -> None:
     async with PredictorClient(predictor.url, model="m") as client:
         result = await client.infer(
-            {"x": X}, outputs=["y"], deadline=Deadline.after(2), context={"X-Request-ID": "r-1", "traceparent": "a\nb"}
+            {"x": X}, outputs=["y"], deadline=Deadline.after(2), headers={"X-Request-ID": "r-1", "traceparent": "a\nb"}
         )
     np.testing.assert_array_equal(result.outputs["y"], X * 2)
     assert (result.model_name, result.model_version, result.server_timing) == ("m", "3", "model;dur=1.5")
@@ -154,7 +162,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_predictor(predictor: GrpcPre
 
 async def test_a_predictor_that_comes_up_meanwhile_is_reached() -> None:
     port, predictor = free_port(), GrpcPredictor()
-    limits = Limits(attempts=40, retry_reserve=40, backoff_seconds=0.05, max_backoff_seconds=0.1)
+    limits = ClientLimits(attempts=40, retry_reserve=40, backoff_seconds=0.05, max_backoff_seconds=0.1)
     async with PredictorClient(f"grpc://127.0.0.1:{port}", model="m", limits=limits) as client:
         call = asyncio.create_task(infer(client, 5))
         await asyncio.sleep(0.1)
@@ -165,7 +173,7 @@ async def test_a_predictor_that_comes_up_meanwhile_is_reached() -> None:
 
 async def test_a_predictor_that_restarts_is_found_again() -> None:
     port, predictor = free_port(), GrpcPredictor()
-    limits = Limits(attempts=40, retry_reserve=40, backoff_seconds=0.05, max_backoff_seconds=0.1)
+    limits = ClientLimits(attempts=40, retry_reserve=40, backoff_seconds=0.05, max_backoff_seconds=0.1)
     async with PredictorClient(f"grpc://127.0.0.1:{port}", model="m", limits=limits) as client:
         for _ in range(3):
             async with predictor.running(port):
@@ -183,8 +191,8 @@ async def test_a_predictor_that_is_down_is_named_and_its_address_is_not() -> Non
     ("code", "error"),
     [
         (grpc.StatusCode.INVALID_ARGUMENT, InvalidInput),
-        (grpc.StatusCode.NOT_FOUND, ModelGone),
-        (grpc.StatusCode.FAILED_PRECONDITION, Mismatch),
+        (grpc.StatusCode.NOT_FOUND, UpstreamModelNotFound),
+        (grpc.StatusCode.FAILED_PRECONDITION, PreprocessingMismatch),
         (grpc.StatusCode.RESOURCE_EXHAUSTED, Overloaded),
         (grpc.StatusCode.INTERNAL, UpstreamFailed),
         (grpc.StatusCode.CANCELLED, UpstreamFailed),
@@ -208,7 +216,7 @@ async def test_a_broken_or_oversized_answer_is_an_upstream_failure(predictor: Gr
         return pb.ModelInferResponse(outputs=[output], raw_output_contents=[b"x" * size] * bool(size))
 
     predictor.usual = reply
-    async with PredictorClient(predictor.url, model="m", limits=Limits(max_answer_bytes=300_000)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(max_answer_bytes=300_000)) as client:
         with pytest.raises(UpstreamFailed, match=r"^predictor m"):
             await infer(client)
     assert len(predictor.calls) == 1

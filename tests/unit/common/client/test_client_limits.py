@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from common.client import InferResult, Limits, PredictorClient
+from common.client import ClientLimits, PredictorClient, PredictorResponse
 from common.errors import DeadlineExceeded, Overloaded
 from tests.unit.common.client.http_predictor import (
     HttpPredictor,
@@ -27,7 +27,7 @@ async def test_calls_beyond_the_limit_wait_or_are_refused_at_once(predictor: Htt
         await double(request)
 
     predictor.usual = held
-    async with PredictorClient(predictor.url, model="m", limits=Limits(concurrency=2, queue=1)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(concurrency=2, queue=1)) as client:
         calls = [asyncio.create_task(infer(client)) for _ in range(3)]
         await predictor.received(2)
         with pytest.raises(Overloaded, match="m has 2 calls under way and 1 waiting") as caught:
@@ -41,7 +41,7 @@ async def test_calls_beyond_the_limit_wait_or_are_refused_at_once(predictor: Htt
 
 async def test_a_caller_whose_deadline_ends_in_the_queue_is_refused(predictor: HttpPredictor) -> None:
     predictor.usual = stall
-    async with PredictorClient(predictor.url, model="m", limits=Limits(concurrency=1)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(concurrency=1)) as client:
         with pytest.raises(DeadlineExceeded):
             await infer(client, 0.3)  # from which the client learns how slow it is here
         holder = asyncio.create_task(infer(client, 0.3))
@@ -58,13 +58,13 @@ async def test_a_caller_whose_deadline_ends_in_the_queue_is_refused(predictor: H
 
 
 async def test_a_cancelled_waiter_leaves_its_place_to_the_next(predictor: HttpPredictor) -> None:
-    async with PredictorClient(predictor.url, model="m", limits=Limits(concurrency=1)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(concurrency=1)) as client:
         calls = [asyncio.create_task(infer(client)) for _ in range(6)]
         await asyncio.sleep(0)
         for call in calls[::2]:
             call.cancel()
         results = await asyncio.gather(*calls, return_exceptions=True)
-        assert [isinstance(one, InferResult) for one in results] == [False, True] * 3
+        assert [isinstance(one, PredictorResponse) for one in results] == [False, True] * 3
         await infer(client)
 
 
@@ -76,7 +76,7 @@ async def test_no_place_is_lost_however_callers_leave(predictor: HttpPredictor) 
         await double(request)
 
     predictor.usual = slow
-    limits = Limits(concurrency=3, attempts=1)
+    limits = ClientLimits(concurrency=3, attempts=1)
     async with PredictorClient(predictor.url, model="m", limits=limits) as client:
         calls = [asyncio.create_task(infer(client, chance.choice([0.003, 0.01, 0.1, 2]))) for _ in range(150)]
         for call in chance.sample(calls, 60):

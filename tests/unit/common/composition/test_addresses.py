@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from common.composition.settings import Address, ProxySettings, addresses_in
+from common.roles.proxy_settings import Address, ProxySettings, addresses_in
 
 
 def test_names_urls_and_models() -> None:

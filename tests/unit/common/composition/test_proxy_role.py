@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from prometheus_client import generate_latest
 
-from common.api import build_app
-from common.client import InferResult, PredictorClient
+from common.client import PredictorClient, PredictorResponse
 from common.composition.flow import call
-from common.composition.proxy import Predictors, Proxy
-from common.composition.settings import ProxySettings
-from common.deadline import Deadline
-from common.errors import InvalidInput, Mismatch, ModelGone, Overloaded
-from common.exchange import Exchange
-from common.inference.server import Settings, create_app
+from common.errors import InvalidInput, Overloaded, PreprocessingMismatch, UpstreamModelNotFound
+from common.http.api import build_app
 from common.protocol.tensors import Array, TensorSpec
+from common.request.context import RequestContext
+from common.request.deadline import Deadline
+from common.roles.predictor import Settings, create_app
+from common.roles.proxy import Predictors, Proxy
+from common.roles.proxy_settings import ProxySettings
 from common.service import Service
 from tests.unit.common import tiny_models as tiny
 from tests.unit.common.logged import Logged
@@ -46,9 +46,9 @@ class Twice:
     def __init__(self, predictor: PredictorClient) -> None:
         self._predictor = predictor
 
-    async def infer(self, exchange: Exchange, inputs: dict[str, Array]) -> Mapping[str, Array]:
-        result = await call(exchange, self._predictor, inputs)
-        exchange.answer_parameters["asked"] = result.model_name
+    async def infer(self, context: RequestContext, inputs: dict[str, Array]) -> Mapping[str, Array]:
+        result = await call(context, self._predictor, inputs)
+        context.response_parameters["asked"] = result.model_name
         (total,) = result.outputs.values()
         return {"y": total * 2}
 
@@ -141,10 +141,10 @@ async def test_over_grpc_too(front: Running) -> None:
 
 
 async def test_another_model_or_version_is_not_there(front: Running) -> None:
-    with pytest.raises(ModelGone):
+    with pytest.raises(UpstreamModelNotFound):
         await asked(front, model="thrice")
     async with PredictorClient(front.url, model="twice") as client:
-        with pytest.raises(ModelGone):
+        with pytest.raises(UpstreamModelNotFound):
             await client.pinned("7").infer({"x": ROW}, deadline=Deadline.after(10))
         assert (await client.pinned("1").infer({"x": ROW}, deadline=Deadline.after(10))).outputs
 
@@ -170,7 +170,7 @@ async def test_a_twin_is_another_model_of_the_same_predictor_counted_and_limited
         async with Predictors(service, settings).twins("ny")["one"] as twin:
             calls = (twin.infer({"x": ROW}, deadline=Deadline.after(10)) for _ in range(2))
             answered, refused = await asyncio.gather(*calls, return_exceptions=True)
-    assert isinstance(answered, InferResult)
+    assert isinstance(answered, PredictorResponse)
     assert answered.model_name == "tiny"
     assert isinstance(refused, Overloaded)
     counted = generate_latest(service.metrics.registry).decode()
@@ -197,7 +197,7 @@ async def test_a_refusal_comes_to_a_client_with_its_fields(front: Running) -> No
 
 async def test_inputs_prepared_for_another_model_are_refused(root: Path) -> None:
     with predictor(root) as running:
-        with pytest.raises(Mismatch, match="sha256:other"):
+        with pytest.raises(PreprocessingMismatch, match="sha256:other"):
             await asked(running, model="tiny", parameters={"preprocessing_fingerprint": "sha256:other"})
         result = await asked(running, model="tiny", parameters={"preprocessing_fingerprint": ""})
         assert result.model_name == "tiny"

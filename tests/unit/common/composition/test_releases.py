@@ -7,12 +7,12 @@ from typing import Any, Self
 
 import pytest
 
-from common.client import InferResult, ModelMetadata
-from common.composition.releases import Releases
-from common.composition.watch import Watch
-from common.deadline import Deadline
+from common.client import ModelMetadata, PredictorResponse
+from common.composition.predictor_health import HealthMonitor
 from common.errors import NotReady, UpstreamFailed
 from common.protocol.tensors import Array
+from common.request.deadline import Deadline
+from patterns.serial.releases import Releases
 
 
 class Listed:
@@ -27,10 +27,10 @@ class Listed:
         *,
         deadline: Deadline,
         outputs: Sequence[str] | None = None,
-        context: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
         parameters: Mapping[str, Any] | None = None,
-    ) -> InferResult:
-        return InferResult({}, self.name, self.version)
+    ) -> PredictorResponse:
+        return PredictorResponse({}, self.name, self.version)
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
         if not self.versions:
@@ -44,7 +44,7 @@ class Listed:
 async def releases(*predictors: Listed, optional: Sequence[str] = ()) -> Releases:
     """Over predictors that have all been asked once."""
     named = {one.name: one for one in predictors}
-    found = Releases(Watch(named), named, optional)
+    found = Releases(HealthMonitor(named), named, optional)
     await found.renew()
     return found
 

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from common.deadline import Deadline
 from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded
-from common.inference.batching import Limits
-from common.inference.session import Cost
+from common.inference.batching import BatchPolicy
+from common.inference.session import RunCost
+from common.request.deadline import Deadline
 from tests.unit.common.sessions import (
     IN_THREAD,
     INLINE,
@@ -68,7 +68,7 @@ async def test_a_slow_request_that_is_the_only_one_does_not_hold_the_loop() -> N
 
 async def test_no_run_holds_more_rows_than_allowed() -> None:
     session = Sum()
-    shared = batcher(session, INLINE, Limits(max_rows=3, queue=100))
+    shared = batcher(session, INLINE, BatchPolicy(max_rows=3, queue=100))
     await asyncio.gather(ask(shared, 1, 2), ask(shared, 3, 4), ask(shared, 5), ask(shared, *range(7)), ask(shared, 6))
     assert [len(run) for run in session.runs] == [2, 3, 7, 1]
 
@@ -84,7 +84,7 @@ async def test_rows_of_different_shapes_never_share_a_run() -> None:
 
 async def test_the_queue_takes_exactly_as_many_as_it_may() -> None:
     session, noted = Held(), counts()
-    shared = batcher(session, IN_THREAD, Limits(max_rows=8, queue=3), noted)
+    shared = batcher(session, IN_THREAD, BatchPolicy(max_rows=8, queue=3), noted)
     first = ask(shared, 1)
     await session.running()
     queued = [ask(shared, number) for number in (2, 3, 4)]
@@ -101,7 +101,7 @@ async def test_the_queue_takes_exactly_as_many_as_it_may() -> None:
 
 async def test_who_leaves_the_queue_gives_up_the_place() -> None:
     session, noted = Held(), counts()
-    shared = batcher(session, IN_THREAD, Limits(max_rows=1, queue=2), noted)
+    shared = batcher(session, IN_THREAD, BatchPolicy(max_rows=1, queue=2), noted)
     first = ask(shared, 1)
     await session.running()
     patient, impatient = ask(shared, 2), ask(shared, 3)
@@ -119,7 +119,7 @@ async def test_who_leaves_the_queue_gives_up_the_place() -> None:
 
 
 @pytest.mark.parametrize("cost", [IN_THREAD, INLINE_WHILE_SMALL])
-async def test_a_deadline_is_kept_while_the_model_runs(cost: Cost) -> None:
+async def test_a_deadline_is_kept_while_the_model_runs(cost: RunCost) -> None:
     """Also for requests that are quick each, and slow only together."""
     session = Held()
     shared = batcher(session, cost)
@@ -135,7 +135,7 @@ async def test_a_deadline_is_kept_while_the_model_runs(cost: Cost) -> None:
 
 async def test_a_run_that_never_ends_harms_only_those_who_share_it() -> None:
     session = Held(least=2)
-    shared = batcher(session, INLINE_WHILE_SMALL, Limits(max_rows=2, queue=100))
+    shared = batcher(session, INLINE_WHILE_SMALL, BatchPolicy(max_rows=2, queue=100))
     first, second, *rest = [ask(shared, number, seconds=1 if number < 2 else 30) for number in range(5)]
     async with asyncio.timeout(20):
         assert await together(*rest) == [[4], [6], [8]]
@@ -184,7 +184,7 @@ async def test_what_came_during_a_run_is_the_next_one() -> None:
 
 async def test_a_delay_lets_later_requests_share_the_run() -> None:
     session = Sum()
-    shared = batcher(session, INLINE, Limits(max_rows=3, queue=100, delay=600))
+    shared = batcher(session, INLINE, BatchPolicy(max_rows=3, queue=100, delay=600))
     answers = []
     for number in range(3):
         await asyncio.sleep(0)
@@ -195,28 +195,28 @@ async def test_a_delay_lets_later_requests_share_the_run() -> None:
 
 
 async def test_a_delay_ends_also_where_nobody_else_comes() -> None:
-    shared = batcher(Sum(), INLINE, Limits(max_rows=3, queue=100, delay=0.01))
+    shared = batcher(Sum(), INLINE, BatchPolicy(max_rows=3, queue=100, delay=0.01))
     async with asyncio.timeout(20):
         assert await ask(shared, 1) == [2]
 
 
 async def test_a_full_run_does_not_wait_out_the_delay() -> None:
     session = Sum()
-    shared = batcher(session, INLINE, Limits(max_rows=2, queue=100, delay=600))
+    shared = batcher(session, INLINE, BatchPolicy(max_rows=2, queue=100, delay=600))
     async with asyncio.timeout(20):
         assert await together(ask(shared, 1), ask(shared, 2)) == [[2], [4]]
         assert await ask(shared, 3, 4) == [6, 8]
 
 
 async def test_a_delay_does_not_outlast_a_deadline() -> None:
-    shared = batcher(Sum(), INLINE, Limits(max_rows=64, queue=100, delay=600))
+    shared = batcher(Sum(), INLINE, BatchPolicy(max_rows=64, queue=100, delay=600))
     async with asyncio.timeout(20):
         with pytest.raises(DeadlineExceeded):
             await ask(shared, 1, seconds=0.05)
 
 
-@pytest.mark.parametrize("limits", [ROOMY, Limits(max_rows=64, queue=100, delay=600)])
-async def test_closing_answers_what_waits_and_takes_nothing_new(limits: Limits) -> None:
+@pytest.mark.parametrize("limits", [ROOMY, BatchPolicy(max_rows=64, queue=100, delay=600)])
+async def test_closing_answers_what_waits_and_takes_nothing_new(limits: BatchPolicy) -> None:
     session = Held()
     shared = batcher(session, IN_THREAD, limits)
     answers = [ask(shared, number) for number in (1, 2)]

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.deadline import Deadline
 from common.errors import DeadlineExceeded, ModelFailed
 from common.inference.batcher import Batcher
-from common.inference.batching import Answer, Limits
-from common.inference.session import Cost
+from common.inference.batching import BatchPolicy, RunResult
+from common.inference.session import RunCost
+from common.request.deadline import Deadline
 from tests.unit.common.sessions import IN_THREAD, INLINE, INLINE_WHILE_SMALL, POISON, Sum, batcher, rows
 
 KINDS = ["good", "good", "good", "poisonous", "leaves", "too late"]
@@ -28,7 +28,7 @@ class Caller:
     values: list[float]
     width: int
 
-    def submit(self, batcher: Batcher) -> asyncio.Future[Answer]:
+    def submit(self, batcher: Batcher) -> asyncio.Future[RunResult]:
         values = [POISON, *self.values] if self.kind == "poisonous" else self.values
         deadline = Deadline.after(-1 if self.kind == "too late" else 30)
         answer = batcher.submit(rows(*values, width=self.width), len(values), deadline)
@@ -36,7 +36,7 @@ class Caller:
             answer.cancel()
         return answer
 
-    async def check(self, answer: asyncio.Future[Answer]) -> None:
+    async def check(self, answer: asyncio.Future[RunResult]) -> None:
         if self.kind == "leaves":
             assert answer.cancelled()
         elif self.kind == "too late":
@@ -62,7 +62,7 @@ def crowds(draw: st.DrawFn) -> list[list[Caller]]:
     return [[caller() for _ in range(draw(st.integers(1, 6)))] for _ in range(draw(st.integers(1, 4)))]
 
 
-async def serve(crowd: list[list[Caller]], cost: Cost, limits: Limits) -> Sum:
+async def serve(crowd: list[list[Caller]], cost: RunCost, limits: BatchPolicy) -> Sum:
     session = Sum()
     shared = batcher(session, cost, limits)
     asked = []
@@ -80,8 +80,8 @@ async def serve(crowd: list[list[Caller]], cost: Cost, limits: Limits) -> Sum:
 @given(
     crowds(), st.sampled_from([INLINE, IN_THREAD, INLINE_WHILE_SMALL]), st.integers(1, 8), st.sampled_from([0, 0.0005])
 )
-def test_nobody_changes_another_ones_answer(crowd: list[list[Caller]], cost: Cost, most: int, delay: float) -> None:
-    session = asyncio.run(serve(crowd, cost, Limits(most, 1000, delay)))
+def test_nobody_changes_another_ones_answer(crowd: list[list[Caller]], cost: RunCost, most: int, delay: float) -> None:
+    session = asyncio.run(serve(crowd, cost, BatchPolicy(most, 1000, delay)))
     computed = {value for run in session.runs for value in run[:, 0].tolist()}
     callers = [caller for turn in crowd for caller in turn]
     largest = max(len(caller.values) + 1 for caller in callers)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.deadline import Deadline
 from common.errors import DeadlineExceeded, InvalidInput
-from common.exchange import Exchange
-from common.inference.dataplane import DataPlane
+from common.inference.onnx_backend import OnnxBackend
+from common.observability.tracing import continue_trace
 from common.protocol.tensors import Array
-from common.tracing import continue_trace
+from common.request.context import RequestContext
+from common.request.deadline import Deadline
 from tests.unit.common import tiny_models as tiny
 from tests.unit.common.sessions import rows
 from tests.unit.common.shelf import Shelf
@@ -25,9 +25,9 @@ def shelf(tmp_path: Path) -> Shelf:
 
 
 async def infer(shelf: Shelf, inputs: dict[str, Array], *wanted: str, seconds: float = 30.0) -> dict[str, Any]:
-    plane = DataPlane(shelf.models, shelf.inference_metrics, shelf.logged.logs.log)
-    exchange = Exchange("POST", "/", "id", continue_trace(None), Deadline.after(seconds))
-    outputs = await plane.infer(exchange, shelf.models.get("tiny"), inputs, wanted)
+    backend = OnnxBackend(shelf.models, shelf.inference_metrics, shelf.logged.logs.log)
+    context = RequestContext("POST", "/", "id", continue_trace(None), Deadline.after(seconds))
+    outputs = await backend.infer(context, shelf.models.get("tiny"), inputs, wanted)
     return {name: output.tolist() for name, output in outputs.items()}
 
 
@@ -45,7 +45,7 @@ async def test_with_no_time_left_nothing_is_computed(shelf: Shelf) -> None:
     async with shelf.open("tiny"):
         with pytest.raises(DeadlineExceeded, match="before inference started"):
             await infer(shelf, rows(1), seconds=-1)
-        assert not any(shelf.inference_metrics.batch_size.at("tiny").buckets)
+        assert not any(shelf.inference_metrics.batch_size.labelled("tiny").buckets)
 
 
 async def test_an_input_may_be_a_single_number(shelf: Shelf) -> None:

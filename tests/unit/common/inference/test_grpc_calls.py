@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from common.inference.dataplane import DataPlane
-from common.inference.grpc_server import serve_grpc
+from common.endpoints.oip_grpc import serve_grpc
+from common.inference.onnx_backend import OnnxBackend
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
 from common.service import Service
@@ -44,11 +44,11 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
     shelf = Shelf(tmp_path, queue=2, faults=True)
     shelf.put("3", 5)
     service = shelf.logged.service(max_body_bytes=4096)
-    plane = DataPlane(shelf.models, shelf.inference_metrics, shelf.logged.logs.log)
+    backend = OnnxBackend(shelf.models, shelf.inference_metrics, shelf.logged.logs.log)
     port = free_port()
     async with (
         shelf.open("tiny"),
-        serve_grpc(plane, service, "127.0.0.1", port),
+        serve_grpc(backend, service, "127.0.0.1", port),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
         yield Running(shelf, service, channel)
@@ -190,10 +190,10 @@ async def test_health_can_be_watched(running: Running) -> None:
 
 
 async def test_those_who_watch_do_not_hold_up_the_drain(running: Running) -> None:
-    plane = DataPlane(running.shelf.models, running.shelf.inference_metrics, running.shelf.logged.logs.log)
+    backend = OnnxBackend(running.shelf.models, running.shelf.inference_metrics, running.shelf.logged.logs.log)
     service, port = running.shelf.logged.service(drain_timeout_seconds=600), free_port()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(20):
-        async with serve_grpc(plane, service, "127.0.0.1", port):
+        async with serve_grpc(backend, service, "127.0.0.1", port):
             watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
             service.health.draining = True
@@ -203,10 +203,10 @@ async def test_those_who_watch_do_not_hold_up_the_drain(running: Running) -> Non
 
 async def test_a_taken_port_is_named(running: Running) -> None:
     port = free_port()
-    plane = DataPlane(running.shelf.models, running.shelf.inference_metrics, running.shelf.logged.logs.log)
-    async with serve_grpc(plane, running.service, "127.0.0.1", port):
+    backend = OnnxBackend(running.shelf.models, running.shelf.inference_metrics, running.shelf.logged.logs.log)
+    async with serve_grpc(backend, running.service, "127.0.0.1", port):
         with pytest.raises(RuntimeError, match=f"cannot listen on 127.0.0.1:{port} for gRPC; choose another GRPC_PORT"):
-            async with serve_grpc(plane, running.service, "127.0.0.1", port):
+            async with serve_grpc(backend, running.service, "127.0.0.1", port):
                 raise AssertionError("two servers on one port")
 
 
@@ -214,11 +214,11 @@ async def test_leaving_waits_for_calls_in_flight(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, faults=True)
     shelf.put("1", 1)
     service = shelf.logged.service()
-    plane, port = DataPlane(shelf.models, shelf.inference_metrics, shelf.logged.logs.log), free_port()
+    backend, port = OnnxBackend(shelf.models, shelf.inference_metrics, shelf.logged.logs.log), free_port()
     async with shelf.open("tiny"), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         client: Any = pb_grpc.GRPCInferenceServiceStub(channel)
         async with shelf.held():
-            async with serve_grpc(plane, service, "127.0.0.1", port):
+            async with serve_grpc(backend, service, "127.0.0.1", port):
                 call = asyncio.ensure_future(client.ModelInfer(question(1)))
                 await shelf.running()
                 asyncio.get_running_loop().call_later(0.1, shelf.let_go)

@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.endpoints.oip_grpc import decode, encode
 from common.errors import InvalidInput
-from common.inference.grpc_server import decode, encode
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.tensors import DATATYPES, Array, to_binary
 from tests.unit.common.wire import arrays, same

@@ -17,7 +17,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
 
-from common.inference.manifest import ModelBroken
+from common.inference.manifest import ModelLoadError
 from common.inference.source import ModelSource
 from tests.unit.common import tiny_models as tiny
 
@@ -82,7 +82,7 @@ def contents(root: Path) -> list[str]:
 
 
 def refusal(source: ModelSource, root: Path, name: str = "tiny") -> str:
-    with pytest.raises(ModelBroken) as caught:
+    with pytest.raises(ModelLoadError) as caught:
         source.fetch(name, root)
     assert "\n" not in caught.value.detail
     assert not contents(root), "nothing half-fetched remains"

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from common.inference.server import Settings, create_app
+from common.roles.predictor import Settings, create_app
 from tests.unit.common import tiny_models as tiny
 from tests.unit.common.logged import Logged
 from tests.unit.common.polling import wait_until

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import NotFound, NotReady
-from common.inference.manifest import ModelBroken
+from common.inference.manifest import ModelLoadError
 from tests.unit.common import tiny_models as tiny
 from tests.unit.common.polling import until
 from tests.unit.common.shelf import Shelf
@@ -113,7 +113,7 @@ async def test_a_broken_new_version_leaves_the_old_one_serving_and_says_why_once
     async with shelf.open("tiny"):
         spoil(shelf.put("2", 2))
         for _ in range(3):
-            with pytest.raises(ModelBroken) as caught:
+            with pytest.raises(ModelLoadError) as caught:
                 await shelf.models.load("tiny")
             assert reason in caught.value.detail
         assert await shelf.ask() == ("1", 2)
@@ -125,7 +125,7 @@ async def test_a_broken_version_does_not_keep_another_from_being_loaded(tmp_path
     shelf = Shelf(tmp_path, keep=2)
     (shelf.put("1", 1) / "model.onnx").unlink()
     shelf.put("2", 2)
-    with pytest.raises(ModelBroken, match=r"1/model\.onnx: No such file"):
+    with pytest.raises(ModelLoadError, match=r"1/model\.onnx: No such file"):
         await shelf.models.load("tiny")
     assert await shelf.ask() == ("2", 4)
 
@@ -179,7 +179,7 @@ async def test_a_name_never_becomes_a_path(shelf: Shelf, name: str) -> None:
     with pytest.raises(NotFound):
         await shelf.models.load(name)
     shelf.models.register(name)
-    with pytest.raises(ModelBroken):
+    with pytest.raises(ModelLoadError):
         await shelf.models.load(name)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.inference.manifest import ModelBroken
+from common.inference.manifest import ModelLoadError
 from common.inference.session import open_model, warm_up
 from tests.unit.common import tiny_models as tiny
 
 
 def refusal(folder: Path) -> str:
-    with pytest.raises(ModelBroken) as caught:
+    with pytest.raises(ModelLoadError) as caught:
         open_model(folder, threads=1)
     assert "\n" not in caught.value.detail
     assert str(folder) in caught.value.detail

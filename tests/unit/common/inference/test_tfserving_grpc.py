@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from common.inference.grpc_server import serve_grpc
-from common.inference.tfserving_grpc import add_tfserving
+from common.endpoints.oip_grpc import serve_grpc
+from common.endpoints.tfserving_grpc import add_tfserving
 from common.protocol.grpc import oip_pb2, oip_pb2_grpc
 from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_pb2_grpc as pb_grpc
@@ -28,10 +28,10 @@ ROWS = encode(np.array([[0.25, 1], [1, 0]], np.float32))
 
 
 class Surface:
-    """A served plane and clients of it."""
+    """A served backend and clients of it."""
 
-    def __init__(self, channel: grpc.aio.Channel, plane: ToyPlane, logged: Logged) -> None:
-        self.plane, self.logged = plane, logged
+    def __init__(self, channel: grpc.aio.Channel, backend: ToyPlane, logged: Logged) -> None:
+        self.backend, self.logged = backend, logged
         self.prediction: Any = pb_grpc.PredictionServiceStub(channel)
         self.models: Any = pb_grpc.ModelServiceStub(channel)
         self.oip: Any = oip_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -45,14 +45,14 @@ class Surface:
 
 @pytest_asyncio.fixture
 async def surface() -> AsyncIterator[Surface]:
-    plane = ToyPlane(flowers(), area(), captions("1"), captions("12"), broken(), loading="late")
+    backend = ToyPlane(flowers(), area(), captions("1"), captions("12"), broken(), loading="late")
     logged, port = Logged(), free_port()
     service = logged.service(max_body_bytes=100_000)
     async with (
-        serve_grpc(plane, service, "127.0.0.1", port, [add_tfserving]),
+        serve_grpc(backend, service, "127.0.0.1", port, [add_tfserving]),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        yield Surface(channel, plane, logged)
+        yield Surface(channel, backend, logged)
 
 
 async def refusal(call: Any, code: grpc.StatusCode) -> str:
@@ -116,7 +116,7 @@ async def test_a_wrong_request_is_refused_and_says_why(
     surface: Surface, spec: dict[str, Any], inputs: dict[str, Any], code: grpc.StatusCode, reason: str
 ) -> None:
     assert reason in await refusal(surface.predict(spec, **inputs), code)
-    assert surface.plane.asked == []
+    assert surface.backend.asked == []
 
 
 def example(**values: float) -> tensor_pb.Example:
@@ -221,4 +221,4 @@ async def test_a_call_is_traced_and_logged_as_every_other(surface: Surface) -> N
 async def test_a_spent_deadline_starts_no_inference(surface: Surface) -> None:
     request = pb.PredictRequest(model_spec={"name": "area"}, inputs={"x": ROWS})
     await refusal(surface.prediction.Predict(request, timeout=-1), Code.DEADLINE_EXCEEDED)  # spent on the wire too
-    assert surface.plane.asked == []
+    assert surface.backend.asked == []

@@ -12,8 +12,8 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
-from common.api import build_app
-from common.inference.tfserving_rest import TfServingRoute, tfserving_routes
+from common.endpoints.tfserving_rest import TfServingRoute, tfserving_routes
+from common.http.api import build_app
 from tests.unit.common.inference.toy_plane import ToyPlane, area, broken, captions, flowers
 from tests.unit.common.logged import Logged
 from tests.unit.common.polling import wait_until
@@ -24,10 +24,10 @@ ROW = {"length": 0.25, "width": 2}
 
 
 class Surface:
-    """A served plane and a client of it."""
+    """A served backend and a client of it."""
 
-    def __init__(self, client: httpx.Client, plane: ToyPlane, logged: Logged) -> None:
-        self.client, self.plane, self.logged = client, plane, logged
+    def __init__(self, client: httpx.Client, backend: ToyPlane, logged: Logged) -> None:
+        self.client, self.backend, self.logged = client, backend, logged
 
     def ask(self, path: str, body: Any, status: int = 200, **headers: str) -> Any:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -53,13 +53,13 @@ async def nothing() -> AsyncIterator[None]:
 
 @pytest.fixture(scope="module")
 def surface() -> Iterator[Surface]:
-    plane = ToyPlane(flowers(), area(), captions("1"), captions("12"), captions("2"), broken(), loading="late")
+    backend = ToyPlane(flowers(), area(), captions("1"), captions("12"), captions("2"), broken(), loading="late")
     logged = Logged()
     app = build_app(
-        logged.service(), routers=[tfserving_routes(plane)], direct=[TfServingRoute(plane)], resources=nothing
+        logged.service(), routers=[tfserving_routes(backend)], direct=[TfServingRoute(backend)], resources=nothing
     )
     with served(app) as running, httpx.Client(base_url=running.url, timeout=20) as client:
-        yield Surface(client, plane, logged)
+        yield Surface(client, backend, logged)
 
 
 @pytest.mark.parametrize("place", ["", "/versions/3"], ids=["newest", "by version"])
@@ -137,9 +137,9 @@ def test_a_score_is_as_short_as_its_type_allows(surface: Surface) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_refused_and_says_why(surface: Surface, path: str, body: Any, reason: str) -> None:
-    before = len(surface.plane.asked)
+    before = len(surface.backend.asked)
     assert reason in surface.refusal(path, body)
-    assert len(surface.plane.asked) == before
+    assert len(surface.backend.asked) == before
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ def test_a_hot_route_takes_post_alone(surface: Surface) -> None:
 
 
 def test_a_spent_deadline_starts_no_inference(surface: Surface) -> None:
-    before = len(surface.plane.asked)
+    before = len(surface.backend.asked)
     surface.refusal(f"{AREA}:predict", {"instances": [[2, 3]]}, 504, x_request_timeout_seconds="0.000001")
-    assert len(surface.plane.asked) == before
+    assert len(surface.backend.asked) == before
 
 
 def version(number: str) -> dict[str, Any]:

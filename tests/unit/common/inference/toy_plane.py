@@ -1,4 +1,4 @@
-"""A plane without ONNX Runtime: models that are functions, of one version or several, ready or not."""
+"""A backend without ONNX Runtime: models that are functions, of one version or several, ready or not."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from common.errors import InvalidInput, NotFound, NotReady
-from common.exchange import Exchange
 from common.protocol.tensors import Array, TensorSpec
+from common.request.context import RequestContext
 
 Run = Callable[[dict[str, Array]], dict[str, Array]]
 
@@ -58,12 +58,12 @@ class ToyPlane:
     describe = get
 
     async def infer(
-        self, exchange: Exchange, model: Toy, inputs: dict[str, Array], wanted: Sequence[str] = ()
+        self, context: RequestContext, model: Toy, inputs: dict[str, Array], wanted: Sequence[str] = ()
     ) -> Mapping[str, Array]:
         if unknown := [name for name in wanted if name not in [spec.name for spec in model.outputs]]:
             raise InvalidInput.at("outputs", f"no output {unknown[0]!r}")
-        exchange.deadline.check("inference started")
-        exchange.model = model.name
+        context.deadline.check("inference started")
+        context.model = model.name
         self.asked.append(model.name)
         outputs = model.run(inputs)
         return {name: outputs[name] for name in wanted or outputs}

@@ -81,7 +81,7 @@ def cmyk_jpeg(picture: Image.Image) -> bytes:
 def ycck_jpeg(picture: Image.Image) -> bytes:
     """CMYK whose colours are kept as luminance and two differences, which Adobe's marker says with a 2."""
     planes = [*ImageOps.invert(picture).convert("YCbCr").split(), Image.new("L", picture.size, 255)]
-    inverted = [plane.point([255 - value for value in range(256)]) for plane in planes]
+    inverted = [backend.point([255 - value for value in range(256)]) for backend in planes]
     file = saved(Image.merge("CMYK", inverted), "JPEG", quality=95)
     at = file.index(b"Adobe") + 11
     return file[:at] + b"\x02" + file[at + 1 :]

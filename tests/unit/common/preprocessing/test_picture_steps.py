@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from common.errors import InvalidInput, PayloadTooLarge, UnsupportedMedia
-from common.inference.manifest import ModelBroken
+from common.inference.manifest import ModelLoadError
 from common.preprocessing.steps import fingerprint, preparer
 from models import manifest as models_manifest
 from models import photos
@@ -112,7 +112,7 @@ def test_the_fingerprint_is_that_of_the_models() -> None:
 
 def test_steps_that_are_not_those_of_the_stated_fingerprint_are_not_followed() -> None:
     assert preparer(manifest(STEPS, stated=fingerprint(STEPS)))
-    with pytest.raises(ModelBroken, match="are not those of its fingerprint sha256:1"):
+    with pytest.raises(ModelLoadError, match="are not those of its fingerprint sha256:1"):
         preparer(manifest(STEPS, stated="sha256:1"))
 
 
@@ -133,16 +133,18 @@ def test_steps_that_are_not_those_of_the_stated_fingerprint_are_not_followed() -
     ],
 )
 def test_a_wrong_step_is_found_at_load(step: Any, reason: str) -> None:
-    with pytest.raises(ModelBroken, match=reason):
+    with pytest.raises(ModelLoadError, match=reason):
         preparer(manifest([step]))
 
 
 def test_steps_that_do_not_give_what_the_model_takes_are_told_apart() -> None:
-    with pytest.raises(ModelBroken, match=r"gives FP32 \[1, 3, 96, 96\], its input 'image' is FP32 \[-1, 3, 64, 64\]"):
+    with pytest.raises(
+        ModelLoadError, match=r"gives FP32 \[1, 3, 96, 96\], its input 'image' is FP32 \[-1, 3, 64, 64\]"
+    ):
         preparer(manifest(STEPS, [-1, 3, 64, 64])).prepare(files.jpeg())
 
 
 def test_a_library_that_is_missing_is_an_error_of_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "common.preprocessing.pictures", None)
-    with pytest.raises(ModelBroken, match=r"common\.preprocessing\.pictures"):
+    with pytest.raises(ModelLoadError, match=r"common\.preprocessing\.pictures"):
         preparer(manifest(STEPS))

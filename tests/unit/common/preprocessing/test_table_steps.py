@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from common.errors import InvalidInput
-from common.inference.manifest import ModelBroken
+from common.inference.manifest import ModelLoadError
 from common.preprocessing.steps import Preparer, preparer
 from common.preprocessing.tabular import Field
 from tests.unit.common.preprocessing.manifests import manifest
@@ -155,5 +155,5 @@ def test_fields_say_what_a_caller_names() -> None:
     ],
 )
 def test_wrong_steps_are_found_at_load(steps: list[Any], reason: str) -> None:
-    with pytest.raises(ModelBroken, match=reason):
+    with pytest.raises(ModelLoadError, match=reason):
         ready(steps)

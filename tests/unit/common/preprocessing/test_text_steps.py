@@ -10,7 +10,7 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from common.errors import InvalidInput
-from common.inference.manifest import ModelBroken
+from common.inference.manifest import ModelLoadError
 from common.preprocessing import morphemes
 from common.preprocessing.steps import Preparer, preparer
 from tests.unit.common.preprocessing.manifests import manifest
@@ -83,12 +83,12 @@ def test_half_a_surrogate_pair_is_a_text_like_another() -> None:
     ],
 )
 def test_wrong_steps_are_found_at_load(ngrams: dict[str, Any], reason: str) -> None:
-    with pytest.raises(ModelBroken, match=reason):
+    with pytest.raises(ModelLoadError, match=reason):
         ready(ngrams, {"a": 1.0})
 
 
 def test_the_steps_of_a_text_come_in_their_order() -> None:
-    with pytest.raises(ModelBroken, match="a text wants the steps clean, ngrams, tfidf, in this order"):
+    with pytest.raises(ModelLoadError, match="a text wants the steps clean, ngrams, tfidf, in this order"):
         preparer(manifest([CLEAN, {"cast": "FP32"}], [-1, 1], "row"))
 
 
@@ -101,5 +101,5 @@ def test_morphemes_are_what_the_analyser_finds(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_analyser_that_is_not_installed_is_told_at_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sudachipy", None)
-    with pytest.raises(ModelBroken, match=r"Japanese needs SudachiPy: pip install 'serving-patterns\[japanese\]'"):
+    with pytest.raises(ModelLoadError, match=r"Japanese needs SudachiPy: pip install 'serving-patterns\[japanese\]'"):
         ready({"of": "morphemes", "shortest": 1, "longest": 1, "analyser": "sudachi"}, {"本": 1.0})

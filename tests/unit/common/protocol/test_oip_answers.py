@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput, ModelFailed, UpstreamFailed
-from common.protocol.oip import InferResponse, Question, RequestedOutput, encode_answer
-from common.protocol.oip_caller import decode_answer
+from common.protocol.oip import DecodedRequest, InferResponseJson, RequestedOutput, encode_response
+from common.protocol.oip_caller import decode_response
 from common.protocol.tensors import DATATYPES, Array
 from tests.unit.common.wire import arrays, same
 
@@ -27,9 +27,9 @@ def wants(name: str, binary: bool | None = None) -> RequestedOutput:
 @given(st.data())
 def test_a_client_reads_every_datatype_from_json(datatype: str, data: st.DataObject) -> None:
     array = data.draw(arrays(datatype))
-    raw, length = encode_answer(Question({}, "7"), "m", "1", {"y": array})
+    raw, length = encode_response(DecodedRequest({}, "7"), "m", "1", {"y": array})
     assert length is None
-    response, read = decode_answer(raw, None)
+    response, read = decode_response(raw, None)
     assert same(read["y"], array)
     assert (response.model_name, response.model_version, response.id) == ("m", "1", "7")
 
@@ -38,14 +38,14 @@ def test_a_client_reads_every_datatype_from_json(datatype: str, data: st.DataObj
 @given(st.data())
 def test_a_client_reads_every_datatype_from_binary(datatype: str, data: st.DataObject) -> None:
     array = data.draw(arrays(datatype))
-    raw, length = encode_answer(Question({}, all_binary=True), "m", "1", {"y": array, "z": array})
-    _, read = decode_answer(raw, length)
+    raw, length = encode_response(DecodedRequest({}, all_binary=True), "m", "1", {"y": array, "z": array})
+    _, read = decode_response(raw, length)
     assert same(read["y"], array)
     assert same(read["z"], array)
 
 
 def test_an_answer_says_nothing_that_is_not_set() -> None:
-    raw, _ = encode_answer(Question({}), "m", "1", {"y": np.array([1, 2], np.float32)})
+    raw, _ = encode_response(DecodedRequest({}), "m", "1", {"y": np.array([1, 2], np.float32)})
     assert json.loads(raw) == {
         "model_name": "m",
         "model_version": "1",
@@ -60,8 +60,8 @@ def test_an_answer_says_nothing_that_is_not_set() -> None:
 def test_what_is_asked_of_one_output_wins_over_what_is_asked_of_all(
     of_all: bool, of_one: bool | None, binary: bool
 ) -> None:
-    question = Question({}, outputs=[wants("y", of_one)], all_binary=of_all)
-    raw, length = encode_answer(question, "m", "1", {"y": np.array([1], np.float32)})
+    decoded = DecodedRequest({}, outputs=[wants("y", of_one)], all_binary=of_all)
+    raw, length = encode_response(decoded, "m", "1", {"y": np.array([1], np.float32)})
     (output,) = json.loads(raw[:length])["outputs"]
     assert ("data" not in output) == binary
     assert output.get("parameters", {}).get("binary_data_size") == (4 if binary else None)
@@ -73,9 +73,9 @@ def test_json_and_binary_outputs_mix() -> None:
         "b": np.array([[2, 3]], np.float32),
         "c": np.array(["text"], dtype=object),
     }
-    question = Question({}, outputs=[wants("b", True)])
-    raw, length = encode_answer(question, "m", "1", outputs)
-    _, read = decode_answer(raw, length)
+    decoded = DecodedRequest({}, outputs=[wants("b", True)])
+    raw, length = encode_response(decoded, "m", "1", outputs)
+    _, read = decode_response(raw, length)
     assert [read[name].tolist() for name in "abc"] == [[1], [[2.0, 3.0]], [b"text"]]
 
 
@@ -83,20 +83,20 @@ def test_json_and_binary_outputs_mix() -> None:
 def test_nan_and_infinity_have_a_binary_form_alone(value: float) -> None:
     outputs = {"y": np.array([1, value], np.float32)}
     with pytest.raises(ModelFailed, match="output 'y' holds NaN or infinity"):
-        encode_answer(Question({}), "m", "1", outputs)
-    raw, length = encode_answer(Question({}, all_binary=True), "m", "1", outputs)
+        encode_response(DecodedRequest({}), "m", "1", outputs)
+    raw, length = encode_response(DecodedRequest({}, all_binary=True), "m", "1", outputs)
     assert raw[length:] == outputs["y"].tobytes()
 
 
 def test_the_word_null_in_an_answer_is_no_nan() -> None:
     outputs = {"null": np.array([b"null"], dtype=object), "y": np.array([1], np.float32)}
-    raw, _ = encode_answer(Question({}, "null"), "m", "1", outputs)
+    raw, _ = encode_response(DecodedRequest({}, "null"), "m", "1", outputs)
     assert json.loads(raw)["id"] == "null"
 
 
 def test_fp16_has_no_json_form() -> None:
     with pytest.raises(InvalidInput, match="'y' is FP16, which has no JSON form; ask for binary_data"):
-        encode_answer(Question({}), "m", "1", {"y": np.array([1], np.float16)})
+        encode_response(DecodedRequest({}), "m", "1", {"y": np.array([1], np.float16)})
 
 
 def answer(**output: Any) -> bytes:
@@ -126,13 +126,13 @@ def answer(**output: Any) -> bytes:
 )  # fmt: skip
 def test_what_is_no_answer_is_the_upstreams_failure(raw: bytes) -> None:
     with pytest.raises(UpstreamFailed, match="no valid inference response"):
-        decode_answer(raw, None)
+        decode_response(raw, None)
 
 
 @given(st.binary(max_size=60), st.integers(0, 80) | st.none())
 def test_no_bytes_make_a_client_fail_in_another_way(raw: bytes, length: int | None) -> None:
     try:
-        response, _ = decode_answer(raw, length)
+        response, _ = decode_response(raw, length)
     except UpstreamFailed:
         return
-    assert isinstance(response, InferResponse)
+    assert isinstance(response, InferResponseJson)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput
-from common.protocol.oip import decode_binary, decode_question
+from common.protocol.oip import decode_binary, decode_request
 from common.protocol.tensors import DATATYPES, TensorSpec, datatype_of
 from tests.unit.common.wire import binary_body, body, spec, tensor
 
@@ -51,12 +51,12 @@ MANY = settings(max_examples=10 * settings().max_examples)
 def ask(raw: bytes, header: str | None, specs: list[TensorSpec]) -> None:
     """What is let in is just what the model takes."""
     try:
-        question = decode_question(raw, specs) if header is None else decode_binary(raw, header, specs)
+        decoded = decode_request(raw, specs) if header is None else decode_binary(raw, header, specs)
     except InvalidInput:
         return
-    assert list(question.inputs) == [one.name for one in specs] or len(specs) > 1
+    assert list(decoded.inputs) == [one.name for one in specs] or len(specs) > 1
     for one in specs:
-        array = question.inputs[one.name]
+        array = decoded.inputs[one.name]
         assert datatype_of(array) == one.datatype
         assert array.size
         assert all(want in (-1, got) for want, got in zip(one.shape, array.shape, strict=True))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput
-from common.protocol.oip import decode_binary, decode_question
+from common.protocol.oip import decode_binary, decode_request
 from common.protocol.oip_caller import encode_request
 from common.protocol.tensors import DATATYPES
 from tests.unit.common.wire import arrays, as_json, binary_body, body, same, spec, tensor
@@ -24,7 +24,7 @@ JSON_DATATYPES = [name for name in DATATYPES if name != "FP16"]
 def refusal(raw: bytes, header: str | None = None, specs: Any = FLOWERS) -> tuple[str, str]:
     """The field and the reason of a refused request."""
     with pytest.raises(InvalidInput) as caught:
-        decode_question(raw, specs) if header is None else decode_binary(raw, header, specs)
+        decode_request(raw, specs) if header is None else decode_binary(raw, header, specs)
     (error,) = caught.value.fields
     assert caught.value.detail == f"{error.field}: {error.reason}"
     return error.field, error.reason
@@ -34,11 +34,11 @@ def refusal(raw: bytes, header: str | None = None, specs: Any = FLOWERS) -> tupl
 @given(st.data())
 def test_every_datatype_is_read_from_json(datatype: str, data: st.DataObject) -> None:
     array = data.draw(arrays(datatype))
-    question = decode_question(
+    decoded = decode_request(
         body(tensor(datatype, list(array.shape), as_json(array)), id="7"), [spec(datatype, -1, *array.shape[1:])]
     )
-    assert same(question.inputs["x"], array)
-    assert question.id == "7"
+    assert same(decoded.inputs["x"], array)
+    assert decoded.id == "7"
 
 
 @pytest.mark.parametrize("datatype", DATATYPES)
@@ -46,10 +46,10 @@ def test_every_datatype_is_read_from_json(datatype: str, data: st.DataObject) ->
 def test_every_datatype_is_read_from_binary(datatype: str, data: st.DataObject) -> None:
     array = data.draw(arrays(datatype))
     raw, length = encode_request({"x": array}, id="7")
-    question = decode_binary(raw, str(length), [spec(datatype, -1, *array.shape[1:])])
-    assert same(question.inputs["x"], array)
-    assert question.id == "7"
-    assert question.binary("anything")
+    decoded = decode_binary(raw, str(length), [spec(datatype, -1, *array.shape[1:])])
+    assert same(decoded.inputs["x"], array)
+    assert decoded.id == "7"
+    assert decoded.binary("anything")
 
 
 def test_json_and_binary_tensors_mix_in_one_request() -> None:
@@ -57,15 +57,15 @@ def test_json_and_binary_tensors_mix_in_one_request() -> None:
     described = [{"name": "a", **binary}, tensor("FP32", [1], [6], "b"), {"name": "c", **binary}]
     header = json.dumps({"inputs": described}).encode()
     raw = header + np.array([5, 7], np.float32).tobytes()
-    question = decode_binary(raw, str(len(header)), [spec("FP32", -1, name=name) for name in "abc"])
-    assert [question.inputs[name].tolist() for name in "abc"] == [[5.0], [6.0], [7.0]]
+    decoded = decode_binary(raw, str(len(header)), [spec("FP32", -1, name=name) for name in "abc"])
+    assert [decoded.inputs[name].tolist() for name in "abc"] == [[5.0], [6.0], [7.0]]
 
 
 def test_a_header_of_0_means_that_the_body_is_the_one_input() -> None:
     rows = np.arange(8, dtype=np.float32)
-    question = decode_binary(rows.tobytes(), "0", FLOWERS)
-    assert question.inputs["x"].tolist() == rows.reshape(2, 4).tolist()
-    assert question.binary("anything")
+    decoded = decode_binary(rows.tobytes(), "0", FLOWERS)
+    assert decoded.inputs["x"].tolist() == rows.reshape(2, 4).tolist()
+    assert decoded.binary("anything")
     text = decode_binary("déjà".encode(), "0", [spec("BYTES", -1, 1)])
     assert text.inputs["x"].tolist() == [["déjà".encode()]]
 

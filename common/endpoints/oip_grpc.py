@@ -1,0 +1,221 @@
+"""The Open Inference Protocol over gRPC, with the standard health service and deadlines, on the same data backend."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from common import RELEASE
+from common.endpoints.backend import InferenceBackend
+from common.endpoints.grpc_calls import Calls, Context
+from common.errors import InvalidInput, NotReady
+from common.protocol import oip
+from common.protocol.grpc import oip_pb2 as pb
+from common.protocol.grpc import oip_pb2_grpc as pb_grpc
+from common.protocol.grpc.parameters import Value, parameter, parameter_value
+from common.protocol.tensors import (
+    Array,
+    check_finite,
+    check_shape,
+    datatype_of,
+    dtype_of,
+    from_binary,
+    to_binary,
+)  # fmt: skip
+from common.request.context import RequestContext
+from common.service import Service
+
+_CONTENTS = {
+    "BOOL": "bool_contents", "INT8": "int_contents", "INT16": "int_contents", "INT32": "int_contents",
+    "INT64": "int64_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
+    "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
+}  # fmt: skip
+_WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # numpy alone makes fractions of some large numbers
+_SERVICE = "inference.GRPCInferenceService"
+
+AddServices = Callable[[grpc.aio.Server, InferenceBackend[Any], Service], Sequence[str]]
+"""Adds further services to a server; gives their full names, for the health service."""
+
+
+class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
+    """Answers the six calls of the protocol."""
+
+    def __init__(self, backend: InferenceBackend[Any], service: Service) -> None:
+        self._plane, self._service, self._calls = backend, service, Calls(service, _SERVICE)
+
+    async def ServerLive(self, request: pb.ServerLiveRequest, call: Context) -> pb.ServerLiveResponse:
+        return pb.ServerLiveResponse(live=not self._service.health.not_live_reasons())
+
+    async def ServerReady(self, request: pb.ServerReadyRequest, call: Context) -> pb.ServerReadyResponse:
+        return pb.ServerReadyResponse(
+            ready=not (self._service.health.not_live_reasons() or self._service.health.not_ready_reasons())
+        )
+
+    async def ModelReady(self, request: pb.ModelReadyRequest, call: Context) -> pb.ModelReadyResponse:
+        async def ready(_: RequestContext) -> pb.ModelReadyResponse:
+            try:
+                self._plane.describe(request.name, request.version)
+            except NotReady:
+                return pb.ModelReadyResponse(ready=False)
+            return pb.ModelReadyResponse(ready=True)
+
+        return await self._calls.answer("ModelReady", call, ready)
+
+    async def ServerMetadata(self, request: pb.ServerMetadataRequest, call: Context) -> pb.ServerMetadataResponse:
+        return pb.ServerMetadataResponse(name="serving-patterns", version=RELEASE, extensions=oip.EXTENSIONS)
+
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, call: Context) -> pb.ModelMetadataResponse:
+        async def metadata(_: RequestContext) -> pb.ModelMetadataResponse:
+            model = self._plane.describe(request.name, request.version)
+            tensor = pb.ModelMetadataResponse.TensorMetadata
+            return pb.ModelMetadataResponse(
+                name=model.name,
+                versions=self._plane.versions(model.name),
+                platform=self._plane.platform,
+                properties=model.properties,
+                inputs=[tensor(name=one.name, datatype=one.datatype, shape=one.shape) for one in model.inputs],
+                outputs=[tensor(name=one.name, datatype=one.datatype, shape=one.shape) for one in model.outputs],
+            )
+
+        return await self._calls.answer("ModelMetadata", call, metadata)
+
+    async def ModelInfer(self, request: pb.ModelInferRequest, call: Context) -> pb.ModelInferResponse:
+        async def infer(context: RequestContext) -> pb.ModelInferResponse:
+            model = self._plane.get(request.model_name, request.model_version)
+            inputs = decode(request)
+            oip.check_inputs(inputs, model.inputs)
+            context.request_parameters = {name: parameter_value(one) for name, one in request.parameters.items()}
+            context.stages["decode"] = (perf_counter() - context.started) * 1e3
+            wanted = [output.name for output in request.outputs]
+            outputs = await self._plane.infer(context, model, inputs, wanted)
+            return encode(request, model.name, model.version, outputs, context.response_parameters)
+
+        return await self._calls.answer("ModelInfer", call, infer)
+
+
+def decode(request: pb.ModelInferRequest) -> dict[str, Array]:
+    """The inputs of a request, typed or raw. Raises InvalidInput naming what is wrong."""
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise InvalidInput.at("raw_input_contents", f"expected {len(request.inputs)} entries, got {len(raw)}")
+    arrays: dict[str, Array] = {}
+    for index, tensor in enumerate(request.inputs):
+        where = f"inputs[{index}]"
+        if tensor.name in arrays:
+            raise InvalidInput.at(f"{where}.name", f"{tensor.name!r} is given twice")
+        if raw:
+            if tensor.HasField("contents"):
+                raise InvalidInput.at(f"{where}.contents", "must be absent where raw_input_contents is used")
+            arrays[tensor.name] = from_binary(raw[index], tensor.datatype, tensor.shape, where)
+        else:
+            arrays[tensor.name] = _typed(tensor, where)
+    return arrays
+
+
+def _typed(tensor: pb.ModelInferRequest.InferInputTensor, where: str) -> Array:
+    dtype = dtype_of(tensor.datatype, where)
+    count = check_shape(tensor.shape, where)
+    field = _CONTENTS.get(tensor.datatype)
+    if field is None:
+        raise InvalidInput.at(f"{where}.datatype", f"{tensor.datatype} needs raw_input_contents")
+    values = getattr(tensor.contents, field)
+    if len(values) != count:
+        shape = list(tensor.shape)
+        raise InvalidInput.at(f"{where}.contents", f"expected {count} {field} for shape {shape}, got {len(values)}")
+    if tensor.datatype == "BYTES":
+        array = np.empty(count, dtype=object)
+        array[:] = list(values)
+        return array.reshape(tensor.shape)
+    wide = np.array(values, dtype=_WIDE.get(dtype.kind, dtype))
+    if dtype.kind in "iu" and count and not (np.iinfo(dtype).min <= wide.min() and wide.max() <= np.iinfo(dtype).max):
+        raise InvalidInput.at(f"{where}.contents", f"holds a value outside the range of {tensor.datatype}")
+    array = wide.astype(dtype).reshape(tensor.shape)
+    if dtype.kind == "f":
+        check_finite(array, where)
+    return array
+
+
+def encode(
+    request: pb.ModelInferRequest,
+    model: str,
+    version: str,
+    outputs: Mapping[str, Array],
+    parameters: Mapping[str, Value] | None = None,
+) -> pb.ModelInferResponse:
+    """The answer, its outputs raw, as every client of the protocol reads them."""
+    tensor = pb.ModelInferResponse.InferOutputTensor
+    return pb.ModelInferResponse(
+        model_name=model,
+        model_version=version,
+        id=request.id,
+        outputs=[tensor(name=name, datatype=datatype_of(one), shape=one.shape) for name, one in outputs.items()],
+        raw_output_contents=[to_binary(one) for one in outputs.values()],
+        parameters={name: parameter(value) for name, value in (parameters or {}).items()},
+    )
+
+
+@asynccontextmanager
+async def serve_grpc(
+    backend: InferenceBackend[Any], service: Service, host: str, port: int, more: Sequence[AddServices] = ()
+) -> AsyncIterator[grpc.aio.Server]:
+    """Serves until left; then takes no new call and gives those in flight the drain timeout."""
+    limit = service.settings.max_body_bytes
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", limit),
+            ("grpc.max_send_message_length", limit),
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(backend, service), server)
+    names = [name for add in more for name in add(server, backend, service)]
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), server)
+    try:
+        server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError:
+        raise RuntimeError(f"cannot listen on {host}:{port} for gRPC; choose another GRPC_PORT") from None
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop(service.settings.drain_timeout_seconds)
+
+
+class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the library has no types
+    """grpc.health.v1: serving while this service is ready."""
+
+    def __init__(self, service: Service, services: Sequence[str]) -> None:
+        self._service = service
+        self._services = ("", *services)  # the first means the server as a whole
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, call: Context) -> health_pb2.HealthCheckResponse:
+        if request.service not in self._services:
+            await call.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} here")
+        return health_pb2.HealthCheckResponse(status=self._status())
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, call: Context
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        said, known = None, request.service in self._services
+        while True:
+            status = self._status() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            if status != said:
+                said = status
+                yield health_pb2.HealthCheckResponse(status=status)
+            elif self._service.health.draining:  # which need not wait for those who watch
+                return
+            else:
+                await asyncio.sleep(1)
+
+    def _status(self) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
+        unwell = self._service.health.not_live_reasons() or self._service.health.not_ready_reasons()
+        serving = health_pb2.HealthCheckResponse.ServingStatus
+        return serving.NOT_SERVING if unwell else serving.SERVING

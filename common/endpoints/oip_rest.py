@@ -1,0 +1,207 @@
+"""The Open Inference Protocol over HTTP: the infer route, hot and direct, and the routes about models beside it."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from common import RELEASE
+from common.endpoints.backend import InferenceBackend
+from common.errors import Forbidden, NotFound, NotReady
+from common.http.app import Headers
+from common.http.reply import Reply
+from common.observability.health import Health
+from common.protocol import oip
+from common.protocol.json_body import Payload, check_json
+from common.protocol.tensors import TensorSpec
+from common.request.context import RequestContext
+
+if TYPE_CHECKING:
+    from common.inference.repository import Entry, ModelRepository
+
+_PREFIX, _SUFFIX = "/v2/models/", "/infer"
+_INFER, _INFER_VERSION = "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"
+
+
+class InferRoute:
+    """POST /v2/models/{model}[/versions/{version}]/infer."""
+
+    def __init__(self, backend: InferenceBackend[Any]) -> None:
+        self._plane = backend
+
+    def match(self, path: str) -> bool:
+        return path.endswith(_SUFFIX) and path.startswith(_PREFIX)
+
+    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+        name, version = self._model(context)
+        model = self._plane.get(name, version)
+        decoded = _decode(headers, body, model.inputs)
+        context.request_parameters = decoded.parameters
+        context.stages["decode"] = (perf_counter() - context.started) * 1e3
+        wanted = [output.name for output in decoded.outputs]
+        outputs = await self._plane.infer(context, model, decoded.inputs, wanted)
+        start = perf_counter()
+        answer, header_length = oip.encode_response(
+            decoded, model.name, model.version, outputs, context.response_parameters
+        )
+        context.stages["encode"] = (perf_counter() - start) * 1e3
+        if header_length is None:
+            return Reply(200, answer)
+        length = (oip.HEADER_LENGTH.lower().encode(), str(header_length).encode())
+        return Reply(200, answer, oip.BINARY.encode(), (length,))
+
+    def _model(self, context: RequestContext) -> tuple[str, str | None]:
+        parts = context.path[len(_PREFIX) : -len(_SUFFIX)].split("/")
+        if len(parts) == 1:
+            context.route = _INFER
+            return parts[0], None
+        if len(parts) == 3 and parts[1] == "versions" and parts[2]:
+            context.route = _INFER_VERSION
+            return parts[0], parts[2]
+        raise NotFound("no such path")
+
+    def document(self) -> dict[str, Any]:
+        schemas: dict[str, Any]
+        refs, schemas = msgspec.json.schema_components(
+            (oip.InferRequestJson, oip.InferResponseJson), ref_template="#/components/schemas/{name}"
+        )
+        request: dict[str, Any] = {"schema": refs[0]}
+        newest = next(iter(self._plane.ready()), None)
+        if newest is not None and newest.example:
+            request["example"] = newest.example
+        names = self._plane.names()
+        return {
+            "paths": {
+                _INFER: {"post": _operation("infer", {"model": names}, request, refs[1])},
+                _INFER_VERSION: {
+                    "post": _operation("infer_version", {"model": names, "version": ["1"]}, request, refs[1])
+                },
+            },
+            "components": {"schemas": schemas},
+        }
+
+
+def _decode(headers: Headers, body: Payload, inputs: list[TensorSpec]) -> oip.DecodedRequest:
+    length = headers.get(b"inference-header-content-length")
+    if length is not None:
+        return oip.decode_binary(body, length.decode("latin-1"), inputs)
+    check_json(headers)
+    return oip.decode_request(body, inputs)
+
+
+def model_routes(backend: InferenceBackend[Any], health: Health) -> APIRouter:
+    """Everything of the protocol that is about models and changes nothing."""
+    router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+
+    @router.get("", summary="The server")
+    async def server() -> dict[str, Any]:
+        return {"name": "serving-patterns", "version": RELEASE, "extensions": oip.EXTENSIONS}
+
+    @router.get("/health/live")
+    async def live() -> JSONResponse:
+        return _flag("live", not health.not_live_reasons())
+
+    @router.get("/health/ready")
+    async def ready() -> JSONResponse:
+        return _flag("ready", not (health.not_live_reasons() or health.not_ready_reasons()))
+
+    @router.get("/models")
+    async def models() -> dict[str, list[str]]:
+        return {"models": backend.names()}
+
+    for path in ("/models/{model}", "/models/{model}/versions/{version}"):
+        router.add_api_route(path, _metadata(backend), methods=["GET"], summary="A model's inputs and outputs")
+        router.add_api_route(path + "/ready", _ready(backend), methods=["GET"], summary="Can a model answer now?")
+    return router
+
+
+def _metadata(backend: InferenceBackend[Any]) -> Any:
+    async def metadata(model: str, version: str = "") -> dict[str, Any]:
+        found = backend.describe(model, version)
+        told = {
+            "name": found.name,
+            "versions": backend.versions(model),
+            "platform": backend.platform,
+            "inputs": [_tensor(spec) for spec in found.inputs],
+            "outputs": [_tensor(spec) for spec in found.outputs],
+        }
+        return {**told, "properties": found.properties} if found.properties else told
+
+    return metadata
+
+
+def _ready(backend: InferenceBackend[Any]) -> Any:
+    async def ready(model: str, version: str = "") -> JSONResponse:
+        try:
+            backend.describe(model, version)
+        except NotReady:
+            return JSONResponse({"name": model, "ready": False}, 503)
+        return JSONResponse({"name": model, "ready": True})
+
+    return ready
+
+
+def repository_routes(repository: ModelRepository, control: bool) -> APIRouter:
+    """The protocol's repository extension; loading and unloading where `control` allows it."""
+    router = APIRouter(prefix="/v2", tags=["open inference protocol"])
+
+    def allowed() -> None:
+        if not control:
+            raise Forbidden("loading and unloading over the API is off; set MODEL_CONTROL=true to allow it")
+
+    @router.post("/repository/index", summary="Models in the repository and their state")
+    async def index() -> list[dict[str, str]]:
+        return [row for name, entry in repository.entries().items() for row in _index_rows(name, entry)]
+
+    @router.post("/repository/models/{model}/load", summary="Load a model's newest version and swap it in")
+    async def load(model: str) -> dict[str, str]:
+        allowed()
+        await repository.load(model)
+        return {"name": model, "version": repository.get(model).version, "state": "READY"}
+
+    @router.post("/repository/models/{model}/unload", summary="Stop answering for a model")
+    async def unload(model: str) -> dict[str, str]:
+        allowed()
+        await repository.unload(model)
+        return {"name": model, "state": "UNAVAILABLE"}
+
+    return router
+
+
+def _index_rows(name: str, entry: Entry) -> list[dict[str, str]]:
+    if not entry.versions:
+        return [{"name": name, "state": entry.state, "reason": entry.reason}]
+    return [{"name": name, "version": version, "state": "READY", "reason": entry.reason} for version in entry.versions]
+
+
+def _flag(name: str, value: bool) -> JSONResponse:
+    return JSONResponse({name: value}, 200 if value else 503)
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+
+
+def _operation(
+    name: str, parameters: dict[str, list[str]], request: dict[str, Any], answer: dict[str, Any]
+) -> dict[str, Any]:
+    failures = {400: "Invalid tensors", 404: "Unknown model", 413: "Too large", 415: "Wrong content type"}
+    failures |= {503: "Not ready or overloaded", 504: "Deadline exceeded"}
+    return {
+        "tags": ["open inference protocol"],
+        "summary": "Infer",
+        "operationId": name,
+        "parameters": [
+            {"name": one, "in": "path", "required": True, "schema": {"type": "string", "examples": examples}}
+            for one, examples in parameters.items()
+        ],
+        "requestBody": {"required": True, "content": {oip.JSON: request}},
+        "responses": {
+            "200": {"description": "The outputs", "content": {oip.JSON: {"schema": answer}}},
+            **{str(code): {"description": text} for code, text in failures.items()},
+        },
+    }

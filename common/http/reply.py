@@ -1,0 +1,50 @@
+"""An answer before it is sent, and the one place where an error becomes one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+from typing import Any
+
+import msgspec
+import orjson
+
+from common.errors import MethodNotAllowed, ServingError
+from common.request.context import RequestContext
+
+PROBLEM = b"application/problem+json"
+
+
+class Reply(msgspec.Struct):
+    """Status, body and the headers that go with it."""
+
+    status: int
+    body: bytes
+    content_type: bytes = b"application/json"
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+def render(error: ServingError, context: RequestContext) -> Reply:
+    """`{"error": text}` under /v2 and /v1, as their protocols have it; RFC 9457 problem+json elsewhere.
+
+    A caller under /v2 or /v1 who accepts problem+json by name gets that, for it says more: which fields are wrong.
+    """
+    context.error = error.detail
+    headers = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, ceil(error.retry_after))).encode()))
+    if isinstance(error, MethodNotAllowed) and error.allowed:
+        headers.append((b"allow", error.allowed.encode()))
+    if context.path.startswith(("/v2", "/v1")) and PROBLEM not in context.accept:
+        return Reply(error.status, orjson.dumps({"error": error.detail}), headers=headers)
+    problem: dict[str, Any] = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "instance": context.path,
+        "request_id": context.request_id,
+    }
+    if error.fields:
+        problem["errors"] = [{"field": one.field, "reason": one.reason} for one in error.fields]
+    return Reply(error.status, orjson.dumps(problem), PROBLEM, headers)

@@ -1,0 +1,1 @@
+"""The roles that `common.serve` starts: predictor, proxy, worker, job and agent."""

@@ -1,0 +1,180 @@
+"""The stock predictor: any ONNX models behind the Open Inference Protocol, over REST and gRPC.
+
+Every role that holds a model is this one, plus what its pattern adds.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from common import RELEASE
+from common.endpoints.oip_grpc import AddServices, serve_grpc
+from common.endpoints.oip_rest import InferRoute, model_routes, repository_routes
+from common.http.api import build_app
+from common.http.app import App
+from common.inference.batching import BatchPolicy
+from common.inference.faults import FaultSwitch, fault_routes
+from common.inference.onnx_backend import OnnxBackend
+from common.inference.repository import LoadPolicy, ModelRepository
+from common.observability.log import Logs
+from common.observability.metrics import InferenceMetrics
+from common.page import page_routes, sample_names
+from common.service import Service
+from common.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from common.inference.source import ModelSource
+
+
+class Settings(ServiceSettings):
+    """What a service that holds models is told besides."""
+
+    model: str = Field("iris", pattern=r"\w", description="The model to serve; several with commas between.")
+    model_repository: Path = Field(
+        Path("models/build"), description="Folder of `<name>/<version>/` with model.onnx and model.yaml."
+    )
+    model_uri: str = Field(
+        "", description="A version's folder to fetch the model from (file, http, s3, gs, az); empty: the repository."
+    )
+    model_manifest_sha256: str = Field("", description="With MODEL_URI: the sha256 that its model.yaml must have.")
+    model_fetch_timeout_seconds: float = Field(60.0, gt=0, description="With MODEL_URI: how long one attempt may take.")
+    model_control: bool = Field(False, description="Allows loading and unloading over the API.")
+    model_versions_kept: int = Field(1, ge=1, le=100, description="Versions of a model that answer side by side.")
+    intra_op_threads: int = Field(1, ge=1, description="ONNX Runtime threads in one run; the CPU limit, usually.")
+    batch_max_rows: int = Field(256, ge=1, description="Rows that may share a run; 1 turns micro-batching off.")
+    batch_delay_seconds: float = Field(0.0, ge=0, le=10, description="How long a run is held to fill; 0: not at all.")
+    queue_limit: int = Field(256, ge=1, description="Requests that may wait for a model; more are refused with 503.")
+    prediction_log_share: float = Field(
+        0.0, ge=0, le=1, description="Share of requests whose inputs and outputs are logged; they may be personal data."
+    )
+
+    @property
+    def models(self) -> list[str]:
+        return [name.strip() for name in self.model.split(",") if name.strip()]
+
+
+class Predictor:
+    """The data backend of a service, its routes, and what has to run beneath them; `grpc_services` beside its own."""
+
+    def __init__(self, service: Service, settings: Settings, grpc_services: Sequence[AddServices] = ()) -> None:
+        self._service, self._settings, self._grpc_services = service, settings, grpc_services
+        self._faults = FaultSwitch()
+        metrics = self.metrics = InferenceMetrics(service.metrics)
+        root = Path(tempfile.mkdtemp(prefix="models-")) if settings.model_uri else settings.model_repository
+        limits = BatchPolicy(settings.batch_max_rows, settings.queue_limit, settings.batch_delay_seconds)
+        policy = LoadPolicy(
+            settings.intra_op_threads,
+            limits,
+            settings.model_versions_kept,
+            self._faults.wrap if settings.faults else None,
+            service,
+        )
+        self.repository = ModelRepository(root, policy, metrics, service.logs.log, self._source())
+        self.backend = OnnxBackend(self.repository, metrics, service.logs.log, settings.prediction_log_share)
+        self.direct = [InferRoute(self.backend)]
+        self._observe()
+
+    def _source(self) -> ModelSource | None:
+        settings = self._settings
+        if not settings.model_uri:
+            return None
+        from common.inference.source import ModelSource  # 5 MB that only this variant needs
+
+        return ModelSource(
+            settings.model_uri, settings.model_manifest_sha256, timeout_seconds=settings.model_fetch_timeout_seconds
+        )
+
+    @property
+    def routers(self) -> Sequence[APIRouter]:
+        """The routes of a service that holds models, in the order of its documentation."""
+        faults = [fault_routes(self._faults)] if self._settings.faults else []
+        models = model_routes(self.backend, self._service.health)
+        control = repository_routes(self.repository, self._settings.model_control)
+        return [models, control, _metadata_routes(self._service, self.repository), *faults]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Loads the models in the background and serves gRPC until left."""
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            if settings.model_uri:
+                stack.callback(shutil.rmtree, self.repository.root, ignore_errors=True)
+            await stack.enter_async_context(self.repository.open(settings.models))
+            if settings.grpc_port:
+                await stack.enter_async_context(
+                    serve_grpc(self.backend, self._service, settings.host, settings.grpc_port, self._grpc_services)
+                )
+            yield
+
+    def _observe(self) -> None:
+        health, metrics, repository = self._service.health, self._service.metrics, self.repository
+        health.add_readiness_check(lambda: _unready(repository) or _stuck(repository, self._settings.stuck_seconds))
+        health.add_liveness_check(lambda: _stuck(repository, 2 * self._settings.stuck_seconds))
+        metrics.gauge(
+            "serving_queue_depth",
+            "Requests that wait for a model.",
+            ("model",),
+            lambda: [((one.name,), one.batcher.depth) for one in repository.loaded()],
+        )
+        metrics.gauge(
+            "serving_model_info",
+            "The models that answer.",
+            ("model", "version", "sha256"),
+            lambda: [((one.name, one.version, one.manifest.sha256), 1) for one in repository.loaded()],
+        )
+        metrics.gauge(
+            "serving_last_progress_timestamp_seconds",
+            "When a run of the model last ended.",
+            ("model",),
+            lambda: [((one.name,), one.batcher.last_progress) for one in repository.loaded()],
+        )
+
+
+def _unready(repository: ModelRepository) -> str | None:
+    waiting = [f"model {name!r}: {entry.reason}" for name, entry in repository.required() if not entry.versions]
+    return "; ".join(waiting) or None
+
+
+def _stuck(repository: ModelRepository, seconds: float) -> str | None:
+    for loaded in repository.loaded():
+        if loaded.batcher.running_for > seconds:
+            return f"model {loaded.name!r}: an inference has been running for {loaded.batcher.running_for:.0f} s"
+    return None
+
+
+def _metadata_routes(service: Service, repository: ModelRepository) -> APIRouter:
+    router = APIRouter(tags=["operations"])
+
+    @router.get("/metadata", summary="What this service is and which model it serves")
+    async def metadata(request: Request) -> dict[str, Any]:
+        loaded = next(iter(repository.loaded()), None)
+        return {
+            "pattern": service.settings.pattern,
+            "service": service.settings.service,
+            "release": RELEASE,
+            "model": loaded.manifest.model_dump(mode="json") if loaded else None,
+            "routes": list(request.app.openapi()["paths"]),
+            "samples": sample_names(service.samples),
+        }
+
+    return router
+
+
+def create_app(settings: Settings, logs: Logs) -> App:
+    """The stock predictor's application."""
+    service = Service(settings, logs)
+    predictor = Predictor(service, settings)
+    return build_app(
+        service,
+        routers=[*predictor.routers, page_routes()],
+        direct=predictor.direct,
+        resources=predictor.running,
+    )

@@ -1,0 +1,75 @@
+"""The feature store: rows of numbers by item id in Redis, binary, many in one question. Its client's one user."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
+from time import perf_counter
+from typing import Any, Self
+
+import numpy as np
+import orjson
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from common.errors import InvalidInput, NotReady
+from common.protocol.tensors import Array
+from common.request.context import RequestContext
+from common.request.deadline import Deadline
+
+_COLUMNS, _ROW = "features:columns", "features:row:"
+_DTYPE = np.dtype("<f4")
+_AGAIN_SECONDS = 0.5
+
+
+class FeatureStore:
+    """Rows of FP32 that share their columns, at `redis://host:port`. Nothing is opened before the first question.
+
+    Raises NotReady where Redis does not answer in time.
+    """
+
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        self._redis = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+        self._timeout = timeout_seconds
+        self.filled = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._redis.aclose()
+
+    async def rows(self, context: RequestContext, ids: Sequence[str], columns: Sequence[str]) -> Array:
+        """FP32 of shape [ids, columns]; InvalidInput names an id that is not there. Its time is the stage `fetch`."""
+        started = perf_counter()
+        names, *rows = await self._ask(self._redis.mget([_COLUMNS, *(_ROW + one for one in ids)]), context.deadline)
+        context.stages["fetch"] = (perf_counter() - started) * 1e3
+        stored = orjson.loads(names or b"[]")
+        if missing := [name for name in columns if name not in stored]:
+            raise NotReady(f"the feature store (redis) has no {', '.join(missing)}", retry_after=1)
+        if unknown := [index for index, row in enumerate(rows) if row is None]:
+            raise InvalidInput.at(f"items[{unknown[0]}]", f"{ids[unknown[0]]!r} is not in the feature store")
+        array = np.frombuffer(b"".join(rows), _DTYPE).reshape(len(ids), len(stored))
+        return array if list(columns) == stored else array[:, [stored.index(name) for name in columns]]
+
+    async def keep_filled(self, columns: Sequence[str], items: Mapping[str, Sequence[float]]) -> None:
+        """Goes on writing these items whenever the store is empty: all of them at once, so that nobody sees a part."""
+        packed: dict[str, bytes] = {_ROW + one: np.array(row, _DTYPE).tobytes() for one, row in items.items()}
+        while True:
+            with suppress(NotReady):
+                if not await self._ask(self._redis.exists(_COLUMNS), Deadline.after(1)):
+                    await self._ask(self._redis.mset({**packed, _COLUMNS: orjson.dumps(columns)}), Deadline.after(1))
+                self.filled = True
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _ask(self, answer: Awaitable[Any], deadline: Deadline) -> Any:
+        try:
+            async with asyncio.timeout(min(self._timeout, max(deadline.remaining, 0.0))):
+                return await answer
+        except TimeoutError:
+            raise NotReady("the feature store (redis) gave no answer in time", retry_after=1) from None
+        except RedisError as error:
+            raise NotReady(f"the feature store (redis) failed: {type(error).__name__}", retry_after=1) from None

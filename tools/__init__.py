@@ -1,0 +1,1 @@
+"""Writes the tables and numbers that the documentation shows."""

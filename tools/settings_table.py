@@ -1,0 +1,57 @@
+"""The tables of settings in the documentation, written from where the settings are declared.
+
+A page has them between `<!-- settings: module:Class -->` and `<!-- end of settings -->`;
+`python -m tools.settings_table PAGE...` writes them anew.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import PydanticUndefined
+
+from common.settings import ServiceSettings
+
+_BLOCK = re.compile(r"(<!-- settings: ([\w.]+):(\w+) -->\n).*?(<!-- end of settings -->)", re.DOTALL)
+
+
+def table(settings: type[ServiceSettings]) -> str:
+    """A row for each field; of a role's settings only what it adds to those that every service has."""
+    every = set(ServiceSettings.model_fields) if settings is not ServiceSettings else set()
+    rows = [
+        f"| `{name.upper()}` | {_default(field.default)} | {field.description} |"
+        for name, field in settings.model_fields.items()
+        if name not in every
+    ]
+    return "\n".join(("| variable | default | what |", "|---|---|---|", *rows)) + "\n"
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "required"
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{shown}`" if shown else ""
+
+
+def filled(page: str) -> str:
+    """A page with its tables as they ought to be."""
+
+    def fill(block: re.Match[str]) -> str:
+        settings = getattr(importlib.import_module(block[2]), block[3])
+        return f"{block[1]}{table(settings)}{block[4]}"
+
+    return _BLOCK.sub(fill, page)
+
+
+def main() -> None:
+    for name in sys.argv[1:]:
+        path = Path(name)
+        path.write_text(filled(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()
