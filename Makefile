@@ -49,7 +49,7 @@ models: .venv/.run  ## build every model, or MODELS="iris iris_rf"
 	@$(PY) -m models $(or $(MODELS),--all)
 
 exporters: .venv/.export  ## try the exporters with PyTorch and TensorFlow installed (8.5 GB)
-	@.venv/export/bin/python -m pytest tests/exporters tests/integration/synchronous/test_tfserving.py $(ARGS)
+	@.venv/export/bin/python -m pytest tests/exporters tests/behaviour/synchronous/test_tfserving.py $(ARGS)
 
 images: .venv/.run  ## build the images of PATTERN and its variants
 	@$(PY) -m runtimes images $(PATTERN)

@@ -8,6 +8,7 @@ A runtime that was asked for and is missing fails; without `--runtime`, the test
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from runtimes.base import Stack
 from tests.support import client
@@ -23,12 +25,23 @@ PATTERNS = {path.name for path in (Path(__file__).parents[1] / "patterns").iterd
 RUNTIMES = ["local", "compose", "kubernetes"]
 ON_CLUSTER = 2  # shared stacks at once, beside one of a module's or a test's own
 Start = Callable[..., Stack]
+BROWSER_ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 20_000  # ms that a busy machine may take before what a test expects is on the page
 _numbers = count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runtime", action="append", choices=RUNTIMES, help="where stacks run (repeatable)")
-    parser.addoption("--pattern", action="append", help="only this pattern's integration tests and drills (repeatable)")
+    parser.addoption("--pattern", action="append", help="only this pattern's tests (repeatable)")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -131,3 +144,16 @@ def _up(runtime: str, pattern: str, variant: str | None, env: dict[str, str], ti
 def http() -> httpx.Client:
     """A client that never waits longer than ten seconds."""
     return client()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None and not os.environ.get("CI"):
+        pytest.skip("chromium is not installed")
+    assert path, "chromium is not installed, and CI has to look at the page"
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER_ARGUMENTS)
+        yield browser
+        browser.close()

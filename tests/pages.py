@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
-LOW_CONTRAST = (Path(__file__).parent / "integration" / "web_single" / "low_contrast.js").read_text()
+LOW_CONTRAST = (Path(__file__).with_name("low_contrast.js")).read_text()
 UNNAMED = """[...document.querySelectorAll("input, textarea, select, button")].filter((one) => !one.labels?.length
     && !one.ariaLabel && !one.textContent && !one.querySelector("img[alt]")).map((one) => one.outerHTML)"""
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.parallel import ROWS, SERVICES, ask, instances
 from tests.conftest import Start
-from tests.integration.parallel.asking import ROWS, SERVICES, ask, instances
 from tests.load import Load, connect, request
 from tests.support import direct_url, exit_code, log_lines, metric, readiness, soon
 

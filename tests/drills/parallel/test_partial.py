@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.parallel import COLUMNS, ROWS, SERVICES, ask, events, instances
 from tests.conftest import Start
-from tests.integration.parallel.asking import COLUMNS, ROWS, SERVICES, ask, events, instances
 from tests.load import Load, request
 from tests.support import direct_url, eventually, readiness, soon
 

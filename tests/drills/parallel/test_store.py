@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.parallel import ITEMS, ROWS, ask, predicted
 from tests.conftest import Start
-from tests.integration.parallel.asking import ITEMS, ROWS, ask, predicted
 from tests.support import eventually
 
 TIMEOUT, SLACK = 1.0, 1.0
@@ -15,7 +15,7 @@ TIMEOUT, SLACK = 1.0, 1.0
 
 @pytest.fixture(scope="module", params=["proxy", "predictors"])
 def stack(request: pytest.FixtureRequest, start_shared: Start) -> Stack:
-    """The same as the integration tests have; each test leaves it whole."""
+    """The same as the behaviour tests have; each test leaves it whole."""
     return start_shared("parallel", "features", FETCH=request.param)
 
 

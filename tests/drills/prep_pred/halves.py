@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import httpx
 
 from runtimes.base import Stack
-from tests.integration.prep_pred.asking import ENTRY, PENGUIN, TIMEOUT
+from tests.asking.prep_pred import ENTRY, PENGUIN, TIMEOUT
 from tests.support import eventually, readiness
 
 SLACK = 1.5  # what a busy machine may add

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.prep_pred import PENGUIN, start_layout
 from tests.conftest import Start
 from tests.drills.prep_pred.halves import ask
-from tests.integration.prep_pred.asking import PENGUIN, start_layout
 from tests.load import Load, request
 from tests.support import eventually, metric
 

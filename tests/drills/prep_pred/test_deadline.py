@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.prep_pred import ENTRY, PENGUIN, TIMEOUT, inferences, predict, sample, start_layout
 from tests.conftest import Start
 from tests.drills.prep_pred.halves import SLACK, ask, ask_all, healed, switch
-from tests.integration.prep_pred.asking import ENTRY, PENGUIN, TIMEOUT, inferences, predict, sample, start_layout
 from tests.load import connect, request
 from tests.support import direct_url, log_lines, metric, soon
 

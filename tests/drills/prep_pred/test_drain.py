@@ -8,8 +8,8 @@ import signal
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.prep_pred import ENTRY, PENGUIN, start_layout
 from tests.conftest import Start
-from tests.integration.prep_pred.asking import ENTRY, PENGUIN, start_layout
 from tests.load import Load, request
 from tests.support import direct_url, exit_code, soon
 

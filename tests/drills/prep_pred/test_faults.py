@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.prep_pred import ENTRY, start_layout
 from tests.conftest import Start
 from tests.drills.prep_pred.halves import SLACK, ask, frozen, healed, killed, switched, unready
-from tests.integration.prep_pred.asking import ENTRY, start_layout
 from tests.support import eventually
 
 LAYOUTS = (None, "proxy")

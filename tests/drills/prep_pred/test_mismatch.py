@@ -16,9 +16,9 @@ import yaml
 
 from common.preprocessing.steps import fingerprint
 from runtimes.base import Stack
+from tests.asking.prep_pred import FINGERPRINT, inferences
 from tests.conftest import Start
 from tests.drills.prep_pred.halves import ask, unready
-from tests.integration.prep_pred.asking import FINGERPRINT, inferences
 from tests.support import built, eventually
 
 LAYOUTS = (None, "proxy")

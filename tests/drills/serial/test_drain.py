@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.serial import sample
 from tests.conftest import Start
-from tests.integration.serial.pages import sample
 from tests.load import Load, connect, read_answer, request
 from tests.support import direct_url, eventually, exit_code, soon
 

@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.serial import STAGES, post, read, sample, texts
 from tests.conftest import Start
-from tests.integration.serial.pages import STAGES, post, read, sample, texts
 from tests.load import Load, request
 from tests.support import built, eventually, metric, soon
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.serial import STAGES, TIMEOUT, all_runs, post, read, sample, texts
 from tests.conftest import Start
-from tests.integration.serial.pages import STAGES, TIMEOUT, all_runs, post, read, sample, texts
 from tests.support import client, eventually, readiness
 
 NEEDED, HEAVY = STAGES[:3], STAGES[3]

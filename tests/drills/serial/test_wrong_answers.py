@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tests.asking.serial import STAGES, post, sample
 from tests.conftest import Start
-from tests.integration.serial.pages import STAGES, post, sample
 
 MODELS = dict(
     zip(STAGES, ("page_orientation", "text_detection", "text_recognition", "text_recognition_heavy"), strict=True)

@@ -11,8 +11,8 @@ import pytest
 
 from patterns.synchronous.inspection import Line, Service
 from runtimes.base import Stack
+from tests.asking.synchronous import CAT, COFFEE, names
 from tests.conftest import Start
-from tests.integration.synchronous.photos import CAT, COFFEE, names
 from tests.load import connect, request
 from tests.support import direct_url, eventually, log_lines, metric, soon
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.synchronous import CAT, COFFEE
 from tests.conftest import Start
-from tests.integration.synchronous.photos import CAT, COFFEE
 from tests.load import Load, connect, read_answer, request
 from tests.support import direct_url, eventually, exit_code, log_lines, metric, readiness, soon
 

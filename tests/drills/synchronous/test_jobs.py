@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from runtimes.base import Stack
+from tests.asking.synchronous import CAT, COFFEE
 from tests.conftest import Start
-from tests.integration.synchronous.photos import CAT, COFFEE
 from tests.support import metric, soon
 
 LIMIT, TTL = 4, 1.5

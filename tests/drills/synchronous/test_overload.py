@@ -12,8 +12,8 @@ from PIL import Image
 
 from patterns.synchronous.inspection import Line, Service
 from runtimes.base import Stack
+from tests.asking.synchronous import CAT, COFFEE, names, saved
 from tests.conftest import Start
-from tests.integration.synchronous.photos import CAT, COFFEE, names, saved
 from tests.support import metric, soon
 
 QUEUE, DECODE_QUEUE = 3, 2

@@ -1,0 +1,142 @@
+"""Whatever is wrong with an input costs its 4xx, which says what, in both layouts; what is only unusual is answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from runtimes.base import Stack
+from tests import pictures
+from tests.asking.prep_pred import PENGUIN, TIMEOUT, inferences, labels, predict, sample, start_layout
+from tests.conftest import Start
+
+IRIS = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+LAYOUTS = (None, "proxy")
+UNUSUAL = ("cmyk", "turned", "transparent", "palette", "progressive")
+
+
+@pytest.fixture(scope="module", params=LAYOUTS, ids=lambda layout: layout or "default")
+def stack(request: pytest.FixtureRequest, start_shared: Start) -> Stack:
+    return start_layout(start_shared, request.param)
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_an_unusual_picture_shows_what_it_shows(stack: Stack, kind: str) -> None:
+    answer = predict(stack, "imagenet_lite0", getattr(pictures, kind)())
+    assert labels(answer) == ["espresso"]
+
+
+def test_greys_of_16_bits_are_seen_and_not_cut_off_at_white(stack: Stack) -> None:
+    deep = predict(stack, "imagenet_lite0", pictures.sixteen_bits())
+    same = predict(stack, "imagenet_lite0", pictures.saved(pictures.coffee().convert("L"), "PNG"))
+    assert deep.json()["predictions"] == same.json()["predictions"]
+    assert labels(deep) == labels(same)
+
+
+BAD_PICTURES = {
+    "no byte": (b"", "is empty"),
+    "cut JPEG": (sample("coffee.jpg")[:20_000], "cut short or damaged"),
+    "head of a JPEG": (sample("coffee.jpg")[:30], "cut short"),
+    "cut PNG": (pictures.palette()[:5_000], "cut short"),
+    "GIF that moves": (pictures.animated_gif(), "is a GIF"),
+    "PNG that moves": (pictures.animated_png(), "is animated, with 2 frames"),
+    "bomb": (pictures.bomb(), "60000 x 60000 pixels"),
+    "text": (b"a cat on a mat", "neither a JPEG nor a PNG"),
+    "random bytes": (bytes(range(256)) * 40, "neither a JPEG nor a PNG"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_PICTURES)
+def test_a_bad_picture_is_refused_with_the_reason_and_never_inferred(stack: Stack, kind: str) -> None:
+    body, reason = BAD_PICTURES[kind]
+    before = inferences(stack)
+    answer = predict(stack, "imagenet_lite0", body)
+    assert answer.status_code == 400, answer.text
+    assert reason in answer.json()["detail"]
+    assert answer.json()["detail"].startswith("instances[0].picture: ")
+    assert named(answer) == ["instances[0].picture"]
+    assert inferences(stack) == before
+
+
+def named(answer: httpx.Response) -> list[str]:
+    """The fields that are said to be wrong, each with a reason that the summary gives as well."""
+    told = answer.json()
+    assert all(f"{one['field']}: {one['reason']}" in told["detail"] for one in told["errors"])
+    return [one["field"] for one in told["errors"]]
+
+
+# model, instances, what the error says
+BAD_INSTANCES: dict[str, tuple[str, list[Any], str]] = {
+    "number is a text": ("iris_standardised", [IRIS | {"petal_width": "wide"}], "instances[0].petal_width: expected a"),
+    "number is true": ("iris_standardised", [IRIS | {"petal_width": True}], "instances[0].petal_width: expected a n"),
+    "number is missing": ("iris_standardised", [IRIS, {"sepal_length": 5}], "instances[1].sepal_width: is missing"),
+    "number is null": ("iris_standardised", [IRIS | {"petal_width": None}], "instances[0].petal_width: is missing"),
+    "number is beyond FP32": ("iris_standardised", [IRIS | {"petal_width": 1e300}], "instances[0].petal_width: is not"),
+    "unknown name": ("penguins", [PENGUIN | {"colour": "black"}], "instances[0].colour: is none of this model's"),
+    "category is a number": ("penguins", [PENGUIN | {"sex": 1}], "instances[0].sex: expected a string, got '1'"),
+    "text for values": ("penguins", ["a penguin"], "instances[0]: is not valid JSON"),
+    "values for a text": ("imagenet_lite0", [PENGUIN], "instances[0].picture: is neither a JPEG nor a PNG"),
+    "empty text": ("text_language", ["Guten Tag", " "], "instances[1].text: is empty"),
+    "no instance": ("penguins", [], "instances: is empty"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD_INSTANCES)
+def test_a_bad_instance_is_refused_by_field_and_never_inferred(stack: Stack, kind: str) -> None:
+    model, instances, reason = BAD_INSTANCES[kind]
+    before = inferences(stack)
+    answer = httpx.post(f"{stack.url()}/predict/{model}", json={"instances": instances}, timeout=20)
+    assert answer.status_code == 400, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["detail"].startswith(reason)
+    assert named(answer)[0] == reason.partition(":")[0]
+    assert inferences(stack) == before
+
+
+def test_every_field_that_is_wrong_is_named(stack: Stack) -> None:
+    answer = predict(stack, "penguins", PENGUIN | {"sex": 1}, PENGUIN | {"colour": "black"})
+    assert answer.status_code == 400
+    assert named(answer) == ["instances[0].sex", "instances[1].colour"]
+
+
+# body, content type, status, what the error says
+BAD_BODIES: dict[str, tuple[bytes, str, int, str]] = {
+    "empty": (b"", "application/json", 400, "body: is not valid JSON"),
+    "cut": (b'{"instances": [', "application/json", 400, "body: is not valid JSON"),
+    "NaN": (b'{"instances": [{"body_mass_g": NaN}]}', "application/json", 400, "body: is not valid JSON"),
+    "list": (b"[]", "application/json", 400, "body: expected `object`, got `array`"),
+    "no instances": (b"{}", "application/json", 400, "body: object missing required field `instances`"),
+    "instances of null": (b'{"instances": null}', "application/json", 400, "instances: expected `array`, got `null`"),
+    "instance of a number": (b'{"instances": [7]}', "application/json", 400, "instances[0]: expected `str | object`"),
+    "picture for values": (sample("coffee.jpg"), "image/jpeg", 400, "instances[0]: "),
+    "another kind of picture": (pictures.animated_gif(), "image/gif", 415, "Content-Type: expected image/jpeg"),
+    "form": (b"a=1", "application/x-www-form-urlencoded", 415, "Content-Type: expected image/jpeg"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_BODIES)
+def test_a_bad_body_is_refused(stack: Stack, kind: str) -> None:
+    body, media, status, reason = BAD_BODIES[kind]
+    url = f"{stack.url()}/predict/penguins"
+    answer = httpx.post(url, content=body, headers={"Content-Type": media}, timeout=20)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["detail"].startswith(reason)
+
+
+def test_more_instances_than_their_tensors_may_take_are_refused(stack: Stack) -> None:
+    answer = predict(stack, "text_language", *["Guten Tag"] * 2001)
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "instances: expected 1 to 2000, got 2001"
+
+
+def test_a_deadline_that_is_none_is_refused(stack: Stack) -> None:
+    for text in ("soon", "nan", "-1", "0"):
+        answer = predict(stack, "penguins", PENGUIN, **{TIMEOUT: text})
+        assert (answer.status_code, TIMEOUT in answer.json()["detail"]) == (400, True)
+
+
+def test_other_methods_are_not_allowed(stack: Stack) -> None:
+    answer = httpx.get(f"{stack.url()}/predict/penguins", timeout=10)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
