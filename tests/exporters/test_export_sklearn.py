@@ -13,7 +13,7 @@ from sklearn.datasets import load_iris
 from patterns.web_single.api import Settings, create_app
 from tests.exporters.exporting import Served, exported, needs, ran, refused
 from tests.exporters.toys_sklearn import COLUMNS, flowers, forest, two_at_once, width
-from tests.unit.common.logged import Logged
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
 from tests.unit.common.serving import served
 
@@ -67,7 +67,7 @@ def test_the_manifest_tells_what_the_estimator_and_the_samples_do(classifier: Pa
 @pytest.fixture(scope="module")
 def page(classifier: Path) -> Iterator[httpx.Client]:
     settings = {"model": "flowers", "model_repository": classifier.parents[1], "grpc_port": 0}
-    app = create_app(Settings.model_validate(settings), Logged().logs)
+    app = create_app(Settings.model_validate(settings), CapturedLog().logs)
     with served(app) as running, httpx.Client(base_url=running.url, timeout=20) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200, "readiness")
         yield client

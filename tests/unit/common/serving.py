@@ -12,7 +12,7 @@ from common.serve import DrainingServer, listen
 from tests.unit.common.polling import PATIENCE_SECONDS
 
 
-class Running:
+class RunningServer:
     """`url` is where it answers."""
 
     def __init__(self, app: App) -> None:
@@ -42,8 +42,8 @@ class Running:
 
 
 @contextmanager
-def served(app: App) -> Iterator[Running]:
-    running = Running(app)
+def served(app: App) -> Iterator[RunningServer]:
+    running = RunningServer(app)
     running.start()
     try:
         yield running

@@ -10,17 +10,17 @@ from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded
 from common.inference.batching import BatchPolicy
 from common.inference.session import RunCost
 from common.request.deadline import Deadline
-from tests.unit.common.sessions import (
+from tests.unit.common.inference.fake_sessions import (
     IN_THREAD,
     INLINE,
     INLINE_WHILE_SMALL,
     POISON,
     ROOMY,
-    Held,
-    Sum,
+    HeldSession,
+    SumSession,
     ask,
     batcher,
-    counts,
+    batcher_metrics,
     rows,
 )
 
@@ -30,7 +30,7 @@ async def together(*answers: asyncio.Future[list[float]]) -> list[list[float]]:
 
 
 async def test_requests_of_one_turn_share_a_run() -> None:
-    session = Sum()
+    session = SumSession()
     shared = batcher(session, INLINE)
     answers = await together(ask(shared, 1), ask(shared, 2, 3), ask(shared, 4))
     assert answers == [[2], [4, 6], [8]]
@@ -38,7 +38,7 @@ async def test_requests_of_one_turn_share_a_run() -> None:
 
 
 async def test_a_lone_request_runs_at_once() -> None:
-    shared = batcher(Sum(), INLINE)
+    shared = batcher(SumSession(), INLINE)
     answer = ask(shared, 1)
     for _ in range(4):  # turns of the loop: the task, its run, its answer
         await asyncio.sleep(0)
@@ -46,7 +46,7 @@ async def test_a_lone_request_runs_at_once() -> None:
 
 
 async def test_a_quick_request_that_is_the_only_one_is_answered_on_the_spot() -> None:
-    session = Sum()
+    session = SumSession()
     shared = batcher(session, INLINE, alone=True)
     answer = shared.submit(rows(1), 1, Deadline.after(30))
     assert answer.done()
@@ -57,7 +57,7 @@ async def test_a_quick_request_that_is_the_only_one_is_answered_on_the_spot() ->
 
 
 async def test_a_slow_request_that_is_the_only_one_does_not_hold_the_loop() -> None:
-    session = Held()
+    session = HeldSession()
     shared = batcher(session, IN_THREAD, alone=True)
     answer = ask(shared, 1)
     await session.running()
@@ -67,14 +67,14 @@ async def test_a_slow_request_that_is_the_only_one_does_not_hold_the_loop() -> N
 
 
 async def test_no_run_holds_more_rows_than_allowed() -> None:
-    session = Sum()
+    session = SumSession()
     shared = batcher(session, INLINE, BatchPolicy(max_rows=3, queue=100))
     await asyncio.gather(ask(shared, 1, 2), ask(shared, 3, 4), ask(shared, 5), ask(shared, *range(7)), ask(shared, 6))
     assert [len(run) for run in session.runs] == [2, 3, 7, 1]
 
 
 async def test_rows_of_different_shapes_never_share_a_run() -> None:
-    session = Sum()
+    session = SumSession()
     shared = batcher(session, INLINE)
     widths = [1, 1, 2, 2, 1]
     answers = await together(*(ask(shared, 1, width=width) for width in widths))
@@ -83,7 +83,7 @@ async def test_rows_of_different_shapes_never_share_a_run() -> None:
 
 
 async def test_the_queue_takes_exactly_as_many_as_it_may() -> None:
-    session, noted = Held(), counts()
+    session, noted = HeldSession(), batcher_metrics()
     shared = batcher(session, IN_THREAD, BatchPolicy(max_rows=8, queue=3), noted)
     first = ask(shared, 1)
     await session.running()
@@ -100,7 +100,7 @@ async def test_the_queue_takes_exactly_as_many_as_it_may() -> None:
 
 
 async def test_who_leaves_the_queue_gives_up_the_place() -> None:
-    session, noted = Held(), counts()
+    session, noted = HeldSession(), batcher_metrics()
     shared = batcher(session, IN_THREAD, BatchPolicy(max_rows=1, queue=2), noted)
     first = ask(shared, 1)
     await session.running()
@@ -121,7 +121,7 @@ async def test_who_leaves_the_queue_gives_up_the_place() -> None:
 @pytest.mark.parametrize("cost", [IN_THREAD, INLINE_WHILE_SMALL])
 async def test_a_deadline_is_kept_while_the_model_runs(cost: RunCost) -> None:
     """Also for requests that are quick each, and slow only together."""
-    session = Held()
+    session = HeldSession()
     shared = batcher(session, cost)
     answers = [ask(shared, number, seconds=0.05) for number in (1, 2)]
     async with asyncio.timeout(20):
@@ -134,7 +134,7 @@ async def test_a_deadline_is_kept_while_the_model_runs(cost: RunCost) -> None:
 
 
 async def test_a_run_that_never_ends_harms_only_those_who_share_it() -> None:
-    session = Held(least=2)
+    session = HeldSession(least=2)
     shared = batcher(session, INLINE_WHILE_SMALL, BatchPolicy(max_rows=2, queue=100))
     first, second, *rest = [ask(shared, number, seconds=1 if number < 2 else 30) for number in range(5)]
     async with asyncio.timeout(20):
@@ -147,7 +147,7 @@ async def test_a_run_that_never_ends_harms_only_those_who_share_it() -> None:
 
 
 async def test_what_expires_in_the_queue_is_not_computed() -> None:
-    session = Held()
+    session = HeldSession()
     shared = batcher(session, IN_THREAD)
     first = ask(shared, 1)
     await session.running()
@@ -160,7 +160,7 @@ async def test_what_expires_in_the_queue_is_not_computed() -> None:
 
 
 async def test_a_quick_request_overtakes_a_long_run() -> None:
-    session = Held(least=2)
+    session = HeldSession(least=2)
     shared = batcher(session, INLINE_WHILE_SMALL)
     long = ask(shared, 1, 2, 3)
     await session.running()
@@ -171,7 +171,7 @@ async def test_a_quick_request_overtakes_a_long_run() -> None:
 
 
 async def test_what_came_during_a_run_is_the_next_one() -> None:
-    session = Held()
+    session = HeldSession()
     shared = batcher(session, IN_THREAD)
     first = ask(shared, 1)
     await session.running()
@@ -183,7 +183,7 @@ async def test_what_came_during_a_run_is_the_next_one() -> None:
 
 
 async def test_a_delay_lets_later_requests_share_the_run() -> None:
-    session = Sum()
+    session = SumSession()
     shared = batcher(session, INLINE, BatchPolicy(max_rows=3, queue=100, delay=600))
     answers = []
     for number in range(3):
@@ -195,13 +195,13 @@ async def test_a_delay_lets_later_requests_share_the_run() -> None:
 
 
 async def test_a_delay_ends_also_where_nobody_else_comes() -> None:
-    shared = batcher(Sum(), INLINE, BatchPolicy(max_rows=3, queue=100, delay=0.01))
+    shared = batcher(SumSession(), INLINE, BatchPolicy(max_rows=3, queue=100, delay=0.01))
     async with asyncio.timeout(20):
         assert await ask(shared, 1) == [2]
 
 
 async def test_a_full_run_does_not_wait_out_the_delay() -> None:
-    session = Sum()
+    session = SumSession()
     shared = batcher(session, INLINE, BatchPolicy(max_rows=2, queue=100, delay=600))
     async with asyncio.timeout(20):
         assert await together(ask(shared, 1), ask(shared, 2)) == [[2], [4]]
@@ -209,7 +209,7 @@ async def test_a_full_run_does_not_wait_out_the_delay() -> None:
 
 
 async def test_a_delay_does_not_outlast_a_deadline() -> None:
-    shared = batcher(Sum(), INLINE, BatchPolicy(max_rows=64, queue=100, delay=600))
+    shared = batcher(SumSession(), INLINE, BatchPolicy(max_rows=64, queue=100, delay=600))
     async with asyncio.timeout(20):
         with pytest.raises(DeadlineExceeded):
             await ask(shared, 1, seconds=0.05)
@@ -217,7 +217,7 @@ async def test_a_delay_does_not_outlast_a_deadline() -> None:
 
 @pytest.mark.parametrize("limits", [ROOMY, BatchPolicy(max_rows=64, queue=100, delay=600)])
 async def test_closing_answers_what_waits_and_takes_nothing_new(limits: BatchPolicy) -> None:
-    session = Held()
+    session = HeldSession()
     shared = batcher(session, IN_THREAD, limits)
     answers = [ask(shared, number) for number in (1, 2)]
     await asyncio.sleep(0)
@@ -234,7 +234,7 @@ async def test_closing_answers_what_waits_and_takes_nothing_new(limits: BatchPol
 
 
 async def test_closing_does_not_wait_for_a_run_that_nobody_waits_for() -> None:
-    session = Held()
+    session = HeldSession()
     shared = batcher(session, IN_THREAD)
     answer = ask(shared, 1)
     await session.running()
@@ -245,7 +245,7 @@ async def test_closing_does_not_wait_for_a_run_that_nobody_waits_for() -> None:
 
 
 async def test_a_run_says_how_long_it_takes_and_when_one_last_ended() -> None:
-    session, noted = Held(), counts()
+    session, noted = HeldSession(), batcher_metrics()
     shared = batcher(session, IN_THREAD, noted=noted)
     before = shared.last_progress
     answer = ask(shared, 1, 2)

@@ -15,7 +15,15 @@ from common.inference.batcher import Batcher
 from common.inference.batching import BatchPolicy, RunResult
 from common.inference.session import RunCost
 from common.request.deadline import Deadline
-from tests.unit.common.sessions import IN_THREAD, INLINE, INLINE_WHILE_SMALL, POISON, Sum, batcher, rows
+from tests.unit.common.inference.fake_sessions import (
+    IN_THREAD,
+    INLINE,
+    INLINE_WHILE_SMALL,
+    POISON,
+    SumSession,
+    batcher,
+    rows,
+)
 
 KINDS = ["good", "good", "good", "poisonous", "leaves", "too late"]
 
@@ -62,8 +70,8 @@ def crowds(draw: st.DrawFn) -> list[list[Caller]]:
     return [[caller() for _ in range(draw(st.integers(1, 6)))] for _ in range(draw(st.integers(1, 4)))]
 
 
-async def serve(crowd: list[list[Caller]], cost: RunCost, limits: BatchPolicy) -> Sum:
-    session = Sum()
+async def serve(crowd: list[list[Caller]], cost: RunCost, limits: BatchPolicy) -> SumSession:
+    session = SumSession()
     shared = batcher(session, cost, limits)
     asked = []
     for turn in crowd:

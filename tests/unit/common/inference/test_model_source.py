@@ -19,7 +19,7 @@ from obstore.store import S3Store
 
 from common.inference.manifest import ModelLoadError
 from common.inference.source import ModelSource
-from tests.unit.common import tiny_models as tiny
+from tests.unit.common.inference import tiny_models as tiny
 
 FILES = ["model.onnx", "model.yaml"]
 

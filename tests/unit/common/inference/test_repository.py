@@ -10,86 +10,90 @@ import pytest
 
 from common.errors import NotFound, NotReady
 from common.inference.manifest import ModelLoadError
-from tests.unit.common import tiny_models as tiny
+from tests.unit.common.inference import tiny_models as tiny
+from tests.unit.common.inference.temporary_repository import TemporaryRepository
 from tests.unit.common.polling import until
-from tests.unit.common.shelf import Shelf
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path / "models")
+def repository(tmp_path: Path) -> TemporaryRepository:
+    return TemporaryRepository(tmp_path / "models")
 
 
-async def test_a_registered_model_is_not_ready_rather_than_unknown(shelf: Shelf) -> None:
-    shelf.models.register("tiny")
+async def test_a_registered_model_is_not_ready_rather_than_unknown(repository: TemporaryRepository) -> None:
+    repository.models.register("tiny")
     for version in (None, "1"):
         with pytest.raises(NotReady, match="model 'tiny' is not ready: not loaded yet"):
-            shelf.models.get("tiny", version)
+            repository.models.get("tiny", version)
     with pytest.raises(NotFound, match="model 'other' is not served here; there is tiny"):
-        shelf.models.get("other")
+        repository.models.get("other")
 
 
-async def test_the_newest_version_answers(shelf: Shelf) -> None:
+async def test_the_newest_version_answers(repository: TemporaryRepository) -> None:
     for version, factor in (("2", 20), ("10", 100), ("9", 90)):
-        shelf.put(version, factor)
-    async with shelf.open("tiny"):
-        assert await shelf.ask() == ("10", 200)
+        repository.put(version, factor)
+    async with repository.open("tiny"):
+        assert await repository.ask() == ("10", 200)
         with pytest.raises(NotFound, match="has no version '9' here; there is 10"):
-            shelf.models.get("tiny", "9")
+            repository.models.get("tiny", "9")
 
 
 async def test_versions_answer_side_by_side_where_several_are_kept(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, keep=2)
+    repository = TemporaryRepository(tmp_path, keep=2)
     for version in ("1", "2", "3"):
-        shelf.put(version, float(version))
-    async with shelf.open("tiny"):
-        assert [await shelf.ask("2"), await shelf.ask("3"), await shelf.ask()] == [("2", 4), ("3", 6), ("3", 6)]
-        shelf.put("4", 4)
-        await shelf.models.load("tiny")
-        assert list(shelf.models.entries()["tiny"].versions) == ["3", "4"]
+        repository.put(version, float(version))
+    async with repository.open("tiny"):
+        assert [await repository.ask("2"), await repository.ask("3"), await repository.ask()] == [
+            ("2", 4),
+            ("3", 6),
+            ("3", 6),
+        ]
+        repository.put("4", 4)
+        await repository.models.load("tiny")
+        assert list(repository.models.entries()["tiny"].versions) == ["3", "4"]
 
 
-async def test_several_models_answer_side_by_side(shelf: Shelf) -> None:
-    shelf.put("1", 1, "one")
-    shelf.put("7", 7, "seven")
-    async with shelf.open("one", "seven"):
-        assert [await shelf.ask(name="one"), await shelf.ask(name="seven")] == [("1", 2), ("7", 14)]
-    assert [(line["model"], line["version"]) for line in shelf.logged.lines("model ready")] in (
+async def test_several_models_answer_side_by_side(repository: TemporaryRepository) -> None:
+    repository.put("1", 1, "one")
+    repository.put("7", 7, "seven")
+    async with repository.open("one", "seven"):
+        assert [await repository.ask(name="one"), await repository.ask(name="seven")] == [("1", 2), ("7", 14)]
+    assert [(line["model"], line["version"]) for line in repository.logged.lines("model ready")] in (
         [("one", "1"), ("seven", "7")],
         [("seven", "7"), ("one", "1")],
     )
 
 
-async def test_a_swap_under_load_loses_no_request_and_mixes_no_versions(shelf: Shelf) -> None:
-    shelf.put("1", 1)
-    async with shelf.open("tiny"):
+async def test_a_swap_under_load_loses_no_request_and_mixes_no_versions(repository: TemporaryRepository) -> None:
+    repository.put("1", 1)
+    async with repository.open("tiny"):
         answers: list[tuple[str, float]] = []
         swapped = asyncio.Event()
 
         async def keep_asking() -> None:
             while not swapped.is_set():
-                answers.append(await shelf.ask())
-            answers.append(await shelf.ask())
+                answers.append(await repository.ask())
+            answers.append(await repository.ask())
 
         callers = [asyncio.create_task(keep_asking()) for _ in range(8)]
         for version in ("2", "3", "4"):
-            shelf.put(version, float(version))
-            await shelf.models.load("tiny")
+            repository.put(version, float(version))
+            await repository.models.load("tiny")
         swapped.set()
         await asyncio.gather(*callers)
     assert all(made == 2 * float(version) for version, made in answers)
     assert {version for version, _ in answers} >= {"1", "4"}
 
 
-async def test_the_same_version_made_anew_replaces_itself(shelf: Shelf) -> None:
-    shelf.put("1", 1)
-    async with shelf.open("tiny"):
-        before = shelf.models.get("tiny")
-        await shelf.models.load("tiny")
-        assert shelf.models.get("tiny") is before
-        shelf.put("1", 5)
-        await shelf.models.load("tiny")
-        assert await shelf.ask() == ("1", 10)
+async def test_the_same_version_made_anew_replaces_itself(repository: TemporaryRepository) -> None:
+    repository.put("1", 1)
+    async with repository.open("tiny"):
+        before = repository.models.get("tiny")
+        await repository.models.load("tiny")
+        assert repository.models.get("tiny") is before
+        repository.put("1", 5)
+        await repository.models.load("tiny")
+        assert await repository.ask() == ("1", 10)
 
 
 def replace_by(model: bytes) -> Callable[[Path], object]:
@@ -107,97 +111,99 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("how", BROKEN)
-async def test_a_broken_new_version_leaves_the_old_one_serving_and_says_why_once(shelf: Shelf, how: str) -> None:
+async def test_a_broken_new_version_leaves_the_old_one_serving_and_says_why_once(
+    repository: TemporaryRepository, how: str
+) -> None:
     spoil, reason = BROKEN[how]
-    shelf.put("1", 1)
-    async with shelf.open("tiny"):
-        spoil(shelf.put("2", 2))
+    repository.put("1", 1)
+    async with repository.open("tiny"):
+        spoil(repository.put("2", 2))
         for _ in range(3):
             with pytest.raises(ModelLoadError) as caught:
-                await shelf.models.load("tiny")
+                await repository.models.load("tiny")
             assert reason in caught.value.detail
-        assert await shelf.ask() == ("1", 2)
-        (line,) = shelf.logged.lines("model not loaded")
+        assert await repository.ask() == ("1", 2)
+        (line,) = repository.logged.lines("model not loaded")
         assert (line["model"], line["reason"], line["still_serving"]) == ("tiny", caught.value.detail, "1")
 
 
 async def test_a_broken_version_does_not_keep_another_from_being_loaded(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, keep=2)
-    (shelf.put("1", 1) / "model.onnx").unlink()
-    shelf.put("2", 2)
+    repository = TemporaryRepository(tmp_path, keep=2)
+    (repository.put("1", 1) / "model.onnx").unlink()
+    repository.put("2", 2)
     with pytest.raises(ModelLoadError, match=r"1/model\.onnx: No such file"):
-        await shelf.models.load("tiny")
-    assert await shelf.ask() == ("2", 4)
+        await repository.models.load("tiny")
+    assert await repository.ask() == ("2", 4)
 
 
-async def test_a_half_copied_model_is_loaded_once_it_is_whole(shelf: Shelf) -> None:
-    folder = shelf.put("1", 1)
+async def test_a_half_copied_model_is_loaded_once_it_is_whole(repository: TemporaryRepository) -> None:
+    folder = repository.put("1", 1)
     whole = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(whole[:50])
-    async with shelf.models.open(["tiny"], retry_seconds=0.01):
-        await until(lambda: shelf.logged.lines("model not loaded"), "the refusal")
+    async with repository.models.open(["tiny"], retry_seconds=0.01):
+        await until(lambda: repository.logged.lines("model not loaded"), "the refusal")
         with pytest.raises(NotReady, match="half copied"):
-            shelf.models.get("tiny")
+            repository.models.get("tiny")
         for _ in range(10):  # several attempts later it has still been said once only
             await asyncio.sleep(0.01)
         (folder / "model.onnx").write_bytes(whole)
-        await until(lambda: shelf.models.entries()["tiny"].versions, "the whole model")
-        assert await shelf.ask() == ("1", 2)
-    (line,) = shelf.logged.lines("model not loaded")
+        await until(lambda: repository.models.entries()["tiny"].versions, "the whole model")
+        assert await repository.ask() == ("1", 2)
+    (line,) = repository.logged.lines("model not loaded")
     assert line["still_serving"] is None
 
 
-async def test_a_model_that_was_not_there_at_the_start_is_loaded_when_it_comes(shelf: Shelf) -> None:
-    async with shelf.models.open(["tiny"], retry_seconds=0.01):
-        await until(lambda: shelf.logged.lines("model not loaded"), "the refusal")
-        (line,) = shelf.logged.lines("model not loaded")
+async def test_a_model_that_was_not_there_at_the_start_is_loaded_when_it_comes(repository: TemporaryRepository) -> None:
+    async with repository.models.open(["tiny"], retry_seconds=0.01):
+        await until(lambda: repository.logged.lines("model not loaded"), "the refusal")
+        (line,) = repository.logged.lines("model not loaded")
         assert "holds no version; build it with `make models`, or set MODEL_URI" in line["reason"]
-        shelf.put("1", 1)
-        await until(lambda: shelf.models.entries()["tiny"].versions, "the model")
+        repository.put("1", 1)
+        await until(lambda: repository.models.entries()["tiny"].versions, "the model")
 
 
-async def test_an_unloaded_model_answers_no_more_and_can_come_back(shelf: Shelf) -> None:
-    shelf.put("1", 1)
-    async with shelf.open("tiny"):
-        accepted = asyncio.create_task(shelf.ask())
+async def test_an_unloaded_model_answers_no_more_and_can_come_back(repository: TemporaryRepository) -> None:
+    repository.put("1", 1)
+    async with repository.open("tiny"):
+        accepted = asyncio.create_task(repository.ask())
         await asyncio.sleep(0)
-        await shelf.models.unload("tiny")
+        await repository.models.unload("tiny")
         assert await accepted == ("1", 2)
         with pytest.raises(NotReady, match="unloaded over the API"):
-            await shelf.ask()
-        assert not list(shelf.models.required()), "what was unloaded on purpose does not make the service unready"
-        await shelf.models.load("tiny")
-        assert await shelf.ask() == ("1", 2)
+            await repository.ask()
+        assert not list(repository.models.required()), "what was unloaded on purpose does not make the service unready"
+        await repository.models.load("tiny")
+        assert await repository.ask() == ("1", 2)
     with pytest.raises(NotFound):
-        await shelf.models.unload("other")
+        await repository.models.unload("other")
 
 
 @pytest.mark.parametrize("name", ["..", "../tiny", "tiny/1", "/etc", ".hidden", "", "*", "ti?y", "tiny\n", "a" * 200])
-async def test_a_name_never_becomes_a_path(shelf: Shelf, name: str) -> None:
-    shelf.put("1", 1)
-    tiny.write(shelf.root.parent, tiny.total(), "outside")
+async def test_a_name_never_becomes_a_path(repository: TemporaryRepository, name: str) -> None:
+    repository.put("1", 1)
+    tiny.write(repository.root.parent, tiny.total(), "outside")
     with pytest.raises(NotFound):
-        await shelf.models.load(name)
-    shelf.models.register(name)
+        await repository.models.load(name)
+    repository.models.register(name)
     with pytest.raises(ModelLoadError):
-        await shelf.models.load(name)
+        await repository.models.load(name)
 
 
-async def test_only_numbered_folders_are_versions(shelf: Shelf) -> None:
-    shelf.put("1", 1)
+async def test_only_numbered_folders_are_versions(repository: TemporaryRepository) -> None:
+    repository.put("1", 1)
     for name in ("latest", "2.bak", ".fetch-x", "²"):
-        (shelf.root / "tiny" / name).mkdir()
-        (shelf.root / "tiny" / name / "model.yaml").write_text("")
-    (shelf.root / "tiny" / "3").write_text("a file")
-    assert shelf.models.available() == [("tiny", "1")]
-    async with shelf.open("tiny"):
-        assert await shelf.ask() == ("1", 2)
+        (repository.root / "tiny" / name).mkdir()
+        (repository.root / "tiny" / name / "model.yaml").write_text("")
+    (repository.root / "tiny" / "3").write_text("a file")
+    assert repository.models.available() == [("tiny", "1")]
+    async with repository.open("tiny"):
+        assert await repository.ask() == ("1", 2)
 
 
-async def test_a_model_whose_inputs_may_be_of_any_size_never_holds_the_loop(shelf: Shelf) -> None:
+async def test_a_model_whose_inputs_may_be_of_any_size_never_holds_the_loop(repository: TemporaryRepository) -> None:
     free = tiny.graph(tiny.node("ReduceSum", "x one", "y", keepdims=0), constants={"one": tiny.ints(1)}, x=["n", "m"])
-    tiny.write(shelf.models.root, free, "free", inputs=[{"name": "x", "datatype": "FP32", "shape": [-1, -1]}])
-    shelf.put("1", 1)
-    async with shelf.open("free", "tiny"):
-        assert shelf.models.get("free").batcher.slow(1)
-        assert not shelf.models.get("tiny").batcher.slow(1)
+    tiny.write(repository.models.root, free, "free", inputs=[{"name": "x", "datatype": "FP32", "shape": [-1, -1]}])
+    repository.put("1", 1)
+    async with repository.open("free", "tiny"):
+        assert repository.models.get("free").batcher.slow(1)
+        assert not repository.models.get("tiny").batcher.slow(1)

@@ -10,7 +10,7 @@ import pytest
 
 from common.inference.manifest import ModelLoadError
 from common.inference.session import open_model, warm_up
-from tests.unit.common import tiny_models as tiny
+from tests.unit.common.inference import tiny_models as tiny
 
 
 def refusal(folder: Path) -> str:

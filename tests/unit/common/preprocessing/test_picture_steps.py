@@ -15,7 +15,7 @@ from common.inference.manifest import ModelLoadError
 from common.preprocessing.steps import fingerprint, preparer
 from models import manifest as models_manifest
 from models import photos
-from tests.unit.common.preprocessing import files
+from tests.unit.common.preprocessing import picture_files as files
 from tests.unit.common.preprocessing.manifests import manifest
 
 STEPS: list[dict[str, Any]] = [

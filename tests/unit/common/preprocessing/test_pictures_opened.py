@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from common.preprocessing.pictures import open_picture
-from tests.unit.common.preprocessing import files
+from tests.unit.common.preprocessing import picture_files as files
 
 
 def pixels(file: bytes) -> NDArray[np.int64]:

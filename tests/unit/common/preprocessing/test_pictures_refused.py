@@ -12,7 +12,7 @@ from PIL import Image
 from common.errors import InvalidInput, PayloadTooLarge, ServingError, UnsupportedMedia
 from common.preprocessing import container
 from common.preprocessing.pictures import decode, open_picture
-from tests.unit.common.preprocessing import files
+from tests.unit.common.preprocessing import picture_files as files
 
 
 def refusal(file: bytes, max_pixels: int = 1_000_000) -> ServingError:

@@ -14,7 +14,7 @@ from common.errors import InvalidInput, ModelFailed, UpstreamFailed
 from common.protocol.oip import DecodedRequest, InferResponseJson, RequestedOutput, encode_response
 from common.protocol.oip_caller import decode_response
 from common.protocol.tensors import DATATYPES, Array
-from tests.unit.common.wire import arrays, same
+from tests.unit.common.protocol.request_bodies import arrays, same
 
 JSON_DATATYPES = [name for name in DATATYPES if name != "FP16"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from common.errors import InvalidInput
 from common.protocol.oip import decode_binary, decode_request
 from common.protocol.tensors import DATATYPES, TensorSpec, datatype_of
-from tests.unit.common.wire import binary_body, body, spec, tensor
+from tests.unit.common.protocol.request_bodies import binary_body, body, spec, tensor
 
 SPECS = [
     [spec("FP32", -1, 4)],

@@ -14,7 +14,7 @@ from common.errors import InvalidInput
 from common.protocol.oip import decode_binary, decode_request
 from common.protocol.oip_caller import encode_request
 from common.protocol.tensors import DATATYPES
-from tests.unit.common.wire import arrays, as_json, binary_body, body, same, spec, tensor
+from tests.unit.common.protocol.request_bodies import arrays, as_json, binary_body, body, same, spec, tensor
 
 FLOWERS = [spec("FP32", -1, 4)]
 ROW = [5.1, 3.5, 1.4, 0.2]

@@ -22,7 +22,7 @@ from common.protocol.tensors import (
     split_bytes,
     to_binary,
 )
-from tests.unit.common.wire import NUMERIC, SHAPES, arrays, as_json, same
+from tests.unit.common.protocol.request_bodies import NUMERIC, SHAPES, arrays, as_json, same
 
 JSON_DATATYPES = [name for name in DATATYPES if name != "FP16"]
 

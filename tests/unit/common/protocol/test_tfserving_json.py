@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from common.errors import InvalidInput, ModelFailed
 from common.protocol.tensors import DATATYPES, Array, TensorSpec
 from common.protocol.tfserving import arrays, decode_examples, decode_predict, encode_predictions, features
-from tests.unit.common import wire
-from tests.unit.common.wire import as_json, same, spec
+from tests.unit.common.protocol import request_bodies
+from tests.unit.common.protocol.request_bodies import as_json, same, spec
 
 FLOWERS = [spec("FP32", -1, 4)]
 TEXT = [spec("BYTES", -1)]
@@ -41,7 +41,7 @@ def said(outputs: dict[str, Array], *, by_row: bool) -> Any:
 @pytest.mark.parametrize("datatype", JSON_DATATYPES)
 @given(st.data())
 def test_the_nesting_is_the_shape_whatever_the_datatype(datatype: str, form: str, data: st.DataObject) -> None:
-    array = data.draw(wire.arrays(datatype))
+    array = data.draw(request_bodies.arrays(datatype))
     assert same(read({form: as_json(array)}, [spec(datatype, *array.shape)])["x"], array)
 
 

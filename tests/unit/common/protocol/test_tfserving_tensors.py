@@ -13,8 +13,8 @@ from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
 from common.protocol.grpc.tfserving_tensors import decode, encode, tensor_info
 from common.protocol.tensors import DATATYPES, Array
-from tests.unit.common import wire
-from tests.unit.common.wire import same, spec
+from tests.unit.common.protocol import request_bodies
+from tests.unit.common.protocol.request_bodies import same, spec
 
 
 def proto(dtype: str, *shape: int, **values: Any) -> tensor_pb.TensorProto:
@@ -35,14 +35,14 @@ def refusal(tensor: tensor_pb.TensorProto) -> str:
 @pytest.mark.parametrize("datatype", DATATYPES)
 @given(st.data())
 def test_every_datatype_comes_back_as_it_went(datatype: str, data: st.DataObject) -> None:
-    array = data.draw(wire.arrays(datatype))
+    array = data.draw(request_bodies.arrays(datatype))
     assert same(decode(tensor_pb.TensorProto.FromString(encode(array).SerializeToString()), "x", 100_000), array)
 
 
-@pytest.mark.parametrize("datatype", wire.NUMERIC)
+@pytest.mark.parametrize("datatype", request_bodies.NUMERIC)
 @given(st.data())
 def test_every_number_is_read_out_of_tensor_content(datatype: str, data: st.DataObject) -> None:
-    array = data.draw(wire.arrays(datatype))
+    array = data.draw(request_bodies.arrays(datatype))
     tensor = encode(array)
     values = next(name.name for name, _ in tensor.ListFields() if name.name.endswith("_val"))
     tensor.ClearField(values)

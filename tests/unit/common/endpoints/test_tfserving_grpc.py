@@ -19,8 +19,8 @@ from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_pb2_grpc as pb_grpc
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
 from common.protocol.grpc.tfserving_tensors import decode, encode
-from tests.unit.common.inference.toy_plane import ToyPlane, area, broken, captions, flowers
-from tests.unit.common.logged import Logged
+from tests.unit.common.endpoints.fake_backend import FakeBackend, area, broken, captions, flowers
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.ports import free_port
 
 Code = grpc.StatusCode
@@ -30,7 +30,7 @@ ROWS = encode(np.array([[0.25, 1], [1, 0]], np.float32))
 class Surface:
     """A served backend and clients of it."""
 
-    def __init__(self, channel: grpc.aio.Channel, backend: ToyPlane, logged: Logged) -> None:
+    def __init__(self, channel: grpc.aio.Channel, backend: FakeBackend, logged: CapturedLog) -> None:
         self.backend, self.logged = backend, logged
         self.prediction: Any = pb_grpc.PredictionServiceStub(channel)
         self.models: Any = pb_grpc.ModelServiceStub(channel)
@@ -45,8 +45,8 @@ class Surface:
 
 @pytest_asyncio.fixture
 async def surface() -> AsyncIterator[Surface]:
-    backend = ToyPlane(flowers(), area(), captions("1"), captions("12"), broken(), loading="late")
-    logged, port = Logged(), free_port()
+    backend = FakeBackend(flowers(), area(), captions("1"), captions("12"), broken(), loading="late")
+    logged, port = CapturedLog(), free_port()
     service = logged.service(max_body_bytes=100_000)
     async with (
         serve_grpc(backend, service, "127.0.0.1", port, [add_tfserving]),
@@ -203,7 +203,7 @@ async def test_the_health_service_knows_all_the_services(surface: Surface) -> No
 
 async def test_the_other_protocol_is_there_beside_it(surface: Surface) -> None:
     answer = await surface.oip.ModelMetadata(oip_pb2.ModelMetadataRequest(name="flowers"), timeout=20)
-    assert (answer.name, answer.platform) == ("flowers", "toys")
+    assert (answer.name, answer.platform) == ("flowers", "fake")
 
 
 async def test_a_call_is_traced_and_logged_as_every_other(surface: Surface) -> None:

@@ -80,5 +80,5 @@ def resources() -> AbstractAsyncContextManager[None]:
     return nullcontext()
 
 
-def small_app(service: Service) -> App:
+def example_app(service: Service) -> App:
     return build_app(service, routers=[routes()], direct=[Direct()], resources=resources)

@@ -12,9 +12,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from common.observability.metrics import SECONDS, InferenceMetrics, Metrics
-from tests.unit.common.logged import Logged
+from tests.unit.common.http.example_app import example_app
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.serving import served
-from tests.unit.common.small_app import small_app
 
 
 def families(metrics: Metrics) -> dict[str, Metric]:
@@ -73,7 +73,10 @@ def test_every_name_is_in_base_units_and_described() -> None:
 
 
 def test_what_callers_choose_makes_no_new_labels() -> None:
-    with served(small_app(Logged().service())) as running, httpx.Client(base_url=running.url, timeout=20) as client:
+    with (
+        served(example_app(CapturedLog().service())) as running,
+        httpx.Client(base_url=running.url, timeout=20) as client,
+    ):
         for number in range(30):
             client.get(f"/hello/{number}?q={number}", headers={"X-Request-ID": f"id-{number}"})
             client.get(f"/nowhere/{number}")

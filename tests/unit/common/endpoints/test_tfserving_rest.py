@@ -14,8 +14,8 @@ from schemathesis import GenerationMode
 
 from common.endpoints.tfserving_rest import TfServingRoute, tfserving_routes
 from common.http.api import build_app
-from tests.unit.common.inference.toy_plane import ToyPlane, area, broken, captions, flowers
-from tests.unit.common.logged import Logged
+from tests.unit.common.endpoints.fake_backend import FakeBackend, area, broken, captions, flowers
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
 from tests.unit.common.serving import served
 
@@ -26,7 +26,7 @@ ROW = {"length": 0.25, "width": 2}
 class Surface:
     """A served backend and a client of it."""
 
-    def __init__(self, client: httpx.Client, backend: ToyPlane, logged: Logged) -> None:
+    def __init__(self, client: httpx.Client, backend: FakeBackend, logged: CapturedLog) -> None:
         self.client, self.backend, self.logged = client, backend, logged
 
     def ask(self, path: str, body: Any, status: int = 200, **headers: str) -> Any:
@@ -53,8 +53,8 @@ async def nothing() -> AsyncIterator[None]:
 
 @pytest.fixture(scope="module")
 def surface() -> Iterator[Surface]:
-    backend = ToyPlane(flowers(), area(), captions("1"), captions("12"), captions("2"), broken(), loading="late")
-    logged = Logged()
+    backend = FakeBackend(flowers(), area(), captions("1"), captions("12"), captions("2"), broken(), loading="late")
+    logged = CapturedLog()
     app = build_app(
         logged.service(), routers=[tfserving_routes(backend)], direct=[TfServingRoute(backend)], resources=nothing
     )

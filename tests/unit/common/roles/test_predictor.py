@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from common.roles.predictor import Settings, create_app
-from tests.unit.common import tiny_models as tiny
-from tests.unit.common.logged import Logged
+from tests.unit.common.inference import tiny_models as tiny
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
-from tests.unit.common.serving import Running, served
-from tests.unit.common.wire import binary_body, body, tensor
+from tests.unit.common.protocol.request_bodies import binary_body, body, tensor
+from tests.unit.common.serving import RunningServer, served
 
 JSON = {"Content-Type": "application/json"}
 ROW = tensor("FP32", [1, 2], [1.0, 2.0])
@@ -29,7 +29,7 @@ USUAL = body(ROW)
 class Predictor:
     """A served predictor of `tiny`, which gives the sum of each row, and a client of it."""
 
-    def __init__(self, running: Running, client: httpx.Client, logged: Logged) -> None:
+    def __init__(self, running: RunningServer, client: httpx.Client, logged: CapturedLog) -> None:
         self.running, self.client, self.logged = running, client, logged
 
     def infer(self, content: bytes = USUAL, path: str = INFER, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -47,7 +47,7 @@ class Predictor:
 
 @contextmanager
 def predictor(root: Path, **settings: Any) -> Iterator[Predictor]:
-    logged = Logged()
+    logged = CapturedLog()
     asked = {"model": "tiny", "model_repository": root, "grpc_port": 0, "faults": True, **settings}
     app = create_app(Settings.model_validate(asked), logged.logs)
     with served(app) as running, httpx.Client(base_url=running.url, timeout=20) as client:
@@ -226,7 +226,7 @@ def test_an_inference_that_never_ends_does_not_hold_up_the_stop(root: Path) -> N
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_service_unready_and_says_why(tmp_path: Path) -> None:
-    logged = Logged()
+    logged = CapturedLog()
     settings = Settings.model_validate({"model": "tiny", "model_repository": tmp_path, "grpc_port": 0})
     with served(create_app(settings, logged.logs)) as running, httpx.Client(base_url=running.url) as client:
         wait_until(lambda: logged.lines("model not loaded"), "the line")

@@ -16,7 +16,7 @@ from common.request.deadline import Deadline
 from tests.unit.common.polling import until
 
 
-class Held:
+class HeldSession:
     """Work that goes on until it is let go."""
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class Held:
 
 
 @pytest.fixture
-def held() -> Iterator[Held]:
-    one = Held()
+def held() -> Iterator[HeldSession]:
+    one = HeldSession()
     yield one
     one.go.set()
 
@@ -43,7 +43,7 @@ async def test_the_result_and_what_it_raises_come_back() -> None:
             await executor.run(Deadline.after(10), divmod, 7, 0)
 
 
-async def test_the_loop_goes_on_meanwhile(held: Held) -> None:
+async def test_the_loop_goes_on_meanwhile(held: HeldSession) -> None:
     with BoundedExecutor() as executor:
         task = asyncio.ensure_future(executor.run(Deadline.after(20), held.work))
         await until(lambda: held.begun, "the work")
@@ -51,7 +51,7 @@ async def test_the_loop_goes_on_meanwhile(held: Held) -> None:
         assert await task == 7
 
 
-async def test_more_than_fits_is_refused_at_once(held: Held) -> None:
+async def test_more_than_fits_is_refused_at_once(held: HeldSession) -> None:
     with BoundedExecutor(threads=1, queue=1) as executor:
         tasks = [asyncio.ensure_future(executor.run(Deadline.after(20), held.work)) for _ in range(2)]
         await until(lambda: held.begun, "the work")
@@ -62,7 +62,7 @@ async def test_more_than_fits_is_refused_at_once(held: Held) -> None:
         assert await executor.run(Deadline.after(20), held.work) == 7
 
 
-async def test_what_is_refused_is_counted(held: Held) -> None:
+async def test_what_is_refused_is_counted(held: HeldSession) -> None:
     metrics = Metrics()
     refused = metrics.rejected.labelled("preparing_full")
     with BoundedExecutor(threads=1, queue=0, metrics=metrics) as executor:
@@ -77,7 +77,7 @@ async def test_what_is_refused_is_counted(held: Held) -> None:
         await task
 
 
-async def test_what_waits_past_its_deadline_is_never_begun(held: Held) -> None:
+async def test_what_waits_past_its_deadline_is_never_begun(held: HeldSession) -> None:
     with BoundedExecutor(threads=1, queue=4) as executor:
         first = asyncio.ensure_future(executor.run(Deadline.after(20), held.work))
         await until(lambda: held.begun, "the work")
@@ -91,7 +91,7 @@ async def test_what_waits_past_its_deadline_is_never_begun(held: Held) -> None:
         assert held.begun == 1
 
 
-async def test_work_that_outlives_its_caller_keeps_its_place(held: Held) -> None:
+async def test_work_that_outlives_its_caller_keeps_its_place(held: HeldSession) -> None:
     with BoundedExecutor(threads=1, queue=0) as executor:
         with pytest.raises(DeadlineExceeded):
             await executor.run(Deadline.after(0.05), held.work)
@@ -100,7 +100,7 @@ async def test_work_that_outlives_its_caller_keeps_its_place(held: Held) -> None
         held.go.set()
 
 
-async def test_a_spent_deadline_begins_nothing(held: Held) -> None:
+async def test_a_spent_deadline_begins_nothing(held: HeldSession) -> None:
     with BoundedExecutor() as executor, pytest.raises(DeadlineExceeded):
         await executor.run(Deadline.after(-1), held.work)
     assert held.begun == 0

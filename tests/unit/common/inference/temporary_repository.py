@@ -11,17 +11,17 @@ from common.inference.faults import Faults, FaultSwitch
 from common.inference.repository import LoadPolicy, ModelRepository
 from common.observability.metrics import InferenceMetrics, Metrics
 from common.request.deadline import Deadline
-from tests.unit.common import tiny_models as tiny
-from tests.unit.common.logged import Logged
+from tests.unit.common.inference import tiny_models as tiny
+from tests.unit.common.inference.fake_sessions import rows
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import until
-from tests.unit.common.sessions import rows
 
 
-class Shelf:
+class TemporaryRepository:
     """A repository, its metrics and its log; with `faults`, its runs can be held."""
 
     def __init__(self, root: Path, *, keep: int = 1, queue: int = 1000, faults: bool = False) -> None:
-        self.root, self.logged, self.metrics = root, Logged(), Metrics()
+        self.root, self.logged, self.metrics = root, CapturedLog(), Metrics()
         self._switch = FaultSwitch()
         policy = LoadPolicy(
             threads=1, limits=BatchPolicy(64, queue), keep=keep, wrap=self._switch.wrap if faults else None
@@ -39,9 +39,9 @@ class Shelf:
         try:
             yield
         finally:
-            self.let_go()
+            self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Lets the runs that are held end."""
         self._switch.set(Faults())
 

@@ -17,7 +17,7 @@ Run = Callable[[dict[str, Array]], dict[str, Array]]
 
 
 @dataclass
-class Toy:
+class FakeModel:
     """A model that is a function of its inputs."""
 
     name: str
@@ -29,28 +29,28 @@ class Toy:
     example: Mapping[str, Any] = field(default_factory=dict)
 
 
-class ToyPlane:
+class FakeBackend:
     """`asked` are the models that have been asked, by name."""
 
-    platform = "toys"
+    platform = "fake"
 
-    def __init__(self, *toys: Toy, loading: str = "") -> None:
-        self._toys, self._loading = toys, loading
+    def __init__(self, *models: FakeModel, loading: str = "") -> None:
+        self._models, self._loading = models, loading
         self.asked: list[str] = []
 
     def names(self) -> list[str]:
-        return list(dict.fromkeys(one.name for one in self._toys))
+        return list(dict.fromkeys(one.name for one in self._models))
 
     def versions(self, name: str) -> list[str]:
-        return [one.version for one in self._toys if one.name == name]
+        return [one.version for one in self._models if one.name == name]
 
-    def ready(self) -> list[Toy]:
-        return list(self._toys)
+    def ready(self) -> list[FakeModel]:
+        return list(self._models)
 
-    def get(self, name: str, version: str | None = None) -> Toy:
+    def get(self, name: str, version: str | None = None) -> FakeModel:
         if name == self._loading:
             raise NotReady(f"model {name!r} is not ready: loading", retry_after=1)
-        for one in self._toys:
+        for one in self._models:
             if one.name == name and version in (None, "", one.version):
                 return one
         raise NotFound(f"no model {name!r} in version {version!r}")
@@ -58,7 +58,7 @@ class ToyPlane:
     describe = get
 
     async def infer(
-        self, context: RequestContext, model: Toy, inputs: dict[str, Array], wanted: Sequence[str] = ()
+        self, context: RequestContext, model: FakeModel, inputs: dict[str, Array], wanted: Sequence[str] = ()
     ) -> Mapping[str, Array]:
         if unknown := [name for name in wanted if name not in [spec.name for spec in model.outputs]]:
             raise InvalidInput.at("outputs", f"no output {unknown[0]!r}")
@@ -69,7 +69,7 @@ class ToyPlane:
         return {name: outputs[name] for name in wanted or outputs}
 
 
-def flowers() -> Toy:
+def flowers() -> FakeModel:
     """Two named columns; the probability of the second class is the first column."""
 
     def run(inputs: dict[str, Array]) -> dict[str, Array]:
@@ -81,20 +81,22 @@ def flowers() -> Toy:
     outputs = [TensorSpec("scores", "FP32", (-1, 2)), TensorSpec("label", "INT64", (-1,))]
     properties = {"task": "classification", "features": columns, "labels": labels}
     example = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [0.25, 1]}]}
-    return Toy("flowers", [TensorSpec("x", "FP32", (-1, 2))], outputs, run, "3", properties, example)
+    return FakeModel("flowers", [TensorSpec("x", "FP32", (-1, 2))], outputs, run, "3", properties, example)
 
 
-def area() -> Toy:
+def area() -> FakeModel:
     """Two named columns; the value is their product."""
 
     def run(inputs: dict[str, Array]) -> dict[str, Array]:
         return {"area": inputs["x"].prod(axis=1, keepdims=True)}
 
     properties = {"task": "regression", "features": json.dumps(["length", "width"])}
-    return Toy("area", [TensorSpec("x", "FP32", (-1, 2))], [TensorSpec("area", "FP32", (-1, 1))], run, "1", properties)
+    return FakeModel(
+        "area", [TensorSpec("x", "FP32", (-1, 2))], [TensorSpec("area", "FP32", (-1, 1))], run, "1", properties
+    )
 
 
-def captions(version: str = "1") -> Toy:
+def captions(version: str = "1") -> FakeModel:
     """Text and a number each in, text and bytes out."""
 
     def run(inputs: dict[str, Array]) -> dict[str, Array]:
@@ -104,10 +106,10 @@ def captions(version: str = "1") -> Toy:
 
     inputs = [TensorSpec("text", "BYTES", (-1,)), TensorSpec("times", "INT64", (-1,))]
     outputs = [TensorSpec("caption", "BYTES", (-1,)), TensorSpec("png_bytes", "BYTES", (-1,))]
-    return Toy("captions", inputs, outputs, run, version)
+    return FakeModel("captions", inputs, outputs, run, version)
 
 
-def broken() -> Toy:
+def broken() -> FakeModel:
     """NaN for everything."""
     specs = [TensorSpec("x", "FP32", (-1, 1))], [TensorSpec("y", "FP32", (-1, 1))]
-    return Toy("broken", *specs, lambda inputs: {"y": inputs["x"] * np.float32("nan")})
+    return FakeModel("broken", *specs, lambda inputs: {"y": inputs["x"] * np.float32("nan")})

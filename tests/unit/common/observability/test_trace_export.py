@@ -15,11 +15,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from common.roles.predictor import Settings, create_app
-from tests.unit.common import tiny_models as tiny
-from tests.unit.common.logged import Logged
+from tests.unit.common.inference import tiny_models as tiny
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
+from tests.unit.common.protocol.request_bodies import body, tensor
 from tests.unit.common.serving import served
-from tests.unit.common.wire import body, tensor
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -71,7 +71,7 @@ def answers(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> l
     root = tmp_path_factory.mktemp("models")
     tiny.write(root, tiny.total())
     asked = {"model": "tiny", "model_repository": root, "grpc_port": 0, "faults": True}
-    app = create_app(Settings.model_validate(asked), Logged().logs)
+    app = create_app(Settings.model_validate(asked), CapturedLog().logs)
     headers = {"Content-Type": "application/json", "traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-ID": "mine"}
     row = body(tensor("FP32", [1, 2], [1, 2]))
     with served(app) as running, httpx.Client(base_url=running.url, timeout=20) as client:

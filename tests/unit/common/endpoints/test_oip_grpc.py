@@ -20,38 +20,38 @@ from common.inference.onnx_backend import OnnxBackend
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
 from common.service import Service
+from tests.unit.common.inference.temporary_repository import TemporaryRepository
 from tests.unit.common.polling import until
 from tests.unit.common.ports import free_port
-from tests.unit.common.shelf import Shelf
 
 Code = grpc.StatusCode
 
 
 class Running:
-    """A served shelf and a client of it."""
+    """A served repository and a client of it."""
 
-    def __init__(self, shelf: Shelf, service: Service, channel: grpc.aio.Channel) -> None:
-        self.shelf, self.service = shelf, service
+    def __init__(self, repository: TemporaryRepository, service: Service, channel: grpc.aio.Channel) -> None:
+        self.repository, self.service = repository, service
         self.client: Any = pb_grpc.GRPCInferenceServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 
     def lines(self) -> list[dict[str, Any]]:
-        return self.shelf.logged.lines("request")
+        return self.repository.logged.lines("request")
 
 
 @pytest_asyncio.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    shelf = Shelf(tmp_path, queue=2, faults=True)
-    shelf.put("3", 5)
-    service = shelf.logged.service(max_body_bytes=4096)
-    backend = OnnxBackend(shelf.models, shelf.inference_metrics, shelf.logged.logs.log)
+    repository = TemporaryRepository(tmp_path, queue=2, faults=True)
+    repository.put("3", 5)
+    service = repository.logged.service(max_body_bytes=4096)
+    backend = OnnxBackend(repository.models, repository.inference_metrics, repository.logged.logs.log)
     port = free_port()
     async with (
-        shelf.open("tiny"),
+        repository.open("tiny"),
         serve_grpc(backend, service, "127.0.0.1", port),
         grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
     ):
-        yield Running(shelf, service, channel)
+        yield Running(repository, service, channel)
 
 
 def question(*values: float, model: str = "tiny", version: str = "", outputs: tuple[str, ...] = ()) -> Any:
@@ -113,11 +113,11 @@ async def test_a_message_beyond_the_bound_is_refused(running: Running) -> None:
 
 
 async def test_a_full_queue_says_when_to_come_back(running: Running) -> None:
-    async with running.shelf.held():
+    async with running.repository.held():
         calls = [running.client.ModelInfer(question(1))]
-        await running.shelf.running()
+        await running.repository.running()
         calls += [running.client.ModelInfer(question(2)) for _ in range(2)]
-        await until(lambda: running.shelf.models.get("tiny").batcher.depth == 2, "a full queue")
+        await until(lambda: running.repository.models.get("tiny").batcher.depth == 2, "a full queue")
         refused = running.client.ModelInfer(question(3))
         code, detail = await failure(refused)
         assert (code, detail) == (Code.RESOURCE_EXHAUSTED, "the queue is full (2 requests wait)")
@@ -127,16 +127,16 @@ async def test_a_full_queue_says_when_to_come_back(running: Running) -> None:
 
 
 async def test_a_deadline_is_kept_while_the_model_runs(running: Running) -> None:
-    async with running.shelf.held():
+    async with running.repository.held():
         code, _ = await failure(running.client.ModelInfer(question(1), timeout=0.2))
     assert code == Code.DEADLINE_EXCEEDED
 
 
 async def test_a_caller_who_leaves_takes_the_request_out_of_the_queue(running: Running) -> None:
-    batcher = running.shelf.models.get("tiny").batcher
-    async with running.shelf.held():
+    batcher = running.repository.models.get("tiny").batcher
+    async with running.repository.held():
         first = running.client.ModelInfer(question(1))
-        await running.shelf.running()
+        await running.repository.running()
         second = running.client.ModelInfer(question(2))
         await until(lambda: batcher.depth == 1, "a queued request")
         second.cancel()
@@ -161,7 +161,7 @@ async def test_id_and_trace_are_taken_over_into_the_log(running: Running) -> Non
 
 
 async def test_a_model_that_is_not_there_yet_is_not_ready(running: Running) -> None:
-    running.shelf.models.register("late")
+    running.repository.models.register("late")
     assert not (await running.client.ModelReady(pb.ModelReadyRequest(name="late"))).ready
     assert await failure(running.client.ModelInfer(question(1, model="late"))) == (
         Code.UNAVAILABLE,
@@ -190,8 +190,10 @@ async def test_health_can_be_watched(running: Running) -> None:
 
 
 async def test_those_who_watch_do_not_hold_up_the_drain(running: Running) -> None:
-    backend = OnnxBackend(running.shelf.models, running.shelf.inference_metrics, running.shelf.logged.logs.log)
-    service, port = running.shelf.logged.service(drain_timeout_seconds=600), free_port()
+    backend = OnnxBackend(
+        running.repository.models, running.repository.inference_metrics, running.repository.logged.logs.log
+    )
+    service, port = running.repository.logged.service(drain_timeout_seconds=600), free_port()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(20):
         async with serve_grpc(backend, service, "127.0.0.1", port):
             watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
@@ -203,7 +205,9 @@ async def test_those_who_watch_do_not_hold_up_the_drain(running: Running) -> Non
 
 async def test_a_taken_port_is_named(running: Running) -> None:
     port = free_port()
-    backend = OnnxBackend(running.shelf.models, running.shelf.inference_metrics, running.shelf.logged.logs.log)
+    backend = OnnxBackend(
+        running.repository.models, running.repository.inference_metrics, running.repository.logged.logs.log
+    )
     async with serve_grpc(backend, running.service, "127.0.0.1", port):
         with pytest.raises(RuntimeError, match=f"cannot listen on 127.0.0.1:{port} for gRPC; choose another GRPC_PORT"):
             async with serve_grpc(backend, running.service, "127.0.0.1", port):
@@ -211,16 +215,19 @@ async def test_a_taken_port_is_named(running: Running) -> None:
 
 
 async def test_leaving_waits_for_calls_in_flight(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, faults=True)
-    shelf.put("1", 1)
-    service = shelf.logged.service()
-    backend, port = OnnxBackend(shelf.models, shelf.inference_metrics, shelf.logged.logs.log), free_port()
-    async with shelf.open("tiny"), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    repository = TemporaryRepository(tmp_path, faults=True)
+    repository.put("1", 1)
+    service = repository.logged.service()
+    backend, port = (
+        OnnxBackend(repository.models, repository.inference_metrics, repository.logged.logs.log),
+        free_port(),
+    )
+    async with repository.open("tiny"), grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         client: Any = pb_grpc.GRPCInferenceServiceStub(channel)
-        async with shelf.held():
+        async with repository.held():
             async with serve_grpc(backend, service, "127.0.0.1", port):
                 call = asyncio.ensure_future(client.ModelInfer(question(1)))
-                await shelf.running()
-                asyncio.get_running_loop().call_later(0.1, shelf.let_go)
+                await repository.running()
+                asyncio.get_running_loop().call_later(0.1, repository.release)
             assert (await call).model_version == "1"
-    assert json.dumps(shelf.logged.lines("unhandled error")) == "[]"
+    assert json.dumps(repository.logged.lines("unhandled error")) == "[]"

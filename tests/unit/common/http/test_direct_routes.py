@@ -11,19 +11,19 @@ from typing import IO
 import psutil
 import pytest
 
-from tests.unit.common.logged import Logged
+from tests.unit.common.http.example_app import example_app
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import PATIENCE_SECONDS, wait_until
-from tests.unit.common.serving import Running, served
-from tests.unit.common.small_app import small_app
+from tests.unit.common.serving import RunningServer, served
 
 LIMIT = 400_000
 LARGE = bytes(range(256)) * 1200  # 307,200 bytes: several reads of a socket
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    service = Logged().service(max_body_bytes=LIMIT, max_buffered_bytes=LIMIT)
-    with served(small_app(service)) as running:
+def running() -> Iterator[RunningServer]:
+    service = CapturedLog().service(max_body_bytes=LIMIT, max_buffered_bytes=LIMIT)
+    with served(example_app(service)) as running:
         yield running
 
 
@@ -55,7 +55,7 @@ class Connection:
 
 
 @contextmanager
-def connected(running: Running) -> Iterator[Connection]:
+def connected(running: RunningServer) -> Iterator[Connection]:
     address = ("127.0.0.1", running.port)
     with (
         socket.create_connection(address, timeout=PATIENCE_SECONDS) as connection,
@@ -65,7 +65,7 @@ def connected(running: Running) -> Iterator[Connection]:
 
 
 @pytest.mark.parametrize("cut", [1, 20, 100, 150, 200, 70_000, 300_000])
-def test_a_large_body_arrives_whole_wherever_it_is_cut(running: Running, cut: int) -> None:
+def test_a_large_body_arrives_whole_wherever_it_is_cut(running: RunningServer, cut: int) -> None:
     whole = request("echo", LARGE)
     with connected(running) as one:
         for _ in range(2):  # the connection goes on after it
@@ -74,7 +74,7 @@ def test_a_large_body_arrives_whole_wherever_it_is_cut(running: Running, cut: in
             assert one.answer()[::2] == (200, LARGE)
 
 
-def test_a_body_that_holds_what_looks_like_a_request_is_a_body(running: Running) -> None:
+def test_a_body_that_holds_what_looks_like_a_request_is_a_body(running: RunningServer) -> None:
     body = request("refuse") + LARGE + request("refuse")
     with connected(running) as one:
         one.send(request("echo", body))
@@ -84,7 +84,7 @@ def test_a_body_that_holds_what_looks_like_a_request_is_a_body(running: Running)
 
 
 @pytest.mark.parametrize("body", [b"small", LARGE])
-def test_requests_sent_without_waiting_are_answered_in_their_order(running: Running, body: bytes) -> None:
+def test_requests_sent_without_waiting_are_answered_in_their_order(running: RunningServer, body: bytes) -> None:
     with connected(running) as one:
         one.send(request("echo", body) + request("left") + request("echo", b"last" + body[:10]))
         assert one.answer()[::2] == (200, body)
@@ -92,7 +92,7 @@ def test_requests_sent_without_waiting_are_answered_in_their_order(running: Runn
         assert one.answer()[2] == b"last" + body[:10]
 
 
-def test_routes_of_both_kinds_share_a_connection(running: Running) -> None:
+def test_routes_of_both_kinds_share_a_connection(running: RunningServer) -> None:
     hello = b"GET /hello/you HTTP/1.1\r\nHost: x\r\n\r\n"
     with connected(running) as one:
         one.send(hello + request("echo", b"x") + hello)
@@ -101,7 +101,7 @@ def test_routes_of_both_kinds_share_a_connection(running: Running) -> None:
         assert json.loads(one.answer()[2])["hello"] == "you"
 
 
-def test_a_large_body_that_is_refused_halfway_is_read_away_and_the_connection_goes_on(running: Running) -> None:
+def test_a_large_body_that_is_refused_halfway_is_read_away_and_the_connection_goes_on(running: RunningServer) -> None:
     bodies = running.app.bodies
     with connected(running) as first, connected(running) as second:
         first.send(request("echo", LARGE)[:-1])
@@ -115,7 +115,7 @@ def test_a_large_body_that_is_refused_halfway_is_read_away_and_the_connection_go
     wait_until(lambda: bodies.held == 0, "nothing to be held")
 
 
-def test_a_large_body_that_comes_too_late_is_read_away_and_the_connection_goes_on(running: Running) -> None:
+def test_a_large_body_that_comes_too_late_is_read_away_and_the_connection_goes_on(running: RunningServer) -> None:
     with connected(running) as one:
         whole = request("echo", LARGE, "X-Request-Timeout-Seconds: 0.2")
         one.send(whole[:100_000])
@@ -124,7 +124,7 @@ def test_a_large_body_that_comes_too_late_is_read_away_and_the_connection_goes_o
         assert one.answer()[::2] == (200, b"next")
 
 
-def test_a_caller_who_leaves_within_a_large_body_is_forgotten_with_it(running: Running) -> None:
+def test_a_caller_who_leaves_within_a_large_body_is_forgotten_with_it(running: RunningServer) -> None:
     with connected(running) as one:
         one.send(request("echo", LARGE)[:200_000])
         wait_until(lambda: running.app.bodies.held > 100_000, "its bytes")
@@ -132,7 +132,7 @@ def test_a_caller_who_leaves_within_a_large_body_is_forgotten_with_it(running: R
     wait_until(lambda: running.app.service.metrics.in_progress == 0, "the request's end")
 
 
-def test_who_asks_before_sending_is_told_to_go_on_unless_it_is_too_large(running: Running) -> None:
+def test_who_asks_before_sending_is_told_to_go_on_unless_it_is_too_large(running: RunningServer) -> None:
     with connected(running) as one:
         head, body = request("echo", LARGE, "Expect: 100-continue")[: -len(LARGE)], LARGE
         one.send(head)
@@ -144,14 +144,14 @@ def test_who_asks_before_sending_is_told_to_go_on_unless_it_is_too_large(running
         assert one.answer()[0] == 413
 
 
-def test_a_chunked_body_is_put_together(running: Running) -> None:
+def test_a_chunked_body_is_put_together(running: RunningServer) -> None:
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (b"a", b"bc", LARGE)) + b"0\r\n\r\n"
     with connected(running) as one:
         one.send(request("echo").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + chunks)
         assert one.answer()[::2] == (200, b"abc" + LARGE)
 
 
-def test_a_length_with_leading_zeros_is_no_way_to_smuggle_a_request(running: Running) -> None:
+def test_a_length_with_leading_zeros_is_no_way_to_smuggle_a_request(running: RunningServer) -> None:
     body = b"x" * 70_000 + request("echo", b"smuggled")
     stated = f"Content-Length: {len(body):021d}".encode()
     with connected(running) as one:
@@ -164,7 +164,7 @@ def test_a_length_with_leading_zeros_is_no_way_to_smuggle_a_request(running: Run
         assert one.answer()[::2] == (200, body)
 
 
-def test_a_body_behind_an_offer_to_upgrade_is_refused_and_never_a_request(running: Running) -> None:
+def test_a_body_behind_an_offer_to_upgrade_is_refused_and_never_a_request(running: RunningServer) -> None:
     with connected(running) as one:
         one.send(request("echo", request("echo", b"smuggled"), "Connection: Upgrade", "Upgrade: h2c"))
         status, headers, text = one.answer()
@@ -174,10 +174,10 @@ def test_a_body_behind_an_offer_to_upgrade_is_refused_and_never_a_request(runnin
 
 def test_a_large_body_is_let_go_with_its_answer() -> None:
     size, callers = 8_000_000, 8
-    service = Logged().service(max_body_bytes=size, max_buffered_bytes=2 * size)
+    service = CapturedLog().service(max_body_bytes=size, max_buffered_bytes=2 * size)
     body = request("length", bytes(size))
     memory = psutil.Process().memory_info
-    with served(small_app(service)) as running, ExitStack() as kept:
+    with served(example_app(service)) as running, ExitStack() as kept:
         for one in (kept.enter_context(connected(running)) for _ in range(2)):
             one.send(body)
             assert one.answer()[2] == b"%d" % size
@@ -188,7 +188,7 @@ def test_a_large_body_is_let_go_with_its_answer() -> None:
         assert memory().rss - before < callers * size / 4
 
 
-def test_the_answer_to_head_has_no_body(running: Running) -> None:
+def test_the_answer_to_head_has_no_body(running: RunningServer) -> None:
     with connected(running) as one:
         one.send(request("echo", method="HEAD"))
         status, headers, _ = one.answer(bodiless=True)
@@ -200,7 +200,7 @@ def test_the_answer_to_head_has_no_body(running: Running) -> None:
 @pytest.mark.parametrize(
     ("asked", "closes"), [("1.0", True), ("1.1", False)], ids=["the older version", "the newer version"]
 )
-def test_a_connection_lives_on_in_the_newer_version_alone(running: Running, asked: str, closes: bool) -> None:
+def test_a_connection_lives_on_in_the_newer_version_alone(running: RunningServer, asked: str, closes: bool) -> None:
     with connected(running) as one:
         one.send(request("echo", b"x", version=asked))
         _, headers, body = one.answer()
@@ -210,14 +210,14 @@ def test_a_connection_lives_on_in_the_newer_version_alone(running: Running, aske
             assert one.closed()
 
 
-def test_a_caller_who_wants_it_closed_is_obeyed(running: Running) -> None:
+def test_a_caller_who_wants_it_closed_is_obeyed(running: RunningServer) -> None:
     with connected(running) as one:
         one.send(request("echo", b"x", "Connection: close"))
         assert one.answer()[1]["connection"] == "close"
         assert one.closed()
 
 
-def test_an_idle_connection_is_closed_some_seconds_after_its_last_answer(running: Running) -> None:
+def test_an_idle_connection_is_closed_some_seconds_after_its_last_answer(running: RunningServer) -> None:
     with connected(running) as one:
         for _ in range(2):
             one.send(request("echo", b"x"))
@@ -225,7 +225,7 @@ def test_an_idle_connection_is_closed_some_seconds_after_its_last_answer(running
         assert one.closed()  # by the server, within this socket's patience
 
 
-def test_an_answer_that_its_caller_reads_slowly_comes_whole(running: Running) -> None:
+def test_an_answer_that_its_caller_reads_slowly_comes_whole(running: RunningServer) -> None:
     with connected(running) as one:
         one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
         one.send(request("echo", LARGE))

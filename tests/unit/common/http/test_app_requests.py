@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit.common.logged import Logged
+from tests.unit.common.http.example_app import example_app
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
-from tests.unit.common.serving import Running, served
-from tests.unit.common.small_app import small_app
+from tests.unit.common.serving import RunningServer, served
 
 TRACE, PARENT = "ab" * 16, "cd" * 8
 
@@ -21,7 +21,7 @@ TRACE, PARENT = "ab" * 16, "cd" * 8
 class Site:
     """The app on a real server, a client of it and its log."""
 
-    def __init__(self, running: Running, client: httpx.Client, logged: Logged) -> None:
+    def __init__(self, running: RunningServer, client: httpx.Client, logged: CapturedLog) -> None:
         self.running, self.client, self.logged = running, client, logged
 
     def line(self, answer: httpx.Response, event: str = "request") -> dict[str, Any]:
@@ -38,8 +38,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    logged = Logged()
-    app = small_app(logged.service(max_body_bytes=1000, request_timeout_seconds=20))
+    logged = CapturedLog()
+    app = example_app(logged.service(max_body_bytes=1000, request_timeout_seconds=20))
     with served(app) as running, httpx.Client(base_url=running.url, timeout=20) as client:
         yield Site(running, client, logged)
 
@@ -218,8 +218,8 @@ def test_a_route_learns_that_its_caller_has_left(site: Site) -> None:
 
 
 def test_draining_says_unready_and_closes_connections_and_answers_all_the_same() -> None:
-    logged = Logged()
-    app = small_app(logged.service(drain_delay_seconds=0.5))
+    logged = CapturedLog()
+    app = example_app(logged.service(drain_delay_seconds=0.5))
     with served(app) as running, httpx.Client(base_url=running.url, timeout=20) as client:
         assert "connection" not in client.get("/readyz").headers
         running.drain()

@@ -11,23 +11,23 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit.common.logged import Logged
+from tests.unit.common.http.example_app import example_app
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
-from tests.unit.common.serving import Running, served
-from tests.unit.common.small_app import small_app
+from tests.unit.common.serving import RunningServer, served
 
 LIMIT, ALL = 200_000, 300_000
 BOTH_KINDS = pytest.mark.parametrize("path", ["/direct/echo", "/items"])
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with served(small_app(Logged().service(max_body_bytes=LIMIT, max_buffered_bytes=ALL))) as running:
+def running() -> Iterator[RunningServer]:
+    with served(example_app(CapturedLog().service(max_body_bytes=LIMIT, max_buffered_bytes=ALL))) as running:
         yield running
 
 
 @pytest.fixture
-def client(running: Running) -> Iterator[httpx.Client]:
+def client(running: RunningServer) -> Iterator[httpx.Client]:
     headers = {"Content-Type": "application/json"}
     with httpx.Client(base_url=running.url, timeout=20, headers=headers) as client:
         yield client
@@ -64,7 +64,7 @@ class Caller:
 
 
 @contextmanager
-def caller(running: Running) -> Iterator[Caller]:
+def caller(running: RunningServer) -> Iterator[Caller]:
     with socket.create_connection(("127.0.0.1", running.port), timeout=20) as connection:
         yield Caller(connection)
 
@@ -103,7 +103,7 @@ def test_a_larger_body_is_refused_where_it_is_not(client: httpx.Client, path: st
     check_413(client.post(path, content=pieces()))
 
 
-def test_a_body_announced_as_too_large_is_not_waited_for(running: Running) -> None:
+def test_a_body_announced_as_too_large_is_not_waited_for(running: RunningServer) -> None:
     with caller(running) as one:
         one.begin("/direct/echo", 65_000_000)
         one.send(b"x")
@@ -117,7 +117,7 @@ def test_a_body_in_many_pieces_is_put_together(client: httpx.Client, path: str) 
     assert answer.content == (b"1" if path == "/items" else body)
 
 
-def test_all_bodies_together_are_bounded(running: Running, client: httpx.Client) -> None:
+def test_all_bodies_together_are_bounded(running: RunningServer, client: httpx.Client) -> None:
     bodies = running.app.bodies
     with caller(running) as first, caller(running) as second:
         first.begin("/direct/echo", LIMIT)
@@ -142,7 +142,7 @@ def wait_for_a_refusal(one: Caller) -> dict[str, str]:
 
 @BOTH_KINDS
 @pytest.mark.parametrize("sent", [0, 1])
-def test_a_body_that_does_not_arrive_in_time_is_given_up(running: Running, path: str, sent: int) -> None:
+def test_a_body_that_does_not_arrive_in_time_is_given_up(running: RunningServer, path: str, sent: int) -> None:
     with caller(running) as one:
         one.begin(path, 10, X_Request_Timeout_Seconds="0.1")
         one.send(b"[" * sent)
@@ -154,7 +154,7 @@ def test_a_body_that_does_not_arrive_in_time_is_given_up(running: Running, path:
 
 @BOTH_KINDS
 @pytest.mark.parametrize("sent", [0, 1])
-def test_a_caller_who_leaves_within_its_body_is_forgotten(running: Running, path: str, sent: int) -> None:
+def test_a_caller_who_leaves_within_its_body_is_forgotten(running: RunningServer, path: str, sent: int) -> None:
     metrics = running.app.service.metrics
     with caller(running) as one:
         one.begin(path, LIMIT)

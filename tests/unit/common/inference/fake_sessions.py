@@ -22,7 +22,7 @@ INLINE_WHILE_SMALL = RunCost(0.0006, 0.0006)  # one row in the loop, two and mor
 ROOMY = BatchPolicy(max_rows=64, queue=1000)
 
 
-class Sum:
+class SumSession:
     """The sum of each row; a row that begins with POISON makes the whole run fail."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Sum:
         return [rows.sum(axis=1)]
 
 
-class Held(Sum):
+class HeldSession(SumSession):
     """The same, but a run of `least` rows or more does not end before `release` is set."""
 
     def __init__(self, least: int = 1) -> None:
@@ -55,7 +55,7 @@ class Held(Sum):
         assert await asyncio.to_thread(self._running.wait, 30), "no run began"
 
 
-class OnItsOwn:
+class OneRequestAtATime:
     """A server with one request at a time."""
 
     def alone(self) -> bool:
@@ -65,7 +65,7 @@ class OnItsOwn:
         return 0
 
 
-def counts() -> BatcherMetrics:
+def batcher_metrics() -> BatcherMetrics:
     return BatcherMetrics(
         HistogramValue(ROWS), HistogramValue(SECONDS), HistogramValue(SECONDS), CounterValue(), CounterValue()
     )
@@ -78,7 +78,9 @@ def batcher(
     noted: BatcherMetrics | None = None,
     alone: bool = False,
 ) -> Batcher:
-    return Batcher(session, cost, limits, noted or counts(), "test", arrivals=OnItsOwn() if alone else None)
+    return Batcher(
+        session, cost, limits, noted or batcher_metrics(), "test", arrivals=OneRequestAtATime() if alone else None
+    )
 
 
 def rows(*values: float, width: int = 2) -> dict[str, Array]:
@@ -87,7 +89,7 @@ def rows(*values: float, width: int = 2) -> dict[str, Array]:
 
 
 def ask(batcher: Batcher, *values: float, seconds: float = 30.0, width: int = 2) -> asyncio.Future[list[float]]:
-    """What `Sum` answers for rows of these values, as a list."""
+    """What `SumSession` answers for rows of these values, as a list."""
     deadline = Deadline.after(seconds)
 
     async def answer() -> list[float]:

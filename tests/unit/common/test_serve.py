@@ -17,10 +17,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.unit.common import tiny_models as tiny
+from tests.unit.common.inference import tiny_models as tiny
 from tests.unit.common.polling import wait_until
 from tests.unit.common.ports import free_port
-from tests.unit.common.wire import body, tensor
+from tests.unit.common.protocol.request_bodies import body, tensor
 
 ROLE = "common.roles.predictor"
 REPOSITORY = Path(__file__).parents[3]

@@ -25,11 +25,11 @@ from common.roles.predictor import Settings, create_app
 from common.roles.proxy import Predictors, Proxy
 from common.roles.proxy_settings import ProxySettings
 from common.service import Service
-from tests.unit.common import tiny_models as tiny
-from tests.unit.common.logged import Logged
+from tests.unit.common.inference import tiny_models as tiny
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
 from tests.unit.common.ports import free_port
-from tests.unit.common.serving import Running, served
+from tests.unit.common.serving import RunningServer, served
 
 ROW = np.array([[1.0, 2.0]], np.float32)
 
@@ -54,17 +54,17 @@ class Twice:
 
 
 @contextmanager
-def predictor(root: Path, port: int = 0) -> Iterator[Running]:
+def predictor(root: Path, port: int = 0) -> Iterator[RunningServer]:
     settings = Settings.model_validate({"model": "tiny", "model_repository": root, "grpc_port": port, "faults": True})
-    with served(create_app(settings, Logged().logs)) as running:
+    with served(create_app(settings, CapturedLog().logs)) as running:
         wait_until(lambda: httpx.get(f"{running.url}/readyz").status_code == 200, "readiness")
         yield running
 
 
 @contextmanager
-def proxy(predictors: str, grpc_port: int = 0) -> Iterator[Running]:
+def proxy(predictors: str, grpc_port: int = 0) -> Iterator[RunningServer]:
     settings = ProxySettings.model_validate({"predictors": predictors, "grpc_port": grpc_port, "pattern": "p"})
-    service = Service(settings, Logged().logs)
+    service = Service(settings, CapturedLog().logs)
     clients = Predictors(service, settings)
     role = Proxy(service, settings, Twice(clients["tiny"]), clients)
     with served(build_app(service, routers=role.routers, direct=role.direct, resources=role.running)) as running:
@@ -79,7 +79,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def front(root: Path) -> Iterator[Running]:
+def front(root: Path) -> Iterator[RunningServer]:
     with ExitStack() as stack:
         behind = stack.enter_context(predictor(root))
         running = stack.enter_context(proxy(f"tiny={behind.url}", free_port()))
@@ -87,12 +87,12 @@ def front(root: Path) -> Iterator[Running]:
         yield running
 
 
-async def asked(running: Running, model: str = "twice", **how: Any) -> Any:
+async def asked(running: RunningServer, model: str = "twice", **how: Any) -> Any:
     async with PredictorClient(running.url, model=model) as client:
         return await client.infer({"x": ROW}, deadline=Deadline.after(10), **how)
 
 
-async def test_a_proxy_is_asked_as_a_predictor_is(front: Running) -> None:
+async def test_a_proxy_is_asked_as_a_predictor_is(front: RunningServer) -> None:
     result = await asked(front)
     assert result.outputs["y"].tolist() == [6.0]
     assert (result.model_name, result.model_version) == ("twice", "1")
@@ -100,7 +100,7 @@ async def test_a_proxy_is_asked_as_a_predictor_is(front: Running) -> None:
     assert "tiny;dur=" in result.server_timing
 
 
-async def test_a_proxy_may_stand_behind_a_proxy(front: Running) -> None:
+async def test_a_proxy_may_stand_behind_a_proxy(front: RunningServer) -> None:
     with proxy(f"tiny={front.url}#twice") as outer:
         result = await asked(outer)
     assert result.outputs["y"].tolist() == [12.0]
@@ -124,7 +124,7 @@ def test_a_proxy_that_cannot_answer_is_away_for_the_one_before_it(root: Path) ->
         assert httpx.get(f"{inner.url}/v2/models/twice/ready").status_code == 503
 
 
-async def test_the_proxys_model_tells_of_itself(front: Running) -> None:
+async def test_the_proxys_model_tells_of_itself(front: RunningServer) -> None:
     async with PredictorClient(front.url, model="twice") as client:
         metadata = await client.metadata(deadline=Deadline.after(10))
     assert metadata.versions == ("1",)
@@ -132,7 +132,7 @@ async def test_the_proxys_model_tells_of_itself(front: Running) -> None:
     assert metadata.inputs == tuple(Twice.inputs)
 
 
-async def test_over_grpc_too(front: Running) -> None:
+async def test_over_grpc_too(front: RunningServer) -> None:
     port = front.app.service.settings.grpc_port
     async with PredictorClient(f"grpc://127.0.0.1:{port}", model="twice") as client:
         result = await client.infer({"x": ROW}, deadline=Deadline.after(10))
@@ -140,7 +140,7 @@ async def test_over_grpc_too(front: Running) -> None:
     assert result.parameters == {"asked": "tiny"}
 
 
-async def test_another_model_or_version_is_not_there(front: Running) -> None:
+async def test_another_model_or_version_is_not_there(front: RunningServer) -> None:
     with pytest.raises(UpstreamModelNotFound):
         await asked(front, model="thrice")
     async with PredictorClient(front.url, model="twice") as client:
@@ -149,7 +149,7 @@ async def test_another_model_or_version_is_not_there(front: Running) -> None:
         assert (await client.pinned("1").infer({"x": ROW}, deadline=Deadline.after(10))).outputs
 
 
-def test_metadata_names_the_predictors(front: Running) -> None:
+def test_metadata_names_the_predictors(front: RunningServer) -> None:
     told = httpx.get(f"{front.url}/metadata").json()
     (one,) = told["predictors"]
     assert one["name"] == one["model"] == "tiny"
@@ -157,7 +157,7 @@ def test_metadata_names_the_predictors(front: Running) -> None:
     assert one["versions"] == ["1"]
 
 
-def test_each_call_is_counted_by_predictor_and_outcome(front: Running) -> None:
+def test_each_call_is_counted_by_predictor_and_outcome(front: RunningServer) -> None:
     assert httpx.post(f"{front.url}/v2/models/twice/infer", json=question()).status_code == 200
     assert 'serving_upstream_duration_seconds_count{outcome="ok",predictor="tiny"}' in metrics(front)
 
@@ -166,7 +166,7 @@ async def test_a_twin_is_another_model_of_the_same_predictor_counted_and_limited
     with predictor(root) as behind:
         given = {"predictors": f"one={behind.url}#ti", "predictor_concurrency": 1, "predictor_queue": 0}
         settings = ProxySettings.model_validate(given)
-        service = Service(settings, Logged().logs)
+        service = Service(settings, CapturedLog().logs)
         async with Predictors(service, settings).twins("ny")["one"] as twin:
             calls = (twin.infer({"x": ROW}, deadline=Deadline.after(10)) for _ in range(2))
             answered, refused = await asyncio.gather(*calls, return_exceptions=True)
@@ -187,7 +187,7 @@ def test_a_proxy_is_unready_while_its_predictor_is_away(root: Path) -> None:
         assert httpx.post(f"{running.url}/v2/models/twice/infer", json=question()).status_code == 502
 
 
-async def test_a_refusal_comes_to_a_client_with_its_fields(front: Running) -> None:
+async def test_a_refusal_comes_to_a_client_with_its_fields(front: RunningServer) -> None:
     async with PredictorClient(front.url, model="twice") as client:
         with pytest.raises(InvalidInput) as caught:
             await client.infer({"x": ROW, "y": ROW}, deadline=Deadline.after(10))
@@ -207,5 +207,5 @@ def question() -> dict[str, Any]:
     return {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
 
 
-def metrics(running: Running) -> str:
+def metrics(running: RunningServer) -> str:
     return httpx.get(f"{running.url}/metrics").text

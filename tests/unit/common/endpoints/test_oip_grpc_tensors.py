@@ -14,7 +14,7 @@ from common.endpoints.oip_grpc import decode, encode
 from common.errors import InvalidInput
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.tensors import DATATYPES, Array, to_binary
-from tests.unit.common.wire import arrays, same
+from tests.unit.common.protocol.request_bodies import arrays, same
 
 CONTENTS = {
     "BOOL": "bool", "INT8": "int", "INT16": "int", "INT32": "int", "INT64": "int64", "UINT8": "uint", "UINT16": "uint",

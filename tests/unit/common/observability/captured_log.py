@@ -11,7 +11,7 @@ from common.service import Service
 from common.settings import ServiceSettings
 
 
-class Logged:
+class CapturedLog:
     """`logs` is what a service logs with."""
 
     def __init__(self, level: str = "info") -> None:

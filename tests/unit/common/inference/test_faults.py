@@ -12,7 +12,7 @@ import pytest
 from common.errors import ModelFailed
 from common.inference.faults import Faults, FaultSwitch
 from common.protocol.tensors import Array
-from tests.unit.common.sessions import Sum, rows
+from tests.unit.common.inference.fake_sessions import SumSession, rows
 
 
 class Echo:
@@ -28,14 +28,14 @@ def switch() -> FaultSwitch:
 
 
 def test_at_first_nothing_is_injected(switch: FaultSwitch) -> None:
-    session = Sum()
+    session = SumSession()
     (sums,) = switch.wrap(session).run(rows(1, 2))
     assert sums.tolist() == [2, 4]
     assert len(session.runs) == 1
 
 
 def test_a_run_that_is_made_to_fail_does_not_reach_the_model(switch: FaultSwitch) -> None:
-    session = Sum()
+    session = SumSession()
     switch.set(Faults(error_share=1))
     with pytest.raises(ModelFailed, match="an injected fault"):
         switch.wrap(session).run(rows(1))
@@ -44,7 +44,7 @@ def test_a_run_that_is_made_to_fail_does_not_reach_the_model(switch: FaultSwitch
 
 @pytest.mark.parametrize("faults", [Faults(hang=True), Faults(latency_seconds=3600)])
 def test_runs_that_wait_go_on_when_the_faults_are_off(switch: FaultSwitch, faults: Faults) -> None:
-    session = Sum()
+    session = SumSession()
     switch.set(faults)
     threads = [threading.Thread(target=switch.wrap(session).run, args=(rows(1),)) for _ in range(3)]
     for thread in threads:
@@ -67,5 +67,5 @@ def test_outputs_of_several_columns_lack_the_last_one(switch: FaultSwitch) -> No
 def test_latency_is_added(switch: FaultSwitch) -> None:
     switch.set(Faults(latency_seconds=0.05))
     start = perf_counter()
-    switch.wrap(Sum()).run(rows(1))
+    switch.wrap(SumSession()).run(rows(1))
     assert perf_counter() - start >= 0.05

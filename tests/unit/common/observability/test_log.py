@@ -19,17 +19,17 @@ from common.observability.log import FLUSH_SECONDS, LineWriter, Logs
 from common.observability.tracing import continue_trace
 from common.request.context import RequestContext, current
 from common.request.deadline import Deadline
-from tests.unit.common.logged import Logged
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import until
 
 
 @pytest.fixture
-def logged() -> Logged:
-    return Logged()
+def logged() -> CapturedLog:
+    return CapturedLog()
 
 
 @contextmanager
-def taking_over(logged: Logged) -> Iterator[None]:
+def taking_over(logged: CapturedLog) -> Iterator[None]:
     """What libraries log goes to `logged` alone; for a test's body, where pytest's own handlers are there too."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
@@ -42,7 +42,7 @@ def taking_over(logged: Logged) -> Iterator[None]:
         root.setLevel(level)
 
 
-def test_a_line_says_when_what_and_where(logged: Logged) -> None:
+def test_a_line_says_when_what_and_where(logged: CapturedLog) -> None:
     logged.logs.log.info("model ready", model="iris", rows=3)
     (line,) = logged.lines()
     assert datetime.now(UTC) - datetime.fromisoformat(line.pop("time")) < timedelta(minutes=1)
@@ -52,7 +52,7 @@ def test_a_line_says_when_what_and_where(logged: Logged) -> None:
     }  # fmt: skip
 
 
-def test_a_line_within_a_request_bears_its_ids(logged: Logged) -> None:
+def test_a_line_within_a_request_bears_its_ids(logged: CapturedLog) -> None:
     trace = continue_trace(None)
     token = current.set(RequestContext("POST", "/", "my-id", trace, Deadline.after(1)))
     try:
@@ -64,13 +64,13 @@ def test_a_line_within_a_request_bears_its_ids(logged: Logged) -> None:
 
 
 def test_less_than_the_level_is_not_logged() -> None:
-    logged = Logged("warning")
+    logged = CapturedLog("warning")
     for level in ("info", "warning", "error"):
         getattr(logged.logs.log, level)("event")
     assert [line["level"] for line in logged.lines()] == ["warning", "error"]
 
 
-def test_an_exception_is_logged_with_its_traceback_on_one_line(logged: Logged) -> None:
+def test_an_exception_is_logged_with_its_traceback_on_one_line(logged: CapturedLog) -> None:
     try:
         raise ValueError("two\nlines")
     except ValueError:
@@ -93,13 +93,13 @@ class Unprintable:
         np.float32(1), np.arange(3), np.array([2**63], object), ValueError("x"), ["\udcff"], None,
     ],
 )  # fmt: skip
-def test_no_value_keeps_a_line_from_being_written(logged: Logged, value: Any) -> None:
+def test_no_value_keeps_a_line_from_being_written(logged: CapturedLog, value: Any) -> None:
     logged.logs.log.info("event", value=value, other=1)
     (line,) = logged.lines()
     assert (line["event"] in ("event", "'event'"), "value" in line) == (True, True)
 
 
-def test_what_libraries_log_comes_as_such_lines(logged: Logged) -> None:
+def test_what_libraries_log_comes_as_such_lines(logged: CapturedLog) -> None:
     logger = logging.getLogger("some.library")
     with taking_over(logged):
         logger.info("not this")
@@ -114,7 +114,7 @@ def test_what_libraries_log_comes_as_such_lines(logged: Logged) -> None:
     assert "RuntimeError: broke" in error["exception"]
 
 
-def test_a_librarys_mistake_in_its_own_line_harms_nobody(logged: Logged) -> None:
+def test_a_librarys_mistake_in_its_own_line_harms_nobody(logged: CapturedLog) -> None:
     with taking_over(logged):
         logging.getLogger("some.library").error("%d pieces", "three")
     (line,) = logged.lines()
@@ -158,7 +158,7 @@ def test_without_a_loop_a_line_is_written_at_once() -> None:
     assert stream.getvalue() == b'{"event":"alone"}\n'
 
 
-async def test_lines_of_many_threads_are_whole_in_order_and_none_is_lost(logged: Logged) -> None:
+async def test_lines_of_many_threads_are_whole_in_order_and_none_is_lost(logged: CapturedLog) -> None:
     log = logged.logs.log
 
     def write(thread: int) -> None:

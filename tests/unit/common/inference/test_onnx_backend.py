@@ -1,0 +1,58 @@
+"""Where both protocols meet: inputs that have been checked go in, the outputs that were asked for come out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.errors import DeadlineExceeded, InvalidInput
+from common.inference.onnx_backend import OnnxBackend
+from common.observability.tracing import continue_trace
+from common.protocol.tensors import Array
+from common.request.context import RequestContext
+from common.request.deadline import Deadline
+from tests.unit.common.inference import tiny_models as tiny
+from tests.unit.common.inference.fake_sessions import rows
+from tests.unit.common.inference.temporary_repository import TemporaryRepository
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> TemporaryRepository:
+    return TemporaryRepository(tmp_path)
+
+
+async def infer(
+    repository: TemporaryRepository, inputs: dict[str, Array], *wanted: str, seconds: float = 30.0
+) -> dict[str, Any]:
+    backend = OnnxBackend(repository.models, repository.inference_metrics, repository.logged.logs.log)
+    context = RequestContext("POST", "/", "id", continue_trace(None), Deadline.after(seconds))
+    outputs = await backend.infer(context, repository.models.get("tiny"), inputs, wanted)
+    return {name: output.tolist() for name, output in outputs.items()}
+
+
+async def test_outputs_bear_their_names(repository: TemporaryRepository) -> None:
+    repository.put("1", 1)
+    async with repository.open("tiny"):
+        for wanted in ((), ("y",), ("y", "y")):
+            assert await infer(repository, rows(1, 2), *wanted) == {"y": [2, 4]}
+        with pytest.raises(InvalidInput, match="model 'tiny' has no output 'z'"):
+            await infer(repository, rows(1), "y", "z")
+
+
+async def test_with_no_time_left_nothing_is_computed(repository: TemporaryRepository) -> None:
+    repository.put("1", 1)
+    async with repository.open("tiny"):
+        with pytest.raises(DeadlineExceeded, match="before inference started"):
+            await infer(repository, rows(1), seconds=-1)
+        assert not any(repository.inference_metrics.batch_size.labelled("tiny").buckets)
+
+
+async def test_an_input_may_be_a_single_number(repository: TemporaryRepository) -> None:
+    inputs = [{"name": "x", "datatype": "FP32", "shape": []}]
+    outputs = [{"name": "y", "datatype": "FP32", "shape": []}]
+    tiny.write(repository.root, tiny.graph(tiny.node("Neg", "x", "y"), x=[], y=[]), inputs=inputs, outputs=outputs)
+    async with repository.open("tiny"):
+        assert await infer(repository, {"x": np.array(3, np.float32)}) == {"y": -3}
