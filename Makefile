@@ -54,8 +54,9 @@ exporters: .venv/.export  ## try the exporters with PyTorch and TensorFlow insta
 images: .venv/.run  ## build the images of PATTERN and its variants
 	@$(PY) -m runtimes images $(PATTERN)
 
-docs: .venv/.dev  ## write the settings tables of the documentation anew
-	@$(PY) -m tools.settings_table docs/*.md patterns/*/README.md
+PAGES = README.md docs/*.md k8s/README.md patterns/*/README.md
+docs: .venv/.dev  ## write the settings tables and the measured numbers of the documentation
+	@$(PY) -m tools.settings_table $(PAGES) && $(PY) -m tools.numbers $(PAGES)
 
 lock: $(UV)  ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 for the newest versions
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev pyproject.toml -o requirements/dev.txt
