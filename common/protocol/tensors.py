@@ -137,7 +137,7 @@ def _array(values: list[Any], dtype: np.dtype[Any]) -> Array:
         return np.array(values, dtype=dtype)
     if 0 < len(values) <= _FEW and isinstance(values[0], float):
         # Some numbers are looked at one by one sooner than numpy is set up to look at all of them.
-        if dtype.itemsize == 4 and (max(values) > _LARGEST_FP32 or min(values) < -_LARGEST_FP32):
+        if dtype.itemsize == 4 and (max(values) >= _FP32_OVERFLOW or min(values) <= -_FP32_OVERFLOW):
             raise OverflowError
         return np.array(values, dtype=dtype)
     with np.errstate(over="ignore"):
@@ -152,7 +152,8 @@ def _ragged() -> NoReturn:
 
 
 _FEW = 64
-_LARGEST_FP32 = float(np.finfo(np.float32).max)
+# The first number that rounds to infinity: the largest FP32, written shortest as 3.4028235e+38, lies above its own value.
+_FP32_OVERFLOW = float(np.finfo(np.float32).max) + 2.0**103
 _PREFIX = 1024  # enough to see how deep the data is nested, also where each row stands far to the right
 _PYTHON: dict[str, Any] = {"f": float, "i": int, "u": int, "b": bool, "O": str}
 
@@ -195,7 +196,7 @@ def check_finite(array: Array, where: str) -> None:
 
 
 def from_binary(raw: memoryview | bytes, datatype: str, shape: Sequence[int], where: str) -> Array:
-    """An array that reads `raw` in place (no copy, read-only), save for BYTES and BOOL.
+    """An array that reads `raw` in place (no copy, read-only), except for BYTES and BOOL.
 
     Raises InvalidInput when the size does not fit the shape, and for NaN or infinity.
     """

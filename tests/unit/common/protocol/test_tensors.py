@@ -148,6 +148,15 @@ def test_floats_take_whole_numbers_of_any_size_that_fits() -> None:
     assert read([1e300, -1e300], "FP64", [2]).tolist() == [1e300, -1e300]
 
 
+@pytest.mark.parametrize("count", [1, 100])
+def test_the_largest_fp32_is_read_in_its_shortest_form(count: int) -> None:
+    largest = np.finfo(np.float32).max
+    assert read([float(f"{sign}3.4028235e+38") for sign in "+-"] * count, "FP32", [2 * count]).max() == largest
+    for beyond in (3.4028235677973366e38, -3.4028235677973366e38):  # half a step further rounds to infinity
+        with pytest.raises(InvalidInput, match="outside the range of FP32"):
+            read([beyond] * count, "FP32", [count])
+
+
 @given(arrays("FP32", SHAPES), st.integers(0, 20))
 def test_nested_data_may_be_written_over_many_lines(array: Array, indent: int) -> None:
     assert same(read(array.tolist(), "FP32", array.shape, indent=indent), array)
