@@ -38,7 +38,7 @@ def _default(value: Any) -> str:
 
 
 def filled(page: str) -> str:
-    """A page with its tables as they ought to be."""
+    """A page whose tables are generated from the settings."""
 
     def fill(block: re.Match[str]) -> str:
         settings = getattr(importlib.import_module(block[2]), block[3])

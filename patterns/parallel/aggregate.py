@@ -15,7 +15,7 @@ from patterns.parallel.settings import How
 def combined(how: How, answers: Sequence[Array]) -> tuple[Array, Array, Array | None]:
     """Label indices [rows], shares [rows, labels] and, for `best`, the index of whose answer each row's is.
 
-    `answers` are probabilities [rows, labels], and so are the shares, save for `vote`: shares of the votes there. A
+    `answers` are probabilities [rows, labels], and so are the shares, except for `vote`: shares of the votes there. A
     tied vote goes to the label that is more probable on average.
     """
     mean = sum(answers[1:], answers[0]) / len(answers)  # numpy takes five times as long to stack small arrays first

@@ -27,7 +27,7 @@ class Ensemble:
     `columns` are the features that a row must have, `labels` those that the classifiers share, `unfit` says why a
     predictor is never asked. With `needed` None, all of them have to answer before the deadline. With a number, so many
     within `within` seconds are enough, and who does not even answer the monitor is passed over until it does: every
-    request would wait for it in vain.
+    request would wait for it until its deadline.
     """
 
     def __init__(

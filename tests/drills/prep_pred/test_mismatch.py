@@ -33,7 +33,7 @@ class Versions:
         self.fingerprints: list[str] = []
 
     def put(self, scale: float = 1.0) -> str:
-        """The next version, which is version 1 of the built model save for the scale; its name."""
+        """The next version, which is version 1 of the built model except for the scale; its name."""
         self.newest += 1
         folder = self.root / str(self.newest)
         shutil.copytree(built("penguins"), folder)

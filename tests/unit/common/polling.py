@@ -13,7 +13,7 @@ async def until(true: Callable[[], object], what: str) -> None:
     """Returns once `true()` is; fails with `what` was waited for."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not true():
-        assert time.monotonic() < end, f"waited in vain for {what}"
+        assert time.monotonic() < end, f"timed out after {PATIENCE_SECONDS:g} s waiting for {what}"
         await asyncio.sleep(0.005)
 
 
@@ -21,5 +21,5 @@ def wait_until(true: Callable[[], object], what: str) -> None:
     """The same from outside an event loop."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not true():
-        assert time.monotonic() < end, f"waited in vain for {what}"
+        assert time.monotonic() < end, f"timed out after {PATIENCE_SECONDS:g} s waiting for {what}"
         time.sleep(0.005)
