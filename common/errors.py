@@ -1,20 +1,22 @@
-"""One tree of errors; each knows its HTTP status and its gRPC code.
+"""One tree of errors; each has its HTTP status and its gRPC code.
 
-ServingError                500 INTERNAL
-├── InvalidInput            400 INVALID_ARGUMENT     the request is wrong: `fields` says where and why
-│   ├── PayloadTooLarge     413 RESOURCE_EXHAUSTED
-│   └── UnsupportedMedia    415 INVALID_ARGUMENT
-├── Forbidden               403 PERMISSION_DENIED    a setting has to allow it first
-├── NotFound                404 NOT_FOUND
-├── MethodNotAllowed        405 UNIMPLEMENTED
-├── PreprocessingMismatch                409 FAILED_PRECONDITION  the input was prepared for another model than this one
-├── TooManyRequests         429 RESOURCE_EXHAUSTED   this caller has used up its share
-├── ModelFailed             500 INTERNAL             the model itself failed on this input
-├── UpstreamFailed          502 UNAVAILABLE          another service failed or gave nonsense
-│   └── UpstreamModelNotFound           502 UNAVAILABLE          it has no such model, or no such version of it
-├── Overloaded              503 RESOURCE_EXHAUSTED   the queue is full: come back after `retry_after` seconds
-├── NotReady                503 UNAVAILABLE          loading, draining or broken
-└── DeadlineExceeded        504 DEADLINE_EXCEEDED    the caller's time is spent
+ServingError                     500 INTERNAL
+├── InternalError                500 INTERNAL             a defect of this service; its log says more
+├── InvalidInput                 400 INVALID_ARGUMENT     the request is wrong: `fields` says where and why
+│   ├── PayloadTooLarge          413 RESOURCE_EXHAUSTED
+│   └── UnsupportedMedia         415 INVALID_ARGUMENT
+├── Forbidden                    403 PERMISSION_DENIED    a setting has to allow it first
+├── NotFound                     404 NOT_FOUND
+├── MethodNotAllowed             405 UNIMPLEMENTED
+├── PreprocessingMismatch        409 FAILED_PRECONDITION  the input was prepared for another model
+├── TooManyRequests              429 RESOURCE_EXHAUSTED   this caller has used up its share
+├── ClientDisconnected           499 CANCELLED            the client closed its connection before the response
+├── ModelFailed                  500 INTERNAL             the model itself failed on this input
+├── UpstreamFailed               502 UNAVAILABLE          another service failed, or its response is not valid
+│   └── UpstreamModelNotFound    502 UNAVAILABLE          the other service has no such model or version
+├── Overloaded                   503 RESOURCE_EXHAUSTED   the queue is full: retry after `retry_after` seconds
+├── NotReady                     503 UNAVAILABLE          loading, draining or broken
+└── DeadlineExceeded             504 DEADLINE_EXCEEDED    the request's time is over
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing that is wrong in a request: where (`inputs[0].shape`) and why (what was expected, what came)."""
+    """One thing that is wrong in a request: where (`inputs[0].shape`) and why (what was expected, what was found)."""
 
     field: str
     reason: str
 
 
 class ServingError(Exception):
-    """What every error of a service derives from; `detail` is one sentence for the caller."""
+    """The base of every error that a caller is told; `detail` is one sentence for the caller."""
 
     status: ClassVar[int] = 500
     grpc_code: ClassVar[str] = "INTERNAL"
@@ -46,12 +48,21 @@ class ServingError(Exception):
         self.retry_after = retry_after
 
 
+class InternalError(ServingError):
+    """What a caller is told of an unexpected exception; the log has its traceback, under the same request id."""
+
+    @classmethod
+    def of(cls, request_id: str) -> InternalError:
+        """The error for the request with this id."""
+        return cls(f"internal error; see the server log, request id {request_id}")
+
+
 class InvalidInput(ServingError):
     status, grpc_code, title = 400, "INVALID_ARGUMENT", "Invalid input"
 
     @classmethod
     def at(cls, field: str, reason: str) -> InvalidInput:
-        """The common case: one field, one reason, which may quote the caller, but not at any length."""
+        """One field and one reason; a long reason is cut, since it may quote the request."""
         reason = reason[:1000]
         return cls(f"{field}: {reason}", fields=[FieldError(field, reason)])
 
@@ -89,7 +100,7 @@ class TooManyRequests(ServingError):
 
 
 class ClientDisconnected(ServingError):
-    status, grpc_code, title = 499, "CANCELLED", "The caller has gone"
+    status, grpc_code, title = 499, "CANCELLED", "Client closed request"
 
 
 class ModelFailed(ServingError):
@@ -101,7 +112,7 @@ class UpstreamFailed(ServingError):
 
 
 class UpstreamModelNotFound(UpstreamFailed):
-    """The other service has no such model, or no longer has that version."""
+    """The other service does not have this model, or no longer has this version of it."""
 
 
 class Overloaded(ServingError):

@@ -1,4 +1,4 @@
-"""Models of this process, asked as predictors behind the network are: the same composition without the hops."""
+"""Models of this process, called as predictors behind the network are: the same composition without the network."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from common.client import ModelMetadata, PredictorResponse
-from common.endpoints.backend import InferenceBackend, Model
+from common.endpoints.backend import InferenceBackend, InferRequest, ModelHandle
 from common.errors import NotFound, UpstreamModelNotFound
 from common.protocol.oip import check_inputs
 from common.protocol.tensors import Array
@@ -16,11 +16,11 @@ from common.request.deadline import Deadline
 
 
 class InProcessPredictor:
-    """One model of a backend under the name that it has in the composition."""
+    """One model of a backend, under the name that it has in the composition."""
 
     def __init__(self, backend: InferenceBackend[Any], name: str, model: str) -> None:
         self.name = name
-        self._plane, self._model, self._version = backend, model, ""
+        self._backend, self._model, self._version = backend, model, ""
 
     async def infer(
         self,
@@ -31,29 +31,30 @@ class InProcessPredictor:
         headers: Mapping[str, str] | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> PredictorResponse:
-        """As `PredictorClient.infer`; `headers` are not passed on, since there is nobody to pass it on to."""
-        model = self._get()
+        """As `PredictorClient.infer`; `headers` are not used, since nothing is sent."""
+        model = self._resolve()
         check_inputs(dict(inputs), model.inputs)
-        asked = current.get()
-        own = RequestContext(asked.method, asked.path, asked.request_id, asked.trace, deadline)
-        own.request_parameters = parameters or {}
-        found = await self._plane.infer(own, model, dict(inputs), outputs or ())
-        return PredictorResponse(dict(found), model.name, model.version)
+        caller = current.get()
+        context = RequestContext(caller.method, caller.path, caller.request_id, caller.trace, deadline)
+        request = InferRequest(context, model, dict(inputs), outputs or (), parameters or {})
+        response = await self._backend.infer(request)
+        return PredictorResponse(dict(response.outputs), response.model_name, response.model_version)
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
-        model = self._get()
-        versions = tuple(self._plane.versions(self._model))
+        """What the model says of itself. Raises UpstreamModelNotFound, NotReady."""
+        model = self._resolve()
+        versions = tuple(self._backend.models()[self._model])
         return ModelMetadata(model.name, versions, tuple(model.inputs), tuple(model.outputs), model.properties)
 
     def pinned(self, version: str) -> Self:
-        """The same, for one version of the model."""
+        """The same predictor, for one version of the model."""
         other = copy.copy(self)
         other._version = version
         return other
 
-    def _get(self) -> Model:
+    def _resolve(self) -> ModelHandle:
         try:
-            model: Model = self._plane.get(self._model, self._version)
+            model: ModelHandle = self._backend.resolve(self._model, self._version)
         except NotFound as error:
             raise UpstreamModelNotFound(error.detail) from None
         return model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any
@@ -14,13 +14,13 @@ import numpy as np
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common import RELEASE
-from common.endpoints.backend import InferenceBackend
-from common.endpoints.grpc_calls import Calls, Context
+from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse
+from common.endpoints.grpc_calls import CallContext, GrpcCalls
 from common.errors import InvalidInput, NotReady
 from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
-from common.protocol.grpc.parameters import Value, parameter, parameter_value
+from common.protocol.grpc.parameters import parameter, parameter_value
 from common.protocol.tensors import (
     Array,
     check_finite,
@@ -49,37 +49,37 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
     """Answers the six calls of the protocol."""
 
     def __init__(self, backend: InferenceBackend[Any], service: Service) -> None:
-        self._plane, self._service, self._calls = backend, service, Calls(service, _SERVICE)
+        self._backend, self._service, self._calls = backend, service, GrpcCalls(service, _SERVICE)
 
-    async def ServerLive(self, request: pb.ServerLiveRequest, call: Context) -> pb.ServerLiveResponse:
+    async def ServerLive(self, request: pb.ServerLiveRequest, call: CallContext) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=not self._service.health.not_live_reasons())
 
-    async def ServerReady(self, request: pb.ServerReadyRequest, call: Context) -> pb.ServerReadyResponse:
+    async def ServerReady(self, request: pb.ServerReadyRequest, call: CallContext) -> pb.ServerReadyResponse:
         return pb.ServerReadyResponse(
             ready=not (self._service.health.not_live_reasons() or self._service.health.not_ready_reasons())
         )
 
-    async def ModelReady(self, request: pb.ModelReadyRequest, call: Context) -> pb.ModelReadyResponse:
+    async def ModelReady(self, request: pb.ModelReadyRequest, call: CallContext) -> pb.ModelReadyResponse:
         async def ready(_: RequestContext) -> pb.ModelReadyResponse:
             try:
-                self._plane.describe(request.name, request.version)
+                self._backend.describe(request.name, request.version)
             except NotReady:
                 return pb.ModelReadyResponse(ready=False)
             return pb.ModelReadyResponse(ready=True)
 
         return await self._calls.answer("ModelReady", call, ready)
 
-    async def ServerMetadata(self, request: pb.ServerMetadataRequest, call: Context) -> pb.ServerMetadataResponse:
+    async def ServerMetadata(self, request: pb.ServerMetadataRequest, call: CallContext) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(name="serving-patterns", version=RELEASE, extensions=oip.EXTENSIONS)
 
-    async def ModelMetadata(self, request: pb.ModelMetadataRequest, call: Context) -> pb.ModelMetadataResponse:
+    async def ModelMetadata(self, request: pb.ModelMetadataRequest, call: CallContext) -> pb.ModelMetadataResponse:
         async def metadata(_: RequestContext) -> pb.ModelMetadataResponse:
-            model = self._plane.describe(request.name, request.version)
+            model = self._backend.describe(request.name, request.version)
             tensor = pb.ModelMetadataResponse.TensorMetadata
             return pb.ModelMetadataResponse(
                 name=model.name,
-                versions=self._plane.versions(model.name),
-                platform=self._plane.platform,
+                versions=self._backend.models()[model.name],
+                platform=self._backend.platform,
                 properties=model.properties,
                 inputs=[tensor(name=one.name, datatype=one.datatype, shape=one.shape) for one in model.inputs],
                 outputs=[tensor(name=one.name, datatype=one.datatype, shape=one.shape) for one in model.outputs],
@@ -87,16 +87,16 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
 
         return await self._calls.answer("ModelMetadata", call, metadata)
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, call: Context) -> pb.ModelInferResponse:
+    async def ModelInfer(self, request: pb.ModelInferRequest, call: CallContext) -> pb.ModelInferResponse:
         async def infer(context: RequestContext) -> pb.ModelInferResponse:
-            model = self._plane.get(request.model_name, request.model_version)
+            model = self._backend.resolve(request.model_name, request.model_version)
             inputs = decode(request)
             oip.check_inputs(inputs, model.inputs)
-            context.request_parameters = {name: parameter_value(one) for name, one in request.parameters.items()}
+            parameters = {name: parameter_value(one) for name, one in request.parameters.items()}
             context.stages["decode"] = (perf_counter() - context.started) * 1e3
             wanted = [output.name for output in request.outputs]
-            outputs = await self._plane.infer(context, model, inputs, wanted)
-            return encode(request, model.name, model.version, outputs, context.response_parameters)
+            response = await self._backend.infer(InferRequest(context, model, inputs, wanted, parameters))
+            return encode(request, response)
 
         return await self._calls.answer("ModelInfer", call, infer)
 
@@ -143,22 +143,17 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, where: str) -> Array:
     return array
 
 
-def encode(
-    request: pb.ModelInferRequest,
-    model: str,
-    version: str,
-    outputs: Mapping[str, Array],
-    parameters: Mapping[str, Value] | None = None,
-) -> pb.ModelInferResponse:
-    """The answer, its outputs raw, as every client of the protocol reads them."""
+def encode(request: pb.ModelInferRequest, response: InferResponse) -> pb.ModelInferResponse:
+    """The response's message, its outputs raw, as every client of the protocol reads them."""
+    outputs = response.outputs
     tensor = pb.ModelInferResponse.InferOutputTensor
     return pb.ModelInferResponse(
-        model_name=model,
-        model_version=version,
+        model_name=response.model_name,
+        model_version=response.model_version,
         id=request.id,
         outputs=[tensor(name=name, datatype=datatype_of(one), shape=one.shape) for name, one in outputs.items()],
         raw_output_contents=[to_binary(one) for one in outputs.values()],
-        parameters={name: parameter(value) for name, value in (parameters or {}).items()},
+        parameters={name: parameter(value) for name, value in response.parameters.items()},
     )
 
 
@@ -196,13 +191,13 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
         self._service = service
         self._services = ("", *services)  # the first means the server as a whole
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, call: Context) -> health_pb2.HealthCheckResponse:
+    async def Check(self, request: health_pb2.HealthCheckRequest, call: CallContext) -> health_pb2.HealthCheckResponse:
         if request.service not in self._services:
             await call.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} here")
         return health_pb2.HealthCheckResponse(status=self._status())
 
     async def Watch(
-        self, request: health_pb2.HealthCheckRequest, call: Context
+        self, request: health_pb2.HealthCheckRequest, call: CallContext
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         said, known = None, request.service in self._services
         while True:

@@ -10,15 +10,14 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from common import RELEASE
-from common.endpoints.backend import InferenceBackend
+from common.endpoints.backend import InferenceBackend, InferRequest, ready_models
 from common.errors import Forbidden, NotFound, NotReady
-from common.http.app import Headers
 from common.http.reply import Reply
 from common.observability.health import Health
 from common.protocol import oip
 from common.protocol.json_body import Payload, check_json
 from common.protocol.tensors import TensorSpec
-from common.request.context import RequestContext
+from common.request.context import Headers, RequestContext
 
 if TYPE_CHECKING:
     from common.inference.repository import Entry, ModelRepository
@@ -31,22 +30,22 @@ class InferRoute:
     """POST /v2/models/{model}[/versions/{version}]/infer."""
 
     def __init__(self, backend: InferenceBackend[Any]) -> None:
-        self._plane = backend
+        self._backend = backend
 
     def match(self, path: str) -> bool:
         return path.endswith(_SUFFIX) and path.startswith(_PREFIX)
 
-    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+    async def handle(self, context: RequestContext, body: Payload) -> Reply:
         name, version = self._model(context)
-        model = self._plane.get(name, version)
-        decoded = _decode(headers, body, model.inputs)
-        context.request_parameters = decoded.parameters
+        model = self._backend.resolve(name, version)
+        decoded = _decode(context.headers, body, model.inputs)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         wanted = [output.name for output in decoded.outputs]
-        outputs = await self._plane.infer(context, model, decoded.inputs, wanted)
+        request = InferRequest(context, model, decoded.inputs, wanted, decoded.parameters)
+        response = await self._backend.infer(request)
         start = perf_counter()
         answer, header_length = oip.encode_response(
-            decoded, model.name, model.version, outputs, context.response_parameters
+            decoded, response.model_name, response.model_version, response.outputs, response.parameters
         )
         context.stages["encode"] = (perf_counter() - start) * 1e3
         if header_length is None:
@@ -62,7 +61,7 @@ class InferRoute:
         if len(parts) == 3 and parts[1] == "versions" and parts[2]:
             context.route = _INFER_VERSION
             return parts[0], parts[2]
-        raise NotFound("no such path")
+        raise NotFound("this service has no such path; GET /docs lists its paths")
 
     def document(self) -> dict[str, Any]:
         schemas: dict[str, Any]
@@ -70,10 +69,10 @@ class InferRoute:
             (oip.InferRequestJson, oip.InferResponseJson), ref_template="#/components/schemas/{name}"
         )
         request: dict[str, Any] = {"schema": refs[0]}
-        newest = next(iter(self._plane.ready()), None)
+        newest = next(iter(ready_models(self._backend)), None)
         if newest is not None and newest.example:
             request["example"] = newest.example
-        names = self._plane.names()
+        names = list(self._backend.models())
         return {
             "paths": {
                 _INFER: {"post": _operation("infer", {"model": names}, request, refs[1])},
@@ -111,7 +110,7 @@ def model_routes(backend: InferenceBackend[Any], health: Health) -> APIRouter:
 
     @router.get("/models")
     async def models() -> dict[str, list[str]]:
-        return {"models": backend.names()}
+        return {"models": list(backend.models())}
 
     for path in ("/models/{model}", "/models/{model}/versions/{version}"):
         router.add_api_route(path, _metadata(backend), methods=["GET"], summary="A model's inputs and outputs")
@@ -124,7 +123,7 @@ def _metadata(backend: InferenceBackend[Any]) -> Any:
         found = backend.describe(model, version)
         told = {
             "name": found.name,
-            "versions": backend.versions(model),
+            "versions": backend.models()[found.name],
             "platform": backend.platform,
             "inputs": [_tensor(spec) for spec in found.inputs],
             "outputs": [_tensor(spec) for spec in found.outputs],

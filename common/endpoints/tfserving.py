@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from common.endpoints.backend import InferenceBackend, Model
+from common.endpoints.backend import InferenceBackend, ModelHandle
 from common.errors import InvalidInput
 from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
@@ -23,15 +23,17 @@ Features = Mapping[str, Sequence[Any]]
 """The named values of one example: numbers, text or bytes."""
 
 
-def find(backend: InferenceBackend[Any], name: str, version: str | None = None, label: str | None = None) -> Model:
+def find(
+    backend: InferenceBackend[Any], name: str, version: str | None = None, label: str | None = None
+) -> ModelHandle:
     """The model that is meant; NotFound or NotReady as the backend has it, InvalidInput for a label."""
-    model: Model = backend.get(name, version)
+    model: ModelHandle = backend.resolve(name, version)
     if label:
         raise InvalidInput(f"unrecognized servable version label: {label!r}; versions have no labels here")
     return model
 
 
-def check_signature(model: Model, signature: str, method: str) -> None:
+def check_signature(model: ModelHandle, signature: str, method: str) -> None:
     """Raises InvalidInput unless the model has the signature (none: the default) and it is for this method."""
     known = signatures(model).signature_def
     if signature not in ("", *known):
@@ -40,7 +42,7 @@ def check_signature(model: Model, signature: str, method: str) -> None:
         raise InvalidInput.at("signature_name", f"{signature!r} is for :{_METHODS[signature]}, not :{method}")
 
 
-def signatures(model: Model) -> pb.SignatureDefMap:
+def signatures(model: ModelHandle) -> pb.SignatureDefMap:
     """`serving_default` for predict, and one for examples where the model's columns have names."""
     found = {
         DEFAULT_SIGNATURE: tensor_pb.SignatureDef(
@@ -55,12 +57,12 @@ def signatures(model: Model) -> pb.SignatureDefMap:
     return pb.SignatureDefMap(signature_def=found)
 
 
-def answers(model: Model, method: str) -> bool:
+def answers(model: ModelHandle, method: str) -> bool:
     """Whether a model takes examples for this method: it has that task, and its columns have names."""
     return model.properties.get("task") == _TASKS[method] and bool(columns(model))
 
 
-def columns(model: Model) -> list[str]:
+def columns(model: ModelHandle) -> list[str]:
     """The names of its input's columns; none where they have no names, or hold no numbers."""
     if len(model.inputs) != 1 or model.inputs[0].datatype == "BYTES":
         return []
@@ -68,7 +70,7 @@ def columns(model: Model) -> list[str]:
     return found
 
 
-def _of_examples(method: str, model: Model) -> tensor_pb.SignatureDef:
+def _of_examples(method: str, model: ModelHandle) -> tensor_pb.SignatureDef:
     scores = model.outputs[0].shape
     outputs = {"outputs": TensorSpec("outputs", "FP32", scores)}
     if method == CLASSIFY:
@@ -82,8 +84,8 @@ def _of_examples(method: str, model: Model) -> tensor_pb.SignatureDef:
 
 def status(backend: InferenceBackend[Any], name: str, version: str | None = None) -> pb.GetModelStatusResponse:
     """The versions that answer, newest first, or the one asked for; NotFound or NotReady as the backend has it."""
-    backend.get(name, version)
-    versions = [version] if version else sorted(backend.versions(name), key=int, reverse=True)
+    backend.resolve(name, version)
+    versions = [version] if version else sorted(backend.models()[name], key=int, reverse=True)
     ok = pb.StatusProto(error_code=pb.StatusProto.OK)
     available = pb.ModelVersionStatus.AVAILABLE
     return pb.GetModelStatusResponse(
@@ -91,7 +93,7 @@ def status(backend: InferenceBackend[Any], name: str, version: str | None = None
     )
 
 
-def rows(model: Model, examples: Sequence[Features], method: str) -> dict[str, Array]:
+def rows(model: ModelHandle, examples: Sequence[Features], method: str) -> dict[str, Array]:
     """The examples' features in the order of the model's columns: its one input, of shape [examples, columns].
 
     Raises InvalidInput for a model that has no named columns or another task, and for a feature that is missing,
@@ -128,13 +130,13 @@ def _number(values: Sequence[Any], where: str) -> float:
         raise InvalidInput.at(where, "holds a whole number of more than 300 digits") from None
 
 
-def classes(model: Model, outputs: Mapping[str, Array]) -> list[list[tuple[str, float]]]:
+def classes(model: ModelHandle, outputs: Mapping[str, Array]) -> list[list[tuple[str, float]]]:
     """Of each example: every label with its score, in the order of the classes."""
     scores = outputs[model.outputs[0].name]
     labels = json.loads(model.properties.get("labels", "[]")) or [""] * scores.shape[1]
     return [list(zip(labels, row, strict=True)) for row in scores]
 
 
-def values(model: Model, outputs: Mapping[str, Array]) -> list[float]:
+def values(model: ModelHandle, outputs: Mapping[str, Array]) -> list[float]:
     """Of each example: the value."""
     return list(outputs[model.outputs[0].name].reshape(-1))

@@ -13,7 +13,7 @@ from fastapi import APIRouter
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from common.endpoints.backend import InferenceBackend, Model
+from common.endpoints.backend import InferenceBackend, InferRequest, ModelHandle, ready_models
 from common.endpoints.tfserving import (
     CLASSIFY,
     PREDICT,
@@ -29,7 +29,6 @@ from common.endpoints.tfserving import (
     values,
 )
 from common.errors import NotFound
-from common.http.app import Headers
 from common.http.reply import Reply
 from common.protocol import tfserving
 from common.protocol.json_body import Payload
@@ -46,7 +45,7 @@ _PATH = re.compile(
 
 
 class _Asked(NamedTuple):
-    model: Model
+    model: ModelHandle
     method: str
 
 
@@ -57,12 +56,12 @@ class TfServingRoute:
     """
 
     def __init__(self, backend: InferenceBackend[Any]) -> None:
-        self._plane = backend
+        self._backend = backend
 
     def match(self, path: str) -> bool:
         return path.startswith(_PREFIX) and path.endswith(_SUFFIXES)
 
-    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+    async def handle(self, context: RequestContext, body: Payload) -> Reply:
         asked = self._asked(context)
         if asked.method == PREDICT:
             return await self._predict(context, asked.model, body)
@@ -71,20 +70,20 @@ class TfServingRoute:
     def _asked(self, context: RequestContext) -> _Asked:
         found = _PATH.fullmatch(context.path)
         if found is None:
-            raise NotFound("no such path")
+            raise NotFound("this service has no such path; GET /docs lists its paths")
         place = _PLACES[1 if found["version"] else 2 if found["label"] else 0]
         context.route = f"{_PREFIX}{{model}}{place}:{found['method']}"
-        return _Asked(find(self._plane, found["name"], found["version"], found["label"]), found["method"])
+        return _Asked(find(self._backend, found["name"], found["version"], found["label"]), found["method"])
 
-    async def _predict(self, context: RequestContext, model: Model, body: Payload) -> Reply:
+    async def _predict(self, context: RequestContext, model: ModelHandle, body: Payload) -> Reply:
         request = tfserving.decode_predict(body)
         check_signature(model, request.signature_name, PREDICT)
         inputs = tfserving.arrays(request, model.inputs)
         check_inputs(inputs, model.inputs)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        outputs = await self._plane.infer(context, model, inputs)
+        response = await self._backend.infer(InferRequest(context, model, inputs))
         start = perf_counter()
-        encoded = tfserving.encode_predictions(outputs, request.by_row)
+        encoded = tfserving.encode_predictions(response.outputs, request.by_row)
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
@@ -95,7 +94,7 @@ class TfServingRoute:
         inputs = rows(model, tfserving.features(request), asked.method)
         check_inputs(inputs, model.inputs)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        outputs = await self._plane.infer(context, model, inputs)
+        outputs = (await self._backend.infer(InferRequest(context, model, inputs))).outputs
         results: Sequence[Any] = classes(model, outputs) if asked.method == CLASSIFY else values(model, outputs)
         return Reply(200, tfserving.encode_results(results, outputs[model.outputs[0].name]))
 
@@ -105,9 +104,9 @@ class TfServingRoute:
             (tfserving.PredictRequest, tfserving.ExamplesRequest), ref_template="#/components/schemas/{name}"
         )
         bodies = {PREDICT: {"schema": refs[0]}, CLASSIFY: {"schema": refs[1]}, REGRESS: {"schema": refs[1]}}
-        newest = next(iter(self._plane.ready()), None)
+        newest = next(iter(ready_models(self._backend)), None)
         examples = _examples(newest) if newest is not None else {}
-        known = {"model": self._plane.names(), "version": ["1"], "label": ["stable"]}
+        known = {"model": list(self._backend.models()), "version": ["1"], "label": ["stable"]}
         paths = {
             f"{_PREFIX}{{model}}{place}:{method}": {
                 "post": _operation(method, place, bodies[method] | _example(examples.get(method), place), known)
@@ -143,7 +142,7 @@ def _operation(method: str, place: str, body: dict[str, Any], known: dict[str, l
     }
 
 
-def _examples(model: Model) -> dict[str, dict[str, Any]]:
+def _examples(model: ModelHandle) -> dict[str, dict[str, Any]]:
     """By method: a body that works, where one would not be too long to show."""
     named = {one["name"]: np.reshape(one["data"], one["shape"]).tolist() for one in model.example.get("inputs", ())}
     examples: dict[str, dict[str, Any]] = {PREDICT: {"inputs": named}} if named else {}

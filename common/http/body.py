@@ -1,63 +1,178 @@
-"""Request bodies in memory: each bounded, and all of them together."""
+"""Request bodies in memory: each body is bounded, and all bodies of a process together are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NoReturn
+import asyncio
 
-from common.errors import InvalidInput, Overloaded, PayloadTooLarge
+import numpy as np
+
+from common.errors import ClientDisconnected, DeadlineExceeded, InvalidInput, Overloaded, PayloadTooLarge, ServingError
+from common.protocol.json_body import Payload
+from common.request.context import Headers
+from common.request.deadline import Deadline
 from common.service import Service
 
-SMALL = 65_536  # bytes; what a connection may hold without being counted, as its socket's buffer does
-LONGEST_SIZE = 20  # digits
+SMALL = 65_536  # bytes; a smaller body is not counted, since the connection's socket buffers hold as much
+LONGEST_CONTENT_LENGTH = 20  # digits
 
 
 class BodyMemory:
-    """The bound that all bodies of a process share, and the one that each has."""
+    """The bounds on what request bodies hold: MAX_BODY_BYTES each, MAX_BUFFERED_BYTES all together."""
 
     def __init__(self, service: Service) -> None:
-        self._settings, self._rejected = service.settings, service.metrics.rejected
+        self._each, self._all = service.settings.max_body_bytes, service.settings.max_buffered_bytes
+        self._rejected = service.metrics.rejected
         self.held = 0
 
-    def announced(self, headers: Mapping[bytes, bytes]) -> int | None:
-        """The size that a request states, None where it states none. Raises PayloadTooLarge, InvalidInput."""
+    def content_length(self, headers: Headers) -> int | None:
+        """The size that a request states; None when it states none. Raises PayloadTooLarge, InvalidInput."""
         stated = headers.get(b"content-length")
         if stated is None or not stated.isdigit():
             return None
-        if len(stated) > LONGEST_SIZE:
-            raise InvalidInput.at("Content-Length", f"expected at most {LONGEST_SIZE} digits")
+        if len(stated) > LONGEST_CONTENT_LENGTH:
+            raise InvalidInput.at(
+                "Content-Length", f"expected at most {LONGEST_CONTENT_LENGTH} digits, got {len(stated)}"
+            )
         size = int(stated)
-        if size > self._settings.max_body_bytes:
-            self._refuse_size(size)
+        self.check_size(size)
         return size
 
-    def count(self, body: Body, more: int) -> None:
-        """Counts what has come of a body. Raises PayloadTooLarge, Overloaded."""
-        body.size += more
-        if body.size > self._settings.max_body_bytes:
-            self._refuse_size(body.size)
-        if body.size > SMALL:
-            self.held += body.size - body.held
-            body.held = body.size
-            if self.held > self._settings.max_buffered_bytes:
-                self._rejected.labelled("bodies_full").inc()
-                raise Overloaded("too many large requests are being read at once", retry_after=1)
+    def check_size(self, size: int) -> None:
+        """Raises PayloadTooLarge for a body of more bytes than one may have."""
+        if size > self._each:
+            self._rejected.labelled("body_too_large").inc()
+            raise PayloadTooLarge.at("body", f"expected at most {self._each} bytes, got {size} or more")
 
-    def release(self, body: Body) -> None:
-        """Gives back what a body held."""
-        self.held -= body.held
-        body.held = 0
-
-    def _refuse_size(self, size: int) -> NoReturn:
-        self._rejected.labelled("body_too_large").inc()
-        limit = self._settings.max_body_bytes
-        raise PayloadTooLarge.at("body", f"expected at most {limit} bytes, got {size} or more")
+    def hold(self, size: int) -> None:
+        """Counts bytes as held. Raises Overloaded when all bodies together hold too many."""
+        self.held += size
+        if self.held > self._all:
+            self._rejected.labelled("bodies_full").inc()
+            raise Overloaded(
+                f"the request bodies being received hold more than {self._all} bytes in all; retry later",
+                retry_after=1,
+            )
 
 
-class Body:
-    """How much of one request's body has come, and how much of it is counted as held."""
+class RequestBody:
+    """One request's body: its bytes as they arrive, until they are read, or refused with an error.
 
-    __slots__ = ("held", "size")
+    `size` is the number of bytes that have arrived. Once the body is refused or released, further bytes are dropped.
+    """
 
-    def __init__(self) -> None:
-        self.size = self.held = 0
+    __slots__ = ("_buffer", "_complete", "_content_length", "_dropped", "_error", "_held", "_memory", "_pieces",
+                 "_waiter", "size")  # fmt: skip
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory = memory
+        self.size = self._held = 0
+        self._content_length: int | None = None
+        self._pieces: bytes | bytearray = b""
+        self._buffer: memoryview | None = None
+        self._error: ServingError | None = None
+        self._complete = self._dropped = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def expect(self, headers: Headers) -> None:
+        """Notes the size that the headers state; refuses the body when it is too large."""
+        try:
+            self._content_length = self._memory.content_length(headers)
+        except ServingError as error:
+            self.refuse(error)
+
+    @property
+    def missing(self) -> int:
+        """Bytes that are still to come of a body whose size is known; 0 once it is refused, released or complete."""
+        if self._content_length is None or self._dropped or self._complete:
+            return 0
+        return self._content_length - self.size
+
+    def feed(self, piece: bytes) -> None:
+        """Adds bytes to the body."""
+        if not self.count(len(piece)):
+            return
+        if not self._pieces:
+            self._pieces = piece
+        else:
+            self._pieces = bytearray(self._pieces) if isinstance(self._pieces, bytes) else self._pieces
+            self._pieces += piece
+
+    def count(self, size: int) -> bool:
+        """Counts bytes that have arrived; whether they are kept."""
+        if self._dropped:
+            return False
+        self.size += size
+        try:
+            self._memory.check_size(self.size)
+            if self.size > SMALL:
+                more, self._held = self.size - self._held, self.size
+                self._memory.hold(more)
+        except ServingError as error:
+            self.refuse(error)
+        return not self._dropped
+
+    def check(self) -> None:
+        """Raises the error that the body was refused with, if it was."""
+        if self._error is not None:
+            raise self._error
+
+    def reserve(self) -> None:
+        """Allocates memory for a whole body of known size; it starts with the bytes that have arrived already."""
+        assert self._content_length is not None
+        buffer = np.empty(self._content_length, np.uint8).data  # unlike a bytearray, it is not filled with zeros first
+        buffer[: len(self._pieces)] = self._pieces
+        self._pieces, self._buffer = b"", buffer
+
+    def room(self, missing: int) -> memoryview:
+        """Where the last `missing` bytes of a reserved body go; bytes that are dropped go into a scratch buffer."""
+        if self._buffer is None:
+            return memoryview(bytearray(min(missing, SMALL)))
+        return self._buffer[len(self._buffer) - missing :]
+
+    def complete(self) -> None:
+        """Notes that all bytes have arrived."""
+        self._complete = True
+        self._wake()
+
+    def refuse(self, error: ServingError) -> None:
+        """Drops the bytes; `read` raises the error."""
+        self._error = error
+        self._drop()
+        self._wake()
+
+    def disconnect(self) -> None:
+        """Notes that the client has disconnected: a body that is not complete will never be."""
+        if not self._complete and self._error is None:
+            self.refuse(ClientDisconnected("the client disconnected before its request body had arrived"))
+
+    async def read(self, deadline: Deadline) -> Payload:
+        """The whole body. Raises what it was refused with: DeadlineExceeded when it takes too long, for one."""
+        if not self._complete and self._error is None:
+            await self._wait(deadline)
+        self.check()
+        return self._buffer if self._buffer is not None else bytes(self._pieces)
+
+    def release(self) -> None:
+        """Gives its memory back, and drops what still arrives."""
+        self._memory.held -= self._held
+        self._held = 0
+        self._error = None
+        self._drop()
+
+    async def _wait(self, deadline: Deadline) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        late = DeadlineExceeded("the deadline passed while the request body was still arriving")
+        timer = loop.call_later(max(deadline.remaining, 0.0), self.refuse, late)
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _drop(self) -> None:
+        self._dropped, self._pieces, self._buffer = True, b"", None

@@ -1,9 +1,9 @@
 """uvicorn's HTTP protocol, with a short way for direct routes.
 
-uvicorn hands a request on as ASGI messages and takes the answer back as two more; for a small request that costs more
-than everything else in between. A request to a direct route takes none of that: its body goes to the route as it has
-come, a large one straight from the socket to where it stays, and its answer leaves in one piece. What is not direct
-goes uvicorn's way, to the FastAPI application.
+uvicorn passes a request on as ASGI messages and takes the response back as two more. For a small request that costs
+more than everything else in between. A request to a direct route has no such messages: its body goes to the route as
+it arrives, a large one straight from the socket to where it stays, and its response is written in one piece. Every
+other request is uvicorn's, and goes to the FastAPI application.
 """
 
 from __future__ import annotations
@@ -18,25 +18,26 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from common.http.app import App
+from common.http.app import App, plain_path
 from common.http.body import SMALL
 from common.http.cycle import DirectRequestCycle
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """What serves one connection."""
+    """Serves one connection."""
 
-    answering: DirectRequestCycle | None = None
+    running: DirectRequestCycle | None = None
+    """The direct request that is being handled."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
         self._socket: int = transport.get_extra_info("socket").fileno()
 
     def send_now(self, data: bytes) -> None:
-        """Sends what the socket takes at once, the rest in its time; uvloop alone waits for its turn to end."""
+        """Writes what the socket takes at once and the rest when it can; uvloop alone waits for the end of its turn."""
         sent = 0
         if not self.transport.get_write_buffer_size() and not self.transport.is_closing():
-            with suppress(OSError):  # a socket that is full takes it later; a broken one tells the transport as well
+            with suppress(OSError):  # a full socket takes it later; a broken one is reported to the transport as well
                 sent = os.write(self._socket, data)
         if sent < len(data):
             self.transport.write(data[sent:])
@@ -47,21 +48,21 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii") if url.path else ""
-        if "%" in path:
-            path = unquote(path)
-        route = cast(App, self.app).direct_route(path)
+        path = plain_path(unquote(path) if "%" in path else path)
+        app = cast(App, self.app)
+        route = app.direct_route(path)
         if route is None:
-            self._go_uvicorns_way()
+            self._start_uvicorns_cycle()
             return
-        before, call = self.cycle, DirectRequestCycle(self, route, path, url.query or b"")
-        self.cycle = call
+        before, cycle = self.cycle, DirectRequestCycle(self, app, route, path, url.query or b"")
+        self.cycle = cycle
         if before is None or before.response_complete:
-            self._start_asgi_task(call, self.app)
-        else:  # its connection's last request is still being answered
+            self._start_asgi_task(cycle, self.app)
+        else:  # the connection's previous request is still being handled
             self.flow.pause_reading()
-            self.pipeline.appendleft((call, self.app))
+            self.pipeline.appendleft((cycle, self.app))
 
-    def _go_uvicorns_way(self) -> None:
+    def _start_uvicorns_cycle(self) -> None:
         known = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = known
@@ -70,21 +71,28 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         if isinstance(self.cycle, DirectRequestCycle):
-            self.cycle.take(body)
+            self.cycle.request_body.feed(body)
         else:
             super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if isinstance(self.cycle, DirectRequestCycle):
+            self.cycle.more_body = False
+            self.cycle.request_body.complete()
+        else:
+            super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         head = len(data) if len(data) <= SMALL else data.find(b"\r\n\r\n") + 4
         super().data_received(data[:head])
-        call = self.cycle
-        if isinstance(call, DirectRequestCycle) and call.wants > SMALL:
-            LargeBodyReader(self, call).begin(data[head:])
+        cycle = self.cycle
+        if isinstance(cycle, DirectRequestCycle) and cycle.request_body.missing > SMALL:
+            LargeBodyReader(self, cycle).begin(data[head:])
         elif head < len(data):
             super().data_received(data[head:])
 
     def on_response_complete(self) -> None:
-        """As the parent's, save that a connection has one timer for its idleness, not one for each request."""
+        """As the parent's, but a connection has one timer for its idleness, not one for each request."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -94,38 +102,39 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
-            self._look_again(self.timeout_keep_alive)
+            self._start_idle_timer(self.timeout_keep_alive)
 
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
-            self._look_again(left)
-        elif self.cycle.response_complete:  # else its answer looks again
+            self._start_idle_timer(left)
+        elif self.cycle.response_complete:  # otherwise the response starts the timer again
             super().timeout_keep_alive_handler()
 
-    def _look_again(self, seconds: float) -> None:
-        # in a context of its own: one request's would live as long as the connection
+    def _start_idle_timer(self, seconds: float) -> None:
+        # in a context of its own: a request's context would live as long as the connection
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler, context=Context())
 
     def note_activity(self) -> None:
+        """Starts the idle time anew."""
         self._idle_since = self.loop.time()
 
-    _unset_keepalive_if_required = note_activity  # as the parent calls it
+    _unset_keepalive_if_required = note_activity  # the parent calls it by this name
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
-        if self.answering is not None:
-            self.answering.leave()
-        for call, _ in self.pipeline:
-            if isinstance(call, DirectRequestCycle):
-                call.release()
+        if self.running is not None:
+            self.running.connection_lost()
+        for cycle, _ in self.pipeline:
+            if isinstance(cycle, DirectRequestCycle):
+                cycle.request_body.release()
         self.pipeline.clear()
 
-    def go_on(self, data: bytes) -> None:
-        """Reads requests again, after a body that the parser has not seen; `data` has come behind it."""
+    def resume_parsing(self, data: bytes) -> None:
+        """Reads requests again, after a body that the parser has not seen; `data` arrived behind that body."""
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.on_message_complete()
@@ -134,44 +143,44 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class LargeBodyReader(asyncio.BufferedProtocol):
-    """Reads the rest of a large body to where it stays, past the copies that a parser makes.
+    """Reads the rest of a large body straight into its buffer, without the copies that a parser makes.
 
-    Of one that is refused or answered, what still comes is dropped.
+    The rest of a body that is refused or answered is dropped.
     """
 
-    def __init__(self, http: HttpProtocol, call: DirectRequestCycle) -> None:
-        self._http, self._call, self._left = http, call, call.wants
-        call.reserve()
+    def __init__(self, connection: HttpProtocol, cycle: DirectRequestCycle) -> None:
+        self._connection, self._cycle, self._missing = connection, cycle, cycle.request_body.missing
+        cycle.request_body.reserve()
 
     def begin(self, data: bytes) -> None:
-        """Takes what has come of it, and the connection's reading where more is to come."""
-        size = min(len(data), self._left)
+        """Takes the part of the body that has arrived, and the connection's reading when more is to come."""
+        size = min(len(data), self._missing)
         self.get_buffer(size)[:size] = memoryview(data)[:size]
-        self._came(size)
-        if self._left:
-            self._http.transport.set_protocol(self)
+        self._received(size)
+        if self._missing:
+            self._connection.transport.set_protocol(self)
         else:
-            self._http.go_on(data[size:])
+            self._connection.resume_parsing(data[size:])
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._call.room(self._left)
+        return self._cycle.request_body.room(self._missing)
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._came(nbytes)
-        self._http.note_activity()
-        if not self._left:
-            self._http.transport.set_protocol(self._http)
-            self._http.go_on(b"")
+        self._received(nbytes)
+        self._connection.note_activity()
+        if not self._missing:
+            self._connection.transport.set_protocol(self._connection)
+            self._connection.resume_parsing(b"")
 
-    def _came(self, size: int) -> None:
-        self._left -= size
-        self._call.count(size)
+    def _received(self, size: int) -> None:
+        self._missing -= size
+        self._cycle.request_body.count(size)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._http.connection_lost(exc)
+        self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        self._http.pause_writing()
+        self._connection.pause_writing()
 
     def resume_writing(self) -> None:
-        self._http.resume_writing()
+        self._connection.resume_writing()

@@ -1,4 +1,4 @@
-"""An answer before it is sent, and the one place where an error becomes one."""
+"""An HTTP response before it is sent, and the one place where an error becomes one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROBLEM = b"application/problem+json"
 
 
 class Reply(msgspec.Struct):
-    """Status, body and the headers that go with it."""
+    """Status, body and the headers that belong to them."""
 
     status: int
     body: bytes
@@ -24,18 +24,17 @@ class Reply(msgspec.Struct):
     headers: Sequence[tuple[bytes, bytes]] = ()
 
 
-def render(error: ServingError, context: RequestContext) -> Reply:
+def render_error(error: ServingError, context: RequestContext) -> Reply:
     """`{"error": text}` under /v2 and /v1, as their protocols have it; RFC 9457 problem+json elsewhere.
 
-    A caller under /v2 or /v1 who accepts problem+json by name gets that, for it says more: which fields are wrong.
+    A caller of /v2 or /v1 that names problem+json in its Accept header gets that, since it says which fields are wrong.
     """
-    context.error = error.detail
     headers = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, ceil(error.retry_after))).encode()))
     if isinstance(error, MethodNotAllowed) and error.allowed:
         headers.append((b"allow", error.allowed.encode()))
-    if context.path.startswith(("/v2", "/v1")) and PROBLEM not in context.accept:
+    if context.path.startswith(("/v2", "/v1")) and PROBLEM not in context.headers.get(b"accept", b""):
         return Reply(error.status, orjson.dumps({"error": error.detail}), headers=headers)
     problem: dict[str, Any] = {
         "type": "about:blank",

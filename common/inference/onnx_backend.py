@@ -1,4 +1,4 @@
-"""The plain data backend that both protocols meet in: infer within the deadline, say where the time went."""
+"""The backend of a service that holds models: it runs them by ONNX Runtime, within each request's deadline."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import random
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from common.errors import ClientDisconnected, InvalidInput, PreprocessingMismatch
+from common.endpoints.backend import InferRequest, InferResponse
+from common.errors import ClientDisconnected, PreprocessingMismatch
 from common.inference.batching import RunResult
 from common.inference.repository import LoadedModel, ModelRepository
 from common.observability.log import Log
@@ -21,67 +22,59 @@ FINGERPRINT = "preprocessing_fingerprint"
 
 
 class OnnxBackend:
-    """Answers inference requests out of a repository."""
+    """Handles inference requests out of a repository; `log_share` of them are logged with inputs and outputs."""
 
     def __init__(
-        self, repository: ModelRepository, metrics: InferenceMetrics, log: Log, logged_share: float = 0.0
+        self, repository: ModelRepository, metrics: InferenceMetrics, log: Log, log_share: float = 0.0
     ) -> None:
-        self.repository = repository
-        self._metrics, self._log, self._logged_share = metrics, log, logged_share
+        self.repository, self.metrics = repository, metrics
+        self._log, self._log_share = log, log_share
         self.platform = oip.PLATFORM
-        self.get = self.describe = repository.get
+        self.resolve = self.describe = repository.get
 
-    def names(self) -> list[str]:
-        return list(self.repository.entries())
+    def models(self) -> Mapping[str, Sequence[str]]:
+        return {name: list(entry.versions) for name, entry in self.repository.entries().items()}
 
-    def versions(self, name: str) -> list[str]:
-        return list(self.repository.entries()[name].versions)
-
-    def ready(self) -> list[LoadedModel]:
-        return list(self.repository.loaded())
-
-    async def infer(
-        self, context: RequestContext, model: LoadedModel, inputs: dict[str, Array], wanted: Sequence[str] = ()
-    ) -> Mapping[str, Array]:
-        """Outputs by name (all, or those `wanted`), for inputs that have been checked against the model.
+    async def infer(self, request: InferRequest[LoadedModel]) -> InferResponse:
+        """Runs the model on its queue.
 
         Raises InvalidInput for an output that the model does not have, PreprocessingMismatch for inputs that were
         prepared for another model, and whatever the batcher raises.
         """
-        for name in wanted:
-            if name not in model.output_names:
-                raise InvalidInput.at("outputs", f"model {model.name!r} has no output {name!r}: {model.output_names}")
-        if context.request_parameters:
-            _check_fingerprint(model, context.request_parameters.get(FINGERPRINT))
+        context, model, inputs = request.context, request.model, request.inputs
+        request.check_outputs()
+        if request.parameters:
+            _check_fingerprint(model, request.parameters.get(FINGERPRINT))
         context.deadline.check("inference started")
         context.model = model.name
         rows = (next(iter(inputs.values())).shape or (1,))[0]
         future = model.batcher.submit(inputs, rows, context.deadline)
         try:
-            answer = await (self._unless_gone(context, future) if model.batcher.slow(rows) else future)
+            result = await (self._unless_disconnected(context, future) if model.batcher.slow(rows) else future)
         finally:
-            del future  # a failed one holds this frame, and with it the inputs, until the collector runs
-        context.stages["queue"] = answer.queued * 1e3
-        context.stages["infer"] = answer.ran * 1e3
-        outputs = dict(zip(model.output_names, answer.outputs, strict=True))
-        if self._logged_share and random.random() < self._logged_share:
+            del future  # a failed future refers to this frame, and so to the inputs, until the garbage collector runs
+        context.stages["queue"] = result.queued * 1e3
+        context.stages["infer"] = result.ran * 1e3
+        outputs = dict(zip(model.output_names, result.outputs, strict=True))
+        if self._log_share and random.random() < self._log_share:
             self._log_prediction(model, inputs, outputs)
-        return {name: outputs[name] for name in wanted} if wanted else outputs
+        wanted = {name: outputs[name] for name in request.outputs} if request.outputs else outputs
+        return InferResponse(wanted, model.name, model.version)
 
-    async def _unless_gone(self, context: RequestContext, future: asyncio.Future[RunResult]) -> RunResult:
-        """Waits for an answer; a caller who leaves meanwhile takes the request out of the queue."""
-        gone = context.disconnected()
-        leave = partial(_cancel, future)
-        gone.add_done_callback(leave)
+    async def _unless_disconnected(self, context: RequestContext, future: asyncio.Future[RunResult]) -> RunResult:
+        """Waits for a result; a client that disconnects meanwhile takes its request out of the queue."""
+        disconnected = context.disconnected()
+        cancel = partial(_cancel, future)
+        disconnected.add_done_callback(cancel)
         try:
             return await future
         except asyncio.CancelledError:
-            if gone.done():
-                raise ClientDisconnected("the caller left before its answer") from None
+            if disconnected.done():
+                raise ClientDisconnected("the client disconnected before the model had answered") from None
             raise
         finally:
-            gone.remove_done_callback(leave)
-            del future, leave
+            disconnected.remove_done_callback(cancel)
+            del future, cancel
 
     def _log_prediction(self, model: LoadedModel, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         self._log.info(

@@ -20,10 +20,9 @@ import orjson
 from fastapi import APIRouter, Query, Response
 
 from common.errors import NotFound, Overloaded, ServingError
-from common.http.app import Headers
 from common.http.reply import Reply
 from common.observability.metrics import Counter
-from common.request.context import RequestContext, current
+from common.request.context import Headers, RequestContext, current
 from common.request.deadline import Deadline
 from common.service import Service
 
@@ -104,14 +103,14 @@ class Jobs:
         self._kept: dict[str, Job] = {}
         self._secret = secrets.token_bytes(32)
 
-    async def answer(self, asked: RequestContext, headers: Headers, work: Work) -> Reply:
+    async def answer(self, asked: RequestContext, work: Work) -> Reply:
         """The work's answer within the caller's patience; then 504, or 202 and the work goes on as a job.
 
         `Prefer: respond-async, wait=2` asks for a job after two seconds, and `always` makes one in place of a 504 while
         there is room. A service that is about to end makes none. Raises Overloaded where one is asked for and too many
         are kept.
         """
-        wishes = _preferences(headers)
+        wishes = _preferences(asked.headers)
         job_wished = "respond-async" in wishes
         patience = min(
             float(wishes["wait"]) if "wait" in wishes else 0.0 if job_wished else inf, asked.deadline.remaining

@@ -1,48 +1,15 @@
-"""W3C trace context in, through and out of a service, and OpenTelemetry spans where an exporter is configured.
+"""OpenTelemetry spans, exported over OTLP where the environment names a collector.
 
-Format: https://www.w3.org/TR/trace-context/. Without `OTEL_EXPORTER_OTLP_ENDPOINT` no OpenTelemetry SDK is
-imported; ids are still taken over from the caller, logged and passed on.
+Without `OTEL_EXPORTER_OTLP_ENDPOINT` no OpenTelemetry SDK is imported; trace ids are still taken from the caller,
+logged and sent along (`common/request/trace.py`).
 """
 
 from __future__ import annotations
 
 import os
-import random
-import re
-from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-if TYPE_CHECKING:
-    from common.request.context import RequestContext
-
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?=-|\Z)")
-_NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
-_NOT_ZERO = 1 << 64 | 1  # a bit in either id: all zeros would be invalid
-
-
-class Trace(msgspec.Struct):
-    """Where a request stands in its trace: this service's span and the caller's."""
-
-    trace_id: str
-    span_id: str
-    parent_id: str | None = None
-    flags: str = "01"
-    state: str = ""
-    span: Any = None
-
-    def header(self) -> str:
-        """The `traceparent` for the next hop."""
-        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
-
-
-def continue_trace(traceparent: str | None, tracestate: str = "") -> Trace:
-    """A span below the caller's, or the first of a new trace where the header is absent or invalid."""
-    fresh = f"{random.getrandbits(192) | _NOT_ZERO:048x}"
-    found = _TRACEPARENT.match(traceparent) if traceparent else None
-    if found is None or found[1] == _NO_TRACE or found[2] == _NO_SPAN:
-        return Trace(fresh[:32], fresh[32:])
-    return Trace(found[1], fresh[32:], found[2], found[3], tracestate)
+from common.request.context import RequestContext
+from common.request.trace import Trace
 
 
 class Spans:

@@ -1,4 +1,4 @@
-"""One request on its way through a service: its id, trace, deadline, and where its time went."""
+"""One request on its way through a service: its id, trace, deadline, headers, and where its time went."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Any
 
-from common.observability.tracing import Trace
 from common.request.deadline import Deadline
+from common.request.trace import Trace
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
-
+Headers = Mapping[bytes, bytes]
+"""Header or metadata values by name; names are in lower case."""
 Disconnected = Callable[[], asyncio.Future[None]]
+"""Gives a future that is done once the client has disconnected."""
 
 
-def _never() -> asyncio.Future[None]:
-    """The `disconnected` of a protocol that cancels the handler itself when the caller leaves."""
+def never_disconnected() -> asyncio.Future[None]:
+    """For a protocol that cancels the handler itself when the client disconnects, such as gRPC."""
     return asyncio.get_running_loop().create_future()
 
 
 class OutgoingHeaders(dict[str, str]):
-    """Headers that go with every call to a next hop; `lines` is what a client has made of them, once for all calls."""
+    """Headers that go with every call to another service; `lines` caches them as a client has encoded them."""
 
     __slots__ = ("lines",)
 
@@ -34,33 +35,16 @@ class OutgoingHeaders(dict[str, str]):
 
 
 class RequestContext:
-    """What is known of one request while it is answered; reachable anywhere below it as `current.get()`.
+    """What is known of one request while it is handled; reachable anywhere below its handler as `current.get()`.
 
-    `query` is the URL's query string and `accept` the header of that name, undecoded; empty over gRPC. `stages` are
-    milliseconds by name; they go out as `Server-Timing`. `request_parameters` are those of an Open Inference Protocol
-    request, `response_parameters` go out with its answer. `choices` are the turns that a composition has taken.
-    `disconnected` gives a future that is done once the caller has left: for callbacks, not to be cancelled.
+    `headers` are the HTTP headers or the gRPC metadata, `query` is the URL's query string (empty over gRPC). `stages`
+    are milliseconds by name; they go out as `Server-Timing`. `choices` are the branches that a composition has taken.
+    `disconnected` gives a future that is done once the client has disconnected; add callbacks to it, do not cancel it.
     """
 
     __slots__ = (
-        "_outgoing_headers",
-        "accept",
-        "bytes_in",
-        "choices",
-        "deadline",
-        "disconnected",
-        "error",
-        "method",
-        "model",
-        "path",
-        "query",
-        "request_id",
-        "request_parameters",
-        "response_parameters",
-        "route",
-        "stages",
-        "started",
-        "trace",
+        "_outgoing_headers", "bytes_in", "choices", "deadline", "disconnected", "error", "headers", "method", "model",
+        "path", "query", "request_id", "route", "stages", "started", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -70,13 +54,15 @@ class RequestContext:
         request_id: str,
         trace: Trace,
         deadline: Deadline,
-        disconnected: Disconnected = _never,
+        disconnected: Disconnected = never_disconnected,
+        headers: Headers | None = None,
+        query: bytes = b"",
     ) -> None:
         self.started = perf_counter()
         self.method = method
         self.path = path
-        self.query = b""
-        self.accept = b""
+        self.query = query
+        self.headers: Headers = {} if headers is None else headers
         self.request_id = request_id
         self.trace = trace
         self.deadline = deadline
@@ -86,21 +72,19 @@ class RequestContext:
         self.error = ""
         self.bytes_in = 0
         self.stages: dict[str, float] = {}
-        self._outgoing_headers: OutgoingHeaders | None = None
         self.choices: dict[str, str] = {}
-        self.request_parameters: Mapping[str, Any] = {}
-        self.response_parameters: dict[str, bool | int | float | str] = {}
+        self._outgoing_headers: OutgoingHeaders | None = None
 
     def server_timing(self) -> str:
         """The `Server-Timing` header: each stage and the total so far, in milliseconds."""
         stages = tuple(self.stages)
-        if stages not in _TIMING:
-            _TIMING[stages] = ", ".join(f"{name};dur=%.3f" for name in (*stages, "total"))
+        if stages not in _TIMING_FORMATS:
+            _TIMING_FORMATS[stages] = ", ".join(f"{name};dur=%.3f" for name in (*stages, "total"))
         total = (perf_counter() - self.started) * 1e3
-        return _TIMING[stages] % (*self.stages.values(), total)
+        return _TIMING_FORMATS[stages] % (*self.stages.values(), total)
 
     def response_headers(self) -> bytes:
-        """The lines that every answer bears."""
+        """The header lines that every HTTP response has."""
         trace = self.trace
         return (
             f"x-request-id: {self.request_id}\r\ntraceparent: 00-{trace.trace_id}-{trace.span_id}-{trace.flags}\r\n"
@@ -108,23 +92,22 @@ class RequestContext:
         ).encode()
 
     def outgoing_headers(self) -> OutgoingHeaders:
-        """Headers for calls to the next hop: request id and trace; what is left of the deadline, each call states."""
+        """Request id and trace for calls to other services. Each call adds the time that is left for it."""
         if self._outgoing_headers is None:
-            self._outgoing_headers = OutgoingHeaders(
-                {"X-Request-ID": self.request_id, "traceparent": self.trace.header()}
-            )
+            headers = OutgoingHeaders({"X-Request-ID": self.request_id, "traceparent": self.trace.header()})
             if self.trace.state:
-                self._outgoing_headers["tracestate"] = self.trace.state
+                headers["tracestate"] = self.trace.state
+            self._outgoing_headers = headers
         return self._outgoing_headers
 
 
-# the header's format by the names of the stages, which come from the code and are few
-_TIMING: dict[tuple[str, ...], str] = {}
-current: ContextVar[RequestContext] = ContextVar("context")
+# the header's format by the names of its stages; those come from the code, so there are few
+_TIMING_FORMATS: dict[tuple[str, ...], str] = {}
+current: ContextVar[RequestContext] = ContextVar("request_context")
 
 
 def request_id(given: bytes | None, trace: Trace) -> str:
-    """The caller's request id where it is safe to log and echo, else the trace's."""
+    """The caller's request id when it is safe to log and send back, else the trace id."""
     if given is not None and _SAFE_ID.fullmatch(given):
         return given.decode()
     return trace.trace_id

@@ -1,4 +1,4 @@
-"""The time left for a request. It travels as a duration, so the clocks of two machines need not agree."""
+"""The time that is left for a request. It travels as a duration, so the clocks of two machines need not agree."""
 
 from __future__ import annotations
 
@@ -20,36 +20,35 @@ class Deadline:
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
+        """The deadline that many seconds from now."""
         return cls(monotonic() + seconds)
 
     @property
     def remaining(self) -> float:
-        """Seconds left; negative once it has passed."""
+        """Seconds until the deadline; negative once it has passed."""
         return self.at - monotonic()
 
     @property
     def expired(self) -> bool:
+        """Whether the deadline has passed."""
         return monotonic() >= self.at
 
     def capped(self, seconds: float) -> Deadline:
-        """This deadline, or one in so many seconds if that is before it."""
+        """This deadline, or the one `seconds` from now when that is earlier."""
         return Deadline(min(self.at, monotonic() + seconds))
 
-    def check(self, doing: str) -> None:
-        """Raises DeadlineExceeded where no time is left, naming what will not be started."""
+    def check(self, step: str) -> None:
+        """Raises DeadlineExceeded when no time is left; `step` says what was to come next: "inference started"."""
         if self.expired:
-            raise DeadlineExceeded(f"the deadline passed before {doing}")
+            raise DeadlineExceeded(f"the deadline passed before {step}")
 
     def header(self) -> str:
-        """What is left, as the next hop reads it in `X-Request-Timeout-Seconds`."""
+        """The seconds that are left, as the next service reads them in `X-Request-Timeout-Seconds`."""
         return f"{max(self.remaining, 0.0):.4f}"
 
 
-def parse_timeout(text: str, *, longest: float) -> float:
-    """Seconds out of an `X-Request-Timeout-Seconds` header, at most `longest`.
-
-    Raises InvalidInput where it is no positive number.
-    """
+def parse_timeout(text: str) -> float:
+    """The seconds in an `X-Request-Timeout-Seconds` header. Raises InvalidInput unless they are a positive number."""
     try:
         seconds = float(text)
     except ValueError:
@@ -57,5 +56,5 @@ def parse_timeout(text: str, *, longest: float) -> float:
     if not math.isfinite(seconds):
         raise InvalidInput.at(HEADER, f"expected a finite number of seconds, got {text[:40]!r}")
     if seconds <= 0:
-        raise InvalidInput.at(HEADER, f"the deadline had passed before the request arrived ({seconds:g} s left)")
-    return min(seconds, longest)
+        raise InvalidInput.at(HEADER, f"expected more than 0 seconds, got {seconds:g}: the deadline has passed already")
+    return seconds

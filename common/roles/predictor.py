@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 
 from common import RELEASE
+from common.endpoints.backend import InferenceBackend
 from common.endpoints.oip_grpc import AddServices, serve_grpc
 from common.endpoints.oip_rest import InferRoute, model_routes, repository_routes
-from common.http.api import build_app
-from common.http.app import App
+from common.http.fastapi_app import build_app
 from common.inference.batching import BatchPolicy
 from common.inference.faults import FaultSwitch, fault_routes
 from common.inference.onnx_backend import OnnxBackend
@@ -27,6 +28,7 @@ from common.inference.repository import LoadPolicy, ModelRepository
 from common.observability.log import Logs
 from common.observability.metrics import InferenceMetrics
 from common.page import page_routes, sample_names
+from common.roles.process import Process
 from common.service import Service
 from common.settings import ServiceSettings
 
@@ -61,61 +63,86 @@ class Settings(ServiceSettings):
         return [name.strip() for name in self.model.split(",") if name.strip()]
 
 
+@dataclass(frozen=True, slots=True)
+class HostedModels:
+    """The models that a service holds, and the switch for faults in their runs, where FAULTS allows it."""
+
+    backend: OnnxBackend
+    faults: FaultSwitch | None
+
+
+def host_models(service: Service, settings: Settings) -> HostedModels:
+    """The models that the settings name. They are loaded once the predictor runs."""
+    faults = FaultSwitch() if settings.faults else None
+    metrics = InferenceMetrics(service.metrics)
+    root = Path(tempfile.mkdtemp(prefix="models-")) if settings.model_uri else settings.model_repository
+    policy = LoadPolicy(
+        settings.intra_op_threads,
+        BatchPolicy(settings.batch_max_rows, settings.queue_limit, settings.batch_delay_seconds),
+        settings.model_versions_kept,
+        faults.wrap if faults else None,
+        service,
+    )
+    repository = ModelRepository(root, policy, metrics, service.logs.log, _source(settings))
+    backend = OnnxBackend(repository, metrics, service.logs.log, settings.prediction_log_share)
+    return HostedModels(backend, faults)
+
+
+def _source(settings: Settings) -> ModelSource | None:
+    if not settings.model_uri:
+        return None
+    from common.inference.source import ModelSource  # 5 MB that only a model from a URI needs
+
+    return ModelSource(
+        settings.model_uri, settings.model_manifest_sha256, timeout_seconds=settings.model_fetch_timeout_seconds
+    )
+
+
 class Predictor:
-    """The data backend of a service, its routes, and what has to run beneath them; `grpc_services` beside its own."""
+    """The routes of a service that holds models, and what has to run beneath them.
 
-    def __init__(self, service: Service, settings: Settings, grpc_services: Sequence[AddServices] = ()) -> None:
+    `backend` is what its endpoints ask: that of `models`, or one that wraps it. `grpc_services` are added beside
+    the Open Inference Protocol.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        settings: Settings,
+        models: HostedModels,
+        backend: InferenceBackend[Any] | None = None,
+        grpc_services: Sequence[AddServices] = (),
+    ) -> None:
         self._service, self._settings, self._grpc_services = service, settings, grpc_services
-        self._faults = FaultSwitch()
-        metrics = self.metrics = InferenceMetrics(service.metrics)
-        root = Path(tempfile.mkdtemp(prefix="models-")) if settings.model_uri else settings.model_repository
-        limits = BatchPolicy(settings.batch_max_rows, settings.queue_limit, settings.batch_delay_seconds)
-        policy = LoadPolicy(
-            settings.intra_op_threads,
-            limits,
-            settings.model_versions_kept,
-            self._faults.wrap if settings.faults else None,
-            service,
-        )
-        self.repository = ModelRepository(root, policy, metrics, service.logs.log, self._source())
-        self.backend = OnnxBackend(self.repository, metrics, service.logs.log, settings.prediction_log_share)
-        self.direct = [InferRoute(self.backend)]
+        self._repository, self._faults = models.backend.repository, models.faults
+        self._backend: InferenceBackend[Any] = models.backend if backend is None else backend
+        self.direct = [InferRoute(self._backend)]
         self._observe()
-
-    def _source(self) -> ModelSource | None:
-        settings = self._settings
-        if not settings.model_uri:
-            return None
-        from common.inference.source import ModelSource  # 5 MB that only this variant needs
-
-        return ModelSource(
-            settings.model_uri, settings.model_manifest_sha256, timeout_seconds=settings.model_fetch_timeout_seconds
-        )
 
     @property
     def routers(self) -> Sequence[APIRouter]:
         """The routes of a service that holds models, in the order of its documentation."""
-        faults = [fault_routes(self._faults)] if self._settings.faults else []
-        models = model_routes(self.backend, self._service.health)
-        control = repository_routes(self.repository, self._settings.model_control)
-        return [models, control, _metadata_routes(self._service, self.repository), *faults]
+        faults = [fault_routes(self._faults)] if self._faults else []
+        models = model_routes(self._backend, self._service.health)
+        control = repository_routes(self._repository, self._settings.model_control)
+        return [models, control, _metadata_routes(self._service, self._repository), *faults]
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Loads the models in the background and serves gRPC until left."""
+        """Loads the models in the background and serves gRPC until it is left."""
         settings = self._settings
         async with AsyncExitStack() as stack:
             if settings.model_uri:
-                stack.callback(shutil.rmtree, self.repository.root, ignore_errors=True)
-            await stack.enter_async_context(self.repository.open(settings.models))
+                stack.callback(shutil.rmtree, self._repository.root, ignore_errors=True)
+            await stack.enter_async_context(self._repository.open(settings.models))
             if settings.grpc_port:
                 await stack.enter_async_context(
-                    serve_grpc(self.backend, self._service, settings.host, settings.grpc_port, self._grpc_services)
+                    serve_grpc(self._backend, self._service, settings.host, settings.grpc_port, self._grpc_services)
                 )
             yield
 
     def _observe(self) -> None:
-        health, metrics, repository = self._service.health, self._service.metrics, self.repository
+        health, metrics, repository = self._service.health, self._service.metrics, self._repository
         health.add_readiness_check(lambda: _unready(repository) or _stuck(repository, self._settings.stuck_seconds))
         health.add_liveness_check(lambda: _stuck(repository, 2 * self._settings.stuck_seconds))
         metrics.gauge(
@@ -168,13 +195,15 @@ def _metadata_routes(service: Service, repository: ModelRepository) -> APIRouter
     return router
 
 
-def create_app(settings: Settings, logs: Logs) -> App:
-    """The stock predictor's application."""
+def create_process(settings: Settings, logs: Logs) -> Process:
+    """The stock predictor."""
     service = Service(settings, logs)
-    predictor = Predictor(service, settings)
-    return build_app(
-        service,
-        routers=[*predictor.routers, page_routes()],
-        direct=predictor.direct,
-        resources=predictor.running,
+    predictor = Predictor(service, settings, host_models(service, settings))
+    return Process(
+        build_app(
+            service,
+            routers=[*predictor.routers, page_routes()],
+            direct=predictor.direct,
+            resources=predictor.running,
+        )
     )

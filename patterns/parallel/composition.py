@@ -7,11 +7,12 @@ from typing import Any
 import orjson
 
 from common.composition.flow import Gathered, side_by_side
+from common.endpoints.backend import InferRequest, InferResponse
 from common.errors import InvalidInput, NotReady, ServingError, UpstreamFailed
-from common.protocol.tensors import Array, TensorSpec
+from common.protocol.tensors import TensorSpec
 from common.request.context import RequestContext
 from patterns.parallel.aggregate import combined
-from patterns.parallel.ensemble import Calls, Ensemble, hops
+from patterns.parallel.ensemble import Calls, Ensemble
 from patterns.parallel.member import MemberResponse
 from patterns.parallel.settings import HOWS, How
 
@@ -55,36 +56,51 @@ class Parallel:
         told = {"features": self.ensemble.columns, "labels": self.ensemble.labels}
         return {"task": "composed", **{name: orjson.dumps(names).decode() for name, names in told.items()}}
 
-    def unready(self) -> str | None:
-        """Why this cannot answer now; None when it can."""
+    def undescribed(self) -> str | None:
+        """Why too few predictors can be asked; None when enough can. Its inputs and outputs are made of theirs."""
         try:
-            self.ensemble.absent()
+            self.ensemble.not_asked()
         except NotReady as reason:
             return reason.detail
         return None
 
     async def gather(self, context: RequestContext, calls: Calls) -> Gathered[MemberResponse]:
-        """What all of them, or enough, said."""
+        """The answers of all predictors, or of enough of them."""
         return await side_by_side(context, calls, needed=self.ensemble.needed)
 
-    async def infer(self, context: RequestContext, inputs: dict[str, Array]) -> dict[str, Array]:
-        """Shares of the labels (of the votes, for `vote`) and the regressors' values; who is missing goes beside."""
-        if hops(context) > MOST_HOPS:
-            raise ServingError(f"this came through more than {MOST_HOPS} proxies: do their PREDICTORS go in a circle?")
-        how = context.request_parameters.get("aggregate", self.how)
+    async def infer(self, request: InferRequest[Any]) -> InferResponse:
+        """Shares of the labels (of the votes, for `vote`) and the regressors' values.
+
+        The response's parameter `missing` says which predictors have not answered, and why.
+        """
+        context, ensemble, hops = request.context, self.ensemble, _hops(request)
+        how = request.parameters.get("aggregate", self.how)
         if how not in HOWS:
             raise InvalidInput.at("parameters.aggregate", f"expected one of {', '.join(HOWS)}, got {how!r}")
-        found = await self.gather(context, self.ensemble.ask(context, inputs["features"], self.ensemble.columns))
-        if missing := reasons(found):
-            context.response_parameters["missing"] = orjson.dumps(missing).decode()
-        values = {name: said.array[:, None] for name, said in found.answers.items() if not said.by.labels}
+        calls = ensemble.ask(context, request.inputs["features"], ensemble.columns, hops)
+        found = await self.gather(context, calls)
+        missing = reasons(found)
+        parameters = {"missing": orjson.dumps(missing).decode()} if missing else {}
+        outputs = {name: said.array[:, None] for name, said in found.answers.items() if not said.by.labels}
         shares = [said.array for said in found.answers.values() if said.by.labels]
-        if not self.ensemble.labels:
-            return values
-        if not shares:
+        if shares:
+            label, probabilities, _ = combined(how, shares)
+            outputs = {"probabilities": probabilities, "label": label, **outputs}
+        elif ensemble.labels:
             raise UpstreamFailed(f"no classifier answered: {missing}")
-        label, probabilities, _ = combined(how, shares)
-        return {"probabilities": probabilities, "label": label, **values}
+        return InferResponse(outputs, self.name, self.version, parameters)
+
+
+def _hops(request: InferRequest[Any]) -> int:
+    """The number of proxies that a request has come through. Raises ServingError when they are too many."""
+    given = request.parameters.get("hops", 0)
+    hops = given if isinstance(given, int) else 0
+    if hops > MOST_HOPS:
+        raise ServingError(
+            f"the request came through {hops} proxies, more than the {MOST_HOPS} allowed: check that the PREDICTORS "
+            "of these proxies do not form a circle"
+        )
+    return hops
 
 
 def reasons(found: Gathered[MemberResponse]) -> dict[str, str]:

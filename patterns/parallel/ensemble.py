@@ -1,4 +1,4 @@
-"""The predictors that are asked side by side: who they are, and how each of them is asked the same question."""
+"""The predictors that are asked side by side: which of them can be asked, and how each is asked the same question."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from common.client import ModelMetadata, PredictorClient
+from common.client import PredictorClient
 from common.composition.flow import call
 from common.composition.predictor_health import HealthMonitor
 from common.errors import NotReady, ServingError, UpstreamFailed
@@ -22,83 +22,94 @@ _FETCH = re.compile(r"\bfetch;dur=([\d.]+)")  # in the Server-Timing of a predic
 
 
 class Ensemble:
-    """Who can be asked, by name and in the order of PREDICTORS.
+    """The members by name, in the order of PREDICTORS; they follow what the predictors say of themselves.
 
     `columns` are the features that a row must have, `labels` those that the classifiers share, `unfit` says why a
-    predictor is never asked. With `needed` None, all of them have to answer before the deadline. With a number, so many
-    within `within` seconds are enough, and who does not even answer the monitor is passed over until it does: every
-    request would wait for it until its deadline.
+    predictor is never asked. With `needed` None, all predictors have to answer before the deadline. With a number, so
+    many answers within `timeout` seconds are enough, and a predictor that the health monitor finds unavailable is not
+    asked until it is back: every request would wait for it in vain.
     """
 
     def __init__(
         self,
         monitor: HealthMonitor,
         predictors: Mapping[str, PredictorClient],
-        within: float | None,
+        timeout: float | None,
         needed: int | None,
     ) -> None:
-        self._monitor, self._predictors, self._within, self.needed = monitor, predictors, within, needed
-        self._known: dict[str, ModelMetadata] = {}
-        self._agree()
+        self._monitor, self._predictors, self._timeout, self.needed = monitor, predictors, timeout, needed
+        monitor.on_change(self._choose_members)
+        self._choose_members()
 
-    def _agree(self) -> None:
-        """Takes as members all regressors, and the classifiers whose labels are those of most."""
-        told: dict[str, EnsembleMember] = {}
-        self.unfit: dict[str, ServingError] = {}
+    def _choose_members(self) -> None:
+        """Takes as members all regressors, and the classifiers whose labels are those of most classifiers."""
+        known, unfit = self._read_metadata()
+        counted = Counter(one.labels for one in known.values() if one.labels).most_common(1)
+        labels = counted[0][0] if counted else ()
+        for name, one in known.items():
+            if one.labels not in ((), labels):
+                text = f"predictor {name} has the labels {', '.join(one.labels)}, most others {', '.join(labels)}"
+                unfit[name] = UpstreamFailed(text)
+        members = {name: one for name, one in known.items() if name not in unfit}
+        self.members, self.unfit, self.labels = members, unfit, labels
+        self.columns = tuple(dict.fromkeys(column for one in members.values() for column in one.columns))
+        self._indices = {one.columns: [self.columns.index(name) for name in one.columns] for one in members.values()}
+
+    def _read_metadata(self) -> tuple[dict[str, EnsembleMember], dict[str, ServingError]]:
+        """The predictors whose model can be a member, and why the others cannot."""
+        known: dict[str, EnsembleMember] = {}
+        unfit: dict[str, ServingError] = {}
         for name in self._predictors:
+            metadata = self._monitor.metadata.get(name)
+            if metadata is None:
+                unfit[name] = NotReady(f"predictor {name} has not described its model yet", retry_after=1)
+                continue
             try:
-                told[name] = EnsembleMember.of(name, self._known[name])
-            except KeyError:
-                self.unfit[name] = NotReady(f"predictor {name} has not said yet what it takes", retry_after=1)
+                known[name] = EnsembleMember.of(name, metadata)
             except UpstreamFailed as error:
-                self.unfit[name] = error
-        counted = Counter(one.labels for one in told.values() if one.labels).most_common(1)
-        self.labels = counted[0][0] if counted else ()
-        for name, one in told.items():
-            if one.labels not in ((), self.labels):
-                text = f"predictor {name} has the labels {', '.join(one.labels)}, the others {', '.join(self.labels)}"
-                self.unfit[name] = UpstreamFailed(text)
-        self.members = {name: one for name, one in told.items() if name not in self.unfit}
-        self.columns = tuple(dict.fromkeys(column for one in self.members.values() for column in one.columns))
-        self._take = {one.columns: [self.columns.index(name) for name in one.columns] for one in self.members.values()}
+                unfit[name] = error
+        return known, unfit
 
-    def absent(self) -> dict[str, ServingError]:
-        """Who is passed over just now, and why. Raises NotReady where too few are left to be asked."""
-        if any(self._known.get(name) is not told for name, told in self._monitor.metadata.items()):
-            self._known = dict(self._monitor.metadata)
-            self._agree()
-        absent = self.unfit
+    def not_asked(self) -> dict[str, ServingError]:
+        """The predictors that are not asked now, and why. Raises NotReady when too few are left."""
+        not_asked = self.unfit
         if self.needed is not None and self._monitor.unavailable:
-            away = self._monitor.unavailable.items()
-            absent = {**{name: NotReady(f"predictor {name} {why}", retry_after=1) for name, why in away}, **absent}
-        if absent and len(self._predictors) - len(absent) < (self.needed or len(self._predictors)):
-            raise NotReady("; ".join(error.detail for error in absent.values()), retry_after=1)
-        return absent
+            unavailable = {
+                name: NotReady(f"predictor {name} {reason}", retry_after=1)
+                for name, reason in self._monitor.unavailable.items()
+            }
+            not_asked = {**unavailable, **self.unfit}
+        if not_asked and len(self._predictors) - len(not_asked) < (self.needed or len(self._predictors)):
+            raise NotReady("; ".join(error.detail for error in not_asked.values()), retry_after=1)
+        return not_asked
 
-    def ask(self, context: RequestContext, rows: Array, columns: Sequence[str]) -> Calls:
-        """A call of each with its part of FP32 `rows` that have these columns; those that take the same share it."""
-        absent = self.absent()
+    def ask(self, context: RequestContext, rows: Array, columns: Sequence[str], hops: int = 0) -> Calls:
+        """One call for each predictor, with its columns of FP32 `rows` [rows, columns].
+
+        Members that take the same columns share one array. `hops` is the number of proxies that the request has come
+        through.
+        """
         if columns != self.columns:
-            raise NotReady("a predictor has become another model meanwhile; ask again", retry_after=1)
-        shared = {names: rows if names == columns else rows[:, take] for names, take in self._take.items()}
-        return self._calls(context, absent, self._predictors, lambda one: {one.input: shared[one.columns]}, len(rows))
+            raise NotReady("a predictor has just been given another model; send the request again", retry_after=1)
+        shared = {names: rows if names == columns else rows[:, take] for names, take in self._indices.items()}
 
-    def ask_by_item(self, context: RequestContext, twins: Mapping[str, PredictorClient], ids: Sequence[str]) -> Calls:
-        """The same of their twins, which fetch the features of items themselves."""
-        items = {"items": np.array(ids, object)}
-        return self._calls(context, self.absent(), twins, lambda _: items, len(ids))
+        def call_member(member: EnsembleMember) -> Coroutine[Any, Any, MemberResponse]:
+            inputs = {member.input: shared[member.columns]}
+            return self._call(context, self._predictors[member.name], member, inputs, hops)
 
-    def _calls(
-        self,
-        context: RequestContext,
-        absent: Mapping[str, ServingError],
-        clients: Mapping[str, PredictorClient],
-        inputs: Callable[[EnsembleMember], Mapping[str, Array]],
-        rows: int,
-    ) -> Calls:
-        there = {name: one for name, one in self.members.items() if name not in absent}
-        calls = {name: self._call(context, clients[name], one, inputs(one), rows) for name, one in there.items()}
-        return {name: calls[name] if name in calls else _refused(absent[name]) for name in self._predictors}
+        return self._calls(call_member)
+
+    def ask_by_item(self, context: RequestContext, clients: Mapping[str, PredictorClient], ids: Sequence[str]) -> Calls:
+        """One call for each predictor with the ids of items, whose features it fetches itself."""
+        inputs = {"items": np.array(ids, object)}
+        return self._calls(lambda member: self._call(context, clients[member.name], member, inputs))
+
+    def _calls(self, call_member: Callable[[EnsembleMember], Coroutine[Any, Any, MemberResponse]]) -> Calls:
+        not_asked = self.not_asked()
+        return {
+            name: _refuse(not_asked[name]) if name in not_asked else call_member(self.members[name])
+            for name in self._predictors
+        }
 
     async def _call(
         self,
@@ -106,26 +117,30 @@ class Ensemble:
         client: PredictorClient,
         member: EnsembleMember,
         inputs: Mapping[str, Array],
-        rows: int,
+        hops: int = 0,
     ) -> MemberResponse:
-        parameters = {"hops": hops(context) + 1} if member.composed else None
-        wanted = (member.output,)
-        result = await call(context, client, inputs, outputs=wanted, within=self._within, parameters=parameters)
-        if result.model_version not in member.versions:  # swapped: what its answer means has to be asked anew
-            told = await self._predictors[member.name].metadata(deadline=context.deadline)
-            before, member = member, EnsembleMember.of(member.name, told)
-            if (member.columns, member.labels) != (before.columns, before.labels):
-                raise UpstreamFailed(f"predictor {member.name} has become another model; ask again")
+        (rows,) = {len(array) for array in inputs.values()}
+        parameters = {"hops": hops + 1} if member.composed else None
+        result = await call(
+            context, client, inputs, outputs=(member.output,), within=self._timeout, parameters=parameters
+        )
+        if result.model_version not in member.versions:
+            member = await self._same_meaning(context, member)
         if fetch := _FETCH.search(result.server_timing):
             context.stages["fetch"] = max(context.stages.get("fetch", 0.0), float(fetch[1]))
         return member.read(result, rows)
 
+    async def _same_meaning(self, context: RequestContext, member: EnsembleMember) -> EnsembleMember:
+        """The member as it describes itself now that another version answers.
 
-async def _refused(error: ServingError) -> MemberResponse:
-    raise error.with_traceback(None)  # it is raised many times, and would remember each
+        Raises UpstreamFailed when its columns or labels are others, since then the answer means something else.
+        """
+        metadata = await self._predictors[member.name].metadata(deadline=context.deadline)
+        now = EnsembleMember.of(member.name, metadata)
+        if (now.columns, now.labels) != (member.columns, member.labels):
+            raise UpstreamFailed(f"predictor {member.name} has just been given another model; send the request again")
+        return now
 
 
-def hops(context: RequestContext) -> int:
-    """Through how many proxies of this kind a request has come."""
-    given = context.request_parameters.get("hops", 0)
-    return given if isinstance(given, int) else 0
+async def _refuse(error: ServingError) -> MemberResponse:
+    raise error.with_traceback(None)  # it is raised many times, and each time would add to its traceback

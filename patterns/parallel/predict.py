@@ -13,7 +13,6 @@ from common import RELEASE
 from common.client import PredictorClient
 from common.composition.flow import Gathered, cancel_on_disconnect
 from common.errors import InvalidInput
-from common.http.app import Headers
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, check_json, decode_json
 from common.protocol.rows import as_array, explained
@@ -58,22 +57,22 @@ class PredictRoute:
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+    async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = PATH
         async with cancel_on_disconnect(context):
-            calls, how = await self.read(context, headers, body)
+            calls, how = await self.read(context, body)
             found = await self.parallel.gather(context, calls)
         start = perf_counter()
         encoded = orjson.dumps(told(found, how), option=orjson.OPT_SERIALIZE_NUMPY)
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
-    async def read(self, context: RequestContext, headers: Headers, body: Payload) -> tuple[Calls, How]:
+    async def read(self, context: RequestContext, body: Payload) -> tuple[Calls, How]:
         """The calls that a request asks for, not begun yet, and how their answers are to become one."""
         context.model = self.parallel.name
-        check_json(headers)
+        check_json(context.headers)
         ensemble = self.parallel.ensemble
-        ensemble.absent()  # raises where too few are there
+        ensemble.not_asked()  # raises NotReady when too few are left
         context.deadline.check("the predictors were asked")
         exact = not ensemble.unfit  # else a feature may be that of a predictor which has not told of it yet
         try:

@@ -11,17 +11,15 @@ from typing import Any
 
 from pydantic import Field
 
-from common.endpoints.backend import Model
-from common.endpoints.oip_rest import InferRoute
-from common.http.api import build_app
-from common.http.app import App
+from common.endpoints.backend import BackendWrapper, InferRequest, InferResponse, ModelHandle
+from common.http.fastapi_app import build_app
 from common.inference.onnx_backend import OnnxBackend
 from common.inference.repository import LoadedModel
 from common.observability.log import Logs
 from common.page import page_routes
-from common.protocol.tensors import Array, TensorSpec
-from common.request.context import RequestContext
+from common.protocol.tensors import TensorSpec
 from common.roles import predictor as server
+from common.roles.process import Process
 from common.service import Service
 from patterns.parallel.feature_store import FeatureStore
 from patterns.parallel.settings import BY_ITEM
@@ -34,8 +32,8 @@ class Settings(server.Settings):
     store_timeout_seconds: float = Field(1.0, gt=0, description="How long the feature store may take.")
 
 
-class ByItem:
-    """A loaded model that takes item ids in place of features."""
+class ModelByItem:
+    """A loaded model that takes the ids of items in place of their features."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.inputs, self.example = [TensorSpec("items", "BYTES", (-1,))], dict[str, Any]()
@@ -44,42 +42,42 @@ class ByItem:
         self.features = loaded.manifest.inputs[0]
 
 
-class FetchingBackend:
-    """A backend of models and of their twins by item."""
+class FetchingBackend(BackendWrapper[Any]):
+    """Offers each model a second time, under a name that ends with BY_ITEM: that one fetches the features itself."""
 
-    def __init__(self, backend: OnnxBackend, store: FeatureStore) -> None:
-        self._plane, self._store = backend, store
-        self.repository, self.platform, self.ready = backend.repository, backend.platform, backend.ready
+    def __init__(self, inner: OnnxBackend, store: FeatureStore) -> None:
+        super().__init__(inner)
+        self._store = store
 
-    def names(self) -> list[str]:
-        return [name + end for name in self._plane.names() for end in ("", BY_ITEM)]
+    def models(self) -> Mapping[str, Sequence[str]]:
+        return {name + end: versions for name, versions in self.inner.models().items() for end in ("", BY_ITEM)}
 
-    def versions(self, name: str) -> list[str]:
-        return self._plane.versions(name.removesuffix(BY_ITEM))
+    def resolve(self, name: str, version: str | None = None) -> ModelHandle:
+        loaded = self.inner.resolve(name.removesuffix(BY_ITEM), version)
+        return ModelByItem(loaded) if name.endswith(BY_ITEM) else loaded
 
-    def get(self, name: str, version: str | None = None) -> Model:
-        loaded = self._plane.get(name.removesuffix(BY_ITEM), version)
-        return ByItem(loaded) if name.endswith(BY_ITEM) else loaded
+    describe = resolve
 
-    describe = get
+    async def infer(self, request: InferRequest[Any]) -> InferResponse:
+        model = request.model
+        if not isinstance(model, ModelByItem):
+            return await self.inner.infer(request)
+        ids = [one.decode(errors="replace") for one in request.inputs["items"]]
+        columns = [one.name for one in model.features.features]
+        rows = await self._store.rows(request.context, ids, columns)
+        inputs = {model.features.name: rows}
+        fetched = InferRequest(request.context, model.loaded, inputs, request.outputs, request.parameters)
+        response = await self.inner.infer(fetched)
+        response.model_name = model.name
+        return response
 
-    async def infer(
-        self, context: RequestContext, model: Any, inputs: dict[str, Array], wanted: Sequence[str] = ()
-    ) -> Mapping[str, Array]:
-        if not isinstance(model, ByItem):
-            return await self._plane.infer(context, model, inputs, wanted)
-        ids = [one.decode(errors="replace") for one in inputs["items"]]
-        rows = await self._store.rows(context, ids, [one.name for one in model.features.features])
-        return await self._plane.infer(context, model.loaded, {model.features.name: rows}, wanted)
 
-
-def create_app(settings: Settings, logs: Logs) -> App:
-    """The stock predictor's application on a backend that fetches."""
+def create_process(settings: Settings, logs: Logs) -> Process:
+    """The stock predictor, whose backend fetches."""
     service = Service(settings, logs)
-    predictor = server.Predictor(service, settings)
     store = FeatureStore(settings.redis_url, settings.store_timeout_seconds)
-    backend = FetchingBackend(predictor.backend, store)
-    predictor.backend = backend  # type: ignore[assignment]  # the routes and gRPC take any backend
+    models = server.host_models(service, settings)
+    predictor = server.Predictor(service, settings, models, FetchingBackend(models.backend, store))
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -87,4 +85,4 @@ def create_app(settings: Settings, logs: Logs) -> App:
             yield
 
     routers = [*predictor.routers, page_routes()]
-    return build_app(service, routers=routers, direct=[InferRoute(backend)], resources=running)
+    return Process(build_app(service, routers=routers, direct=predictor.direct, resources=running))

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import orjson
 
+from common.composition.backend import CompositionBackend
 from common.composition.predictor_health import HealthMonitor
-from common.http.api import build_app
-from common.http.app import App
+from common.http.app import DirectRoute
+from common.http.fastapi_app import build_app
 from common.observability.log import Logs
 from common.page import page_routes
-from common.roles.proxy import Predictors, Proxy
+from common.roles.process import Process
+from common.roles.proxy import PredictorClients, Proxy
 from common.service import Service
 from patterns.parallel.composition import Parallel
 from patterns.parallel.ensemble import Ensemble
@@ -23,22 +25,23 @@ from patterns.parallel.predict import PredictRoute
 from patterns.parallel.settings import BY_ITEM, Settings
 from patterns.parallel.stream import stream_routes
 
-__all__ = ["Settings", "create_app"]
+__all__ = ["Settings", "create_process"]
 
 HERE = Path(__file__).parent
 
 
-def create_app(settings: Settings, logs: Logs) -> App:
+def create_process(settings: Settings, logs: Logs) -> Process:
     """POST /predict, the same as a stream, the Open Inference Protocol and a page."""
     service = Service(settings, logs, samples=HERE / "samples")
-    predictors = Predictors(service, settings)
+    predictors = PredictorClients(service, settings)
     monitor = HealthMonitor(predictors)
     partial = settings.strategy == "partial"
     limits = (settings.predictor_timeout_seconds, settings.quorum) if partial else (None, None)
     ensemble = Ensemble(monitor, predictors, *limits)
     parallel = Parallel(ensemble, settings.aggregate)
-    proxy = Proxy(service, settings, parallel, predictors, ensemble.needed, monitor)
-    service.health.add_readiness_check(parallel.unready)
+    backend = CompositionBackend([parallel], service.health.failed_readiness_checks)
+    proxy = Proxy(service, settings, backend, predictors, monitor, ensemble.needed)
+    service.health.add_readiness_check(parallel.undescribed)
     store = FeatureStore(settings.redis_url, settings.store_timeout_seconds) if settings.redis_url else None
     twins = predictors.twins(BY_ITEM) if settings.fetch == "predictors" else {}
     predict = PredictRoute(parallel, store, twins, settings.predict_max_rows)
@@ -54,7 +57,8 @@ def create_app(settings: Settings, logs: Logs) -> App:
             yield
 
     routers = [stream_routes(predict), *proxy.routers, page_routes(HERE / "panel.js", service.samples)]
-    return build_app(service, routers=routers, direct=[predict, *proxy.direct], resources=running)
+    direct: list[DirectRoute] = [predict, *proxy.direct]
+    return Process(build_app(service, routers=routers, direct=direct, resources=running))
 
 
 @asynccontextmanager

@@ -28,9 +28,9 @@ def stream_routes(predict: PredictRoute) -> APIRouter:
 
     @router.post(f"{PATH}/stream", summary="Ask all predictors, answers as they come", response_class=StreamingResponse)
     async def stream(request: Request) -> StreamingResponse:
-        context, headers = current.get(), dict(request.scope["headers"])
-        calls, how = await predict.read(context, headers, await request.body())
-        media = EVENTS if EVENTS.encode() in headers.get(b"accept", b"") else LINES
+        context = current.get()
+        calls, how = await predict.read(context, await request.body())
+        media = EVENTS if EVENTS.encode() in context.headers.get(b"accept", b"") else LINES
         return StreamingResponse(_written(_told(context, predict, calls, how), media), media_type=media)
 
     return router

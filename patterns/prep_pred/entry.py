@@ -9,19 +9,19 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from common.client import PredictorClient
+from common.composition.backend import CompositionBackend
 from common.composition.predictor_health import HealthMonitor
-from common.http.api import build_app
-from common.http.app import App
+from common.http.fastapi_app import build_app
 from common.inference.executor import BoundedExecutor
 from common.observability.log import Logs
 from common.page import page_routes
-from common.roles.proxy import Predictors
+from common.roles.process import Process
+from common.roles.proxy import PredictorClients, Proxy
 from common.roles.proxy_settings import Address, ProxySettings, addresses_in
 from common.service import Service
 from patterns.prep_pred.pairs import Pair
 from patterns.prep_pred.predict import PredictRoute
 from patterns.prep_pred.preparing import Preparation
-from patterns.prep_pred.several import PairsProxy
 
 HERE = Path(__file__).parent
 
@@ -53,11 +53,11 @@ class Settings(ProxySettings):
         return {f"{half}.{model}": Address(at.url, model) for half, at in halves.items() for model in self.models}
 
 
-def create_app(settings: Settings, logs: Logs) -> App:
+def create_process(settings: Settings, logs: Logs) -> Process:
     """Every model's two halves, wherever they are, as one."""
     service = Service(settings, logs, samples=HERE / "samples")
     predictors, executor = (
-        Predictors(service, settings),
+        PredictorClients(service, settings),
         BoundedExecutor(settings.prep_threads, metrics=service.metrics),
     )
     for model in settings.models:
@@ -66,8 +66,9 @@ def create_app(settings: Settings, logs: Logs) -> App:
             predictors[half] = PredictorClient("", model=model, name=half, transport=here)
     monitor = HealthMonitor(predictors)
     pairs = {model: Pair(model, predictors, monitor) for model in settings.models}
-    proxy = PairsProxy(service, settings, pairs, predictors, monitor)
-    service.health.add_readiness_check(lambda: next(filter(None, (pair.unlike() for pair in pairs.values())), None))
+    backend = CompositionBackend(list(pairs.values()), service.health.failed_readiness_checks)
+    proxy = Proxy(service, settings, backend, predictors, monitor)
+    service.health.add_readiness_check(lambda: next(filter(None, (pair.mismatch() for pair in pairs.values())), None))
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -75,11 +76,12 @@ def create_app(settings: Settings, logs: Logs) -> App:
             async with proxy.running():
                 yield
 
-    predict = PredictRoute(proxy.backend, settings.top_labels)
+    predict = PredictRoute(backend, settings.top_labels)
     page = page_routes(HERE / "panel.js", service.samples)
-    return build_app(
+    app = build_app(
         service,
         routers=[*proxy.routers, page] if settings.predictors else proxy.routers,
         direct=[*proxy.direct, predict] if settings.predictors else proxy.direct,
         resources=running,
     )
+    return Process(app)

@@ -9,16 +9,16 @@ import numpy as np
 import orjson
 
 from common import RELEASE
+from common.composition.backend import CompositionBackend
 from common.composition.flow import cancel_on_disconnect
+from common.endpoints.backend import InferRequest
 from common.errors import InvalidInput, UnsupportedMedia, UpstreamFailed
-from common.http.app import Headers
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import Array
 from common.request.context import RequestContext
 from patterns.prep_pred.pairs import Pair
 from patterns.prep_pred.preparing import INSTANCES
-from patterns.prep_pred.several import PairsBackend
 
 PATH = "/predict/{model}"
 JSON, PICTURES = "application/json", ("image/jpeg", "image/png")
@@ -41,20 +41,21 @@ _request = msgspec.json.Decoder(PredictRequest)
 class PredictRoute:
     """The friendly route for every pair; `top` labels an answer."""
 
-    def __init__(self, pairs: PairsBackend[Pair], top: int) -> None:
+    def __init__(self, pairs: CompositionBackend[Pair], top: int) -> None:
         self._pairs, self._top = pairs, top
 
     def match(self, path: str) -> bool:
         parent, _, model = path.rpartition("/")
         return parent == "/predict" and bool(model)
 
-    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+    async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route, name = PATH, context.path.rpartition("/")[2]
-        pair = self._pairs.get(name)
+        pair = self._pairs.resolve(name)
         context.model = name
-        given = _instances(headers.get(b"content-type", JSON.encode()).decode("latin-1"), body)
+        given = _instances(context.headers.get(b"content-type", JSON.encode()).decode("latin-1"), body)
         async with cancel_on_disconnect(context):
-            outputs, version = await pair.infer(context, {INSTANCES.name: given}), pair.version
+            response = await pair.infer(InferRequest(context, pair, {INSTANCES.name: given}))
+            version, outputs = response.model_version, response.outputs
             labels = await pair.labels(context, version)
         main = pair.outputs[0].name
         if (shape := outputs[main].shape) != (len(given), len(labels)):

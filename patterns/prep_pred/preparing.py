@@ -32,7 +32,7 @@ class Preparation:
     """A model's preprocessing, by its newest model.yaml: instances in, its tensor of at most `most` numbers out."""
 
     def __init__(self, folder: Path, executor: BoundedExecutor, most: int) -> None:
-        self._folder, self._offload, self._most = folder, executor, most
+        self._folder, self._executor, self._most = folder, executor, most
 
     async def infer(self, request: PredictorRequest) -> PredictorResponse:
         """Raises InvalidInput, Overloaded, DeadlineExceeded."""
@@ -41,7 +41,7 @@ class Preparation:
         most = self._most // math.prod(steps.tensor.shape[1:])
         if not 1 <= len(items) <= most:
             raise InvalidInput.at("instances", f"expected 1 to {most}, got {len(items)}")
-        tensors = await self._offload.run(request.deadline, self._prepare, items, request.deadline)
+        tensors = await self._executor.run(request.deadline, self._prepare, items, request.deadline)
         return PredictorResponse(tensors, manifest.name, manifest.version, parameters={FINGERPRINT: steps.fingerprint})
 
     async def metadata(self, deadline: Deadline) -> ModelMetadata:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from common.composition.in_process import InProcessPredictor
 from common.composition.predictor_health import HealthMonitor
-from common.http.api import build_app
-from common.http.app import App
+from common.http.app import DirectRoute
+from common.http.fastapi_app import build_app
 from common.observability.log import Logs
 from common.page import page_routes
 from common.roles import predictor as server
+from common.roles.process import Process
 from common.service import Service
 from patterns.serial.read import Reader, ReadRoute
 from patterns.serial.settings import STAGES, ReadingSettings
@@ -24,12 +25,13 @@ class Settings(ReadingSettings, server.Settings):
     """The environment of the `api` service; MODEL names one model for each stage, in their order."""
 
 
-def create_app(settings: Settings, logs: Logs) -> App:
+def create_process(settings: Settings, logs: Logs) -> Process:
     """POST /read, the Open Inference Protocol for each model, and the page."""
     service = Service(settings, logs, samples=HERE / "samples")
-    predictor = server.Predictor(service, settings)
+    hosted = server.host_models(service, settings)
+    predictor = server.Predictor(service, settings, hosted)
     models = zip(STAGES, settings.models, strict=True)
-    stages = {stage: InProcessPredictor(predictor.backend, stage, model) for stage, model in models}
+    stages = {stage: InProcessPredictor(hosted.backend, stage, model) for stage, model in models}
     monitor = HealthMonitor(stages)
     reader = Reader(service, settings, monitor, stages)
 
@@ -40,4 +42,5 @@ def create_app(settings: Settings, logs: Logs) -> App:
                 yield
 
     routers = [*predictor.routers, page_routes(HERE / "panel.js", service.samples)]
-    return build_app(service, routers=routers, direct=[*predictor.direct, ReadRoute(reader)], resources=running)
+    direct: list[DirectRoute] = [*predictor.direct, ReadRoute(reader)]
+    return Process(build_app(service, routers=routers, direct=direct, resources=running))

@@ -61,11 +61,11 @@ class Pipeline:
     """Reads pages; the work on pictures is done in threads, as far as possible while a model is being asked."""
 
     def __init__(self, settings: ReadingSettings, releases: Releases, executor: BoundedExecutor) -> None:
-        self._settings, self._releases, self._offload = settings, releases, executor
+        self._settings, self._releases, self._executor = settings, releases, executor
 
     async def read(self, context: RequestContext, body: Payload) -> Page:
         """The page in a JPEG or PNG file. Where its release is let go meanwhile, it is read anew, once."""
-        picture = await self._offload.run(context.deadline, open_picture, body, self._settings.max_pixels)
+        picture = await self._executor.run(context.deadline, open_picture, body, self._settings.max_pixels)
         steps = (self._orientation, self._detection, self._recognition, self._second_reading)
         for _ in range(2):
             page = Page(picture, await self._releases.current(context.deadline))
@@ -78,19 +78,19 @@ class Pipeline:
         raise NotReady(f"release {page.release.version} is being replaced: {gone}", retry_after=1)
 
     async def _orientation(self, context: RequestContext, page: Page) -> Page:
-        view = await self._offload.run(context.deadline, pixels.middle, page.picture)
+        view = await self._executor.run(context.deadline, pixels.middle, page.picture)
         asked = self._ask(context, page, ORIENTATION, view)
-        fitting = self._offload.run(context.deadline, pixels.fitted, page.picture)
+        fitting = self._executor.run(context.deadline, pixels.fitted, page.picture)
         (chances,), page.small = await self._meanwhile(context, asked, fitting)
         page.turned = choose(context, "turned", pixels.turned(chances[0]), pixels.TURNS)
         return page
 
     async def _detection(self, context: RequestContext, page: Page) -> Page:
         asked = self._ask(context, page, DETECTION, np.rot90(page.small, page.turned)[None])
-        turning = self._offload.run(context.deadline, pixels.upright, page.picture, page.turned)
+        turning = self._executor.run(context.deadline, pixels.upright, page.picture, page.turned)
         (likely,), page.picture = await self._meanwhile(context, asked, turning)
         most, size = self._settings.max_lines, page.picture.size
-        boxes, page.left_out = await self._offload.run(context.deadline, pixels.boxes, likely[0], size, most)
+        boxes, page.left_out = await self._executor.run(context.deadline, pixels.boxes, likely[0], size, most)
         page.lines = [Line(box) for box in boxes]
         return page
 
@@ -135,7 +135,7 @@ class Pipeline:
     async def _prepare(self, context: RequestContext, read: Read, following: list[Line]) -> Array:
         """The strips that are read next, once what was read last is understood."""
         read.fill_in()
-        return await self._offload.run(context.deadline, pixels.strips, read.page.picture, following)
+        return await self._executor.run(context.deadline, pixels.strips, read.page.picture, following)
 
     async def _ask(
         self, context: RequestContext, page: Page, stage: str, images: Array, within: float | None = None

@@ -6,27 +6,30 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from common.composition.backend import CompositionBackend
 from common.composition.predictor_health import HealthMonitor
-from common.http.api import build_app
-from common.http.app import App
+from common.http.app import DirectRoute
+from common.http.fastapi_app import build_app
 from common.observability.log import Logs
 from common.page import page_routes
-from common.roles.proxy import Predictors, Proxy
+from common.roles.process import Process
+from common.roles.proxy import PredictorClients, Proxy
 from common.service import Service
 from patterns.serial.read import Reader, ReadRoute
 from patterns.serial.settings import Settings
 
-__all__ = ["Settings", "create_app"]
+__all__ = ["Settings", "create_process"]
 HERE = Path(__file__).parent
 
 
-def create_app(settings: Settings, logs: Logs) -> App:
+def create_process(settings: Settings, logs: Logs) -> Process:
     """POST /read, the Open Inference Protocol and a page, in front of four predictors."""
     service = Service(settings, logs, samples=HERE / "samples")
-    predictors = Predictors(service, settings)
+    predictors = PredictorClients(service, settings)
     monitor = HealthMonitor(predictors)
     reader = Reader(service, settings, monitor, predictors)
-    proxy = Proxy(service, settings, reader, predictors, needed=0, monitor=monitor)
+    backend = CompositionBackend([reader], service.health.failed_readiness_checks)
+    proxy = Proxy(service, settings, backend, predictors, monitor, needed=0)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -35,4 +38,5 @@ def create_app(settings: Settings, logs: Logs) -> App:
                 yield
 
     routers = [*proxy.routers, page_routes(HERE / "panel.js", service.samples)]
-    return build_app(service, routers=routers, direct=[*proxy.direct, ReadRoute(reader)], resources=running)
+    direct: list[DirectRoute] = [*proxy.direct, ReadRoute(reader)]
+    return Process(build_app(service, routers=routers, direct=direct, resources=running))

@@ -12,7 +12,7 @@ import orjson
 from common import RELEASE
 from common.composition.flow import cancel_on_disconnect
 from common.composition.predictor_health import HealthMonitor
-from common.http.app import Headers
+from common.endpoints.backend import InferRequest, InferResponse
 from common.http.reply import Reply
 from common.inference.executor import BoundedExecutor
 from common.observability.metrics import Histogram
@@ -60,16 +60,22 @@ class Reader:
         self._own.labelled().observe(own)
         return page
 
-    async def infer(self, context: RequestContext, inputs: dict[str, Array]) -> Mapping[str, Array]:
-        """See `outputs`; the answer's parameters tell the models' release and by how much the page was turned."""
-        page = await self.read(context, inputs["image"][0])
-        context.response_parameters.update(model_release=page.release.version, turned=int(context.choices["turned"]))
-        return {
+    def undescribed(self) -> str | None:
+        """None: what it takes and gives does not depend on its predictors."""
+        return None
+
+    async def infer(self, request: InferRequest[Any]) -> InferResponse:
+        """See `outputs`; the response's parameters say which release the models have, and how the page was turned."""
+        page = await self.read(request.context, request.inputs["image"][0])
+        turned = int(request.context.choices["turned"])
+        outputs: dict[str, Array] = {
             "texts": np.array([line.text.encode() for line in page.lines], object),
             "confidences": np.array([line.confidence for line in page.lines], np.float32),
             "boxes": np.array([line.box for line in page.lines], np.float32).reshape(-1, 4),
             "read_by": np.array([line.read_by.encode() for line in page.lines], object),
         }
+        parameters = {"model_release": page.release.version, "turned": turned}
+        return InferResponse(outputs, self.name, self.version, parameters)
 
 
 class ReadRoute:
@@ -81,7 +87,7 @@ class ReadRoute:
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+    async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route, context.model = PATH, Reader.name
         async with cancel_on_disconnect(context):
             page = await self._reader.read(context, body)

@@ -11,18 +11,18 @@ import numpy as np
 
 from common import RELEASE
 from common.composition.flow import cancel_on_disconnect
+from common.endpoints.backend import InferRequest
 from common.errors import InvalidInput, NotFound, UnsupportedMedia
-from common.http.app import Headers
 from common.http.reply import Reply
 from common.inference.executor import BoundedExecutor
+from common.inference.onnx_backend import OnnxBackend
 from common.inference.repository import LoadedModel
 from common.jobs.in_process import Jobs
 from common.preprocessing.pictures import open_picture
 from common.preprocessing.steps import Preparer, preparer
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array
-from common.request.context import RequestContext
-from common.roles.predictor import Predictor
+from common.request.context import Headers, RequestContext
 from patterns.synchronous.settings import Settings
 
 PATH = "/classify"
@@ -33,29 +33,29 @@ TOP, MOST = 5, 10
 class Classifier:
     """From a picture's bytes to names, stage by stage, each timed."""
 
-    def __init__(self, predictor: Predictor, executor: BoundedExecutor, settings: Settings) -> None:
-        self._plane, self._seconds, self._offload = predictor.backend, predictor.metrics.seconds, executor
+    def __init__(self, backend: OnnxBackend, executor: BoundedExecutor, settings: Settings) -> None:
+        self._backend, self._seconds, self._executor = backend, backend.metrics.seconds, executor
         self._name, self._max_pixels = settings.models[0], settings.max_pixels
         self._compiled: tuple[LoadedModel, Preparer] | None = None
 
     async def classify(self, context: RequestContext, body: Payload, top: int) -> dict[str, Any]:
         """The answer as it goes out. Raises InvalidInput for what is no picture, and whatever the backend raises."""
-        model = self._plane.repository.get(self._name)
+        model = self._backend.resolve(self._name)
         began = perf_counter()
         steps, most = self._preparer(model), self._max_pixels
         async with cancel_on_disconnect(context):
-            inputs, decode, prepare = await self._offload.run(context.deadline, _prepared, steps, body, most)
+            inputs, decode, prepare = await self._executor.run(context.deadline, _prepared, steps, body, most)
         del body  # a job may wait long for the model
         waited = perf_counter() - began - decode - prepare
         context.stages |= {"decode": decode * 1e3, "prepare": prepare * 1e3}
-        outputs = await self._plane.infer(context, model, inputs)
+        response = await self._backend.infer(InferRequest(context, model, inputs))
         context.stages["queue"] += waited * 1e3
         began = perf_counter()
-        predictions = _likeliest(model, outputs, top)
+        predictions = _likeliest(model, response.outputs, top)
         context.stages["postprocess"] = (perf_counter() - began) * 1e3
         for stage in ("decode", "prepare", "queue", "postprocess"):  # a run is counted where it is made
             self._seconds.labelled(model.name, model.version, stage).observe(context.stages[stage] / 1e3)
-        made = {"model_name": model.name, "model_version": model.version, "release": RELEASE}
+        made = {"model_name": response.model_name, "model_version": response.model_version, "release": RELEASE}
         return {"predictions": predictions, **made}
 
     def _preparer(self, model: LoadedModel) -> Preparer:
@@ -97,11 +97,11 @@ class ClassifyRoute:
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+    async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = PATH
-        _check_media(headers)
+        _check_media(context.headers)
         top = _top(context.query)
-        return await self._jobs.answer(context, headers, lambda own: self._classifier.classify(own, body, top))
+        return await self._jobs.answer(context, lambda own: self._classifier.classify(own, body, top))
 
     def document(self) -> dict[str, Any]:
         return {"paths": {PATH: {"post": _OPERATION}}, "components": {"schemas": {}}}

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.http.api import build_app
-from common.http.app import App
+from common.http.fastapi_app import build_app
 from common.observability.log import Logs
 from common.page import page_routes
-from common.roles.predictor import Predictor
+from common.roles.predictor import Predictor, host_models
+from common.roles.process import Process
 from common.service import Service
 from patterns.web_single.predict import PredictRoute
 from patterns.web_single.settings import Settings
 
-__all__ = ["Settings", "create_app"]
+__all__ = ["Settings", "create_process"]
 
 
-def create_app(settings: Settings, logs: Logs) -> App:
+def create_process(settings: Settings, logs: Logs) -> Process:
     """One model behind /predict, the Open Inference Protocol and a page."""
     service = Service(settings, logs)
-    predictor = Predictor(service, settings)
-    predict = PredictRoute(predictor.backend, settings.models[0], settings.predict_max_rows)
-    return build_app(
+    models = host_models(service, settings)
+    predictor = Predictor(service, settings, models)
+    predict = PredictRoute(models.backend, settings.models[0], settings.predict_max_rows)
+    app = build_app(
         service,
         routers=[*predictor.routers, page_routes(Path(__file__).parent / "panel.js")],
         direct=[*predictor.direct, predict],
         resources=predictor.running,
     )
+    return Process(app)

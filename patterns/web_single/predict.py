@@ -11,8 +11,8 @@ import numpy as np
 import orjson
 
 from common import RELEASE
+from common.endpoints.backend import InferRequest
 from common.errors import InvalidInput, NotFound
-from common.http.app import Headers
 from common.http.reply import Reply
 from common.inference.manifest import Feature, Manifest
 from common.inference.onnx_backend import OnnxBackend
@@ -20,7 +20,7 @@ from common.inference.repository import LoadedModel
 from common.protocol.json_body import Payload, check_json, decode_json
 from common.protocol.rows import as_array, explained
 from common.protocol.tensors import Array
-from common.request.context import RequestContext
+from common.request.context import Headers, RequestContext
 
 PATH = "/predict"
 
@@ -38,23 +38,23 @@ class PredictRoute:
     """Answers for the newest version of one model whose input has named columns."""
 
     def __init__(self, backend: OnnxBackend, model: str, max_rows: int) -> None:
-        self._plane, self._model, self._max_rows = backend, model, max_rows
+        self._backend, self._model, self._max_rows = backend, model, max_rows
 
     def match(self, path: str) -> bool:
         return path == PATH
 
-    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+    async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = PATH
-        model = self._plane.repository.get(self._model)
+        model = self._backend.resolve(self._model)
         features = _features(model.manifest)
-        rows = self._rows(_instances(headers, body, features), features)
+        rows = self._rows(_instances(context.headers, body, features), features)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        outputs = await self._plane.infer(context, model, {model.inputs[0].name: rows})
+        response = await self._backend.infer(InferRequest(context, model, {model.inputs[0].name: rows}))
         start = perf_counter()
         answer = {
-            "predictions": _predictions(model, outputs, rows, features),
-            "model_name": model.name,
-            "model_version": model.version,
+            "predictions": _predictions(model, response.outputs, rows, features),
+            "model_name": response.model_name,
+            "model_version": response.model_version,
             "release": RELEASE,
         }
         encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -69,7 +69,7 @@ class PredictRoute:
 
     def document(self) -> dict[str, Any]:
         """The route's part of the OpenAPI document, with the loaded model's own features and an example that works."""
-        loaded = next((one for one in self._plane.repository.loaded() if one.name == self._model), None)
+        loaded = next((one for one in self._backend.repository.loaded() if one.name == self._model), None)
         features = loaded.manifest.inputs[0].features if loaded else []
         return {"paths": {PATH: {"post": _operation(features, self._max_rows)}}, "components": {"schemas": {}}}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
-from patterns.web_single.api import Settings, create_app
+from patterns.web_single.api import Settings, create_process
 from tests.exporters.exporting import Served, exported, needs, ran, refused
 from tests.exporters.toys_sklearn import COLUMNS, flowers, forest, two_at_once, width
 from tests.unit.common.observability.captured_log import CapturedLog
@@ -67,7 +67,7 @@ def test_the_manifest_tells_what_the_estimator_and_the_samples_do(classifier: Pa
 @pytest.fixture(scope="module")
 def page(classifier: Path) -> Iterator[httpx.Client]:
     settings = {"model": "flowers", "model_repository": classifier.parents[1], "grpc_port": 0}
-    app = create_app(Settings.model_validate(settings), CapturedLog().logs)
+    app = create_process(Settings.model_validate(settings), CapturedLog().logs).app
     with served(app) as running, httpx.Client(base_url=running.url, timeout=20) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200, "readiness")
         yield client

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from common.http.app import App
-from common.serve import DrainingServer, listen
+from common.http.server import DrainingServer, listen
 from tests.unit.common.polling import PATIENCE_SECONDS
 
 

@@ -52,7 +52,7 @@ def test_a_wrong_setting_is_named_with_its_reason() -> None:
     ("arguments", "reason"),
     [
         (["patterns.nowhere.api"], "no role 'patterns.nowhere.api': No module named 'patterns.nowhere'"),
-        (["json"], "no role 'json': the module has no Settings and create_app"),
+        (["json"], "'json' is not a role: the module has no Settings and no create_process"),
     ],
 )
 def test_a_role_that_is_none_is_named(arguments: list[str], reason: str) -> None:

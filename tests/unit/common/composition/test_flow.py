@@ -12,9 +12,9 @@ import pytest
 from common.client import PredictorResponse
 from common.composition.flow import as_they_finish, call, cancel_on_disconnect, choose, in_order, side_by_side
 from common.errors import ClientDisconnected, DeadlineExceeded, InvalidInput, NotReady, ServingError, UpstreamFailed
-from common.observability.tracing import continue_trace
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
+from common.request.trace import continue_trace
 
 
 def context(seconds: float = 10.0, **rest: Any) -> RequestContext:

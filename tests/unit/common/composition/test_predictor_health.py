@@ -16,12 +16,13 @@ class Teller:
 
     def __init__(self) -> None:
         self.well, self.asked = True, list[float]()
+        self.versions: tuple[str, ...] = ("1",)
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
         self.asked.append(monotonic())
         if not self.well:
             raise DeadlineExceeded("it gave no answer")
-        return ModelMetadata("m", ("1",), (), ())
+        return ModelMetadata("m", self.versions, (), ())
 
 
 async def looked(monitor: HealthMonitor, times: int = 1) -> None:
@@ -75,3 +76,14 @@ async def test_after_a_miss_it_looks_again_soon() -> None:
         await until(lambda: monitor.unavailable, "two misses")
         first, missed, again = teller.asked
         assert again - missed < missed - first
+
+
+async def test_what_is_derived_follows_a_change_and_is_left_alone_otherwise() -> None:
+    teller, changes = Teller(), list[dict[str, ModelMetadata]]()
+    monitor = HealthMonitor({"one": teller})
+    monitor.on_change(lambda: changes.append(dict(monitor.metadata)))
+    await looked(monitor, 3)
+    assert [list(change) for change in changes] == [["one"]]
+    teller.versions = ("1", "2")
+    await looked(monitor, 3)
+    assert [change["one"].versions for change in changes] == [("1",), ("1", "2")]

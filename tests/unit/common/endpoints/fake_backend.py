@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from common.errors import InvalidInput, NotFound, NotReady
+from common.endpoints.backend import InferRequest, InferResponse
+from common.errors import NotFound, NotReady
 from common.protocol.tensors import Array, TensorSpec
-from common.request.context import RequestContext
 
 Run = Callable[[dict[str, Array]], dict[str, Array]]
 
@@ -38,16 +38,11 @@ class FakeBackend:
         self._models, self._loading = models, loading
         self.asked: list[str] = []
 
-    def names(self) -> list[str]:
-        return list(dict.fromkeys(one.name for one in self._models))
+    def models(self) -> dict[str, list[str]]:
+        names = dict.fromkeys(one.name for one in self._models)
+        return {name: [one.version for one in self._models if one.name == name] for name in names}
 
-    def versions(self, name: str) -> list[str]:
-        return [one.version for one in self._models if one.name == name]
-
-    def ready(self) -> list[FakeModel]:
-        return list(self._models)
-
-    def get(self, name: str, version: str | None = None) -> FakeModel:
+    def resolve(self, name: str, version: str | None = None) -> FakeModel:
         if name == self._loading:
             raise NotReady(f"model {name!r} is not ready: loading", retry_after=1)
         for one in self._models:
@@ -55,18 +50,17 @@ class FakeBackend:
                 return one
         raise NotFound(f"no model {name!r} in version {version!r}")
 
-    describe = get
+    describe = resolve
 
-    async def infer(
-        self, context: RequestContext, model: FakeModel, inputs: dict[str, Array], wanted: Sequence[str] = ()
-    ) -> Mapping[str, Array]:
-        if unknown := [name for name in wanted if name not in [spec.name for spec in model.outputs]]:
-            raise InvalidInput.at("outputs", f"no output {unknown[0]!r}")
+    async def infer(self, request: InferRequest[FakeModel]) -> InferResponse:
+        context, model = request.context, request.model
+        request.check_outputs()
         context.deadline.check("inference started")
         context.model = model.name
         self.asked.append(model.name)
-        outputs = model.run(inputs)
-        return {name: outputs[name] for name in wanted or outputs}
+        outputs = model.run(request.inputs)
+        wanted = {name: outputs[name] for name in request.outputs or outputs}
+        return InferResponse(wanted, model.name, model.version)
 
 
 def flowers() -> FakeModel:

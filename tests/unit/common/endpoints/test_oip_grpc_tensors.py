@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.endpoints.backend import InferResponse
 from common.endpoints.oip_grpc import decode, encode
 from common.errors import InvalidInput
 from common.protocol.grpc import oip_pb2 as pb
@@ -52,7 +53,7 @@ def test_raw_contents_are_read_exactly_and_written_back(datatype: str, data: st.
     read = decode(asked)
     assert same(read["x"], array)
     assert same(read["y"], array)
-    answer = encode(asked, "m", "3", {"z": array})
+    answer = encode(asked, InferResponse({"z": array}, "m", "3"))
     (output,) = answer.outputs
     assert (answer.model_version, answer.id, output.datatype, tuple(output.shape)) == ("3", "7", datatype, array.shape)
     assert answer.raw_output_contents[0] == to_binary(array)

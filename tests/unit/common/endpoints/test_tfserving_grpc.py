@@ -76,7 +76,7 @@ async def test_only_the_outputs_asked_for_come(surface: Surface) -> None:
     answer = await surface.predict({"name": "flowers"}, "label", x=ROWS)
     assert list(answer.outputs) == ["label"]
     said = await refusal(surface.predict({"name": "flowers"}, "tulip", x=ROWS), Code.INVALID_ARGUMENT)
-    assert said == "outputs: no output 'tulip'"
+    assert said == "outputs: model 'flowers' has no output 'tulip', only scores, label"
 
 
 async def test_one_value_stands_for_all_that_are_like_it(surface: Surface) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 
 from common.endpoints.tfserving_rest import TfServingRoute, tfserving_routes
-from common.http.api import build_app
+from common.http.fastapi_app import build_app
 from tests.unit.common.endpoints.fake_backend import FakeBackend, area, broken, captions, flowers
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from common.errors import DeadlineExceeded, InvalidInput, NotReady, Overloaded
-from common.http.api import build_app
-from common.http.app import App, Headers
+from common.http.app import App
+from common.http.fastapi_app import build_app
 from common.http.reply import Reply
 from common.protocol.json_body import Payload
 from common.request.context import RequestContext, current
@@ -23,7 +23,7 @@ class Direct:
     def match(self, path: str) -> bool:
         return path.startswith(("/direct/", "/v2/direct/"))
 
-    async def answer(self, context: RequestContext, headers: Headers, body: Payload) -> Reply:
+    async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = "/direct/{what}"
         what = context.path.rpartition("/")[2]
         if what == "refuse":

@@ -102,7 +102,7 @@ def test_routes_of_both_kinds_share_a_connection(running: RunningServer) -> None
 
 
 def test_a_large_body_that_is_refused_halfway_is_read_away_and_the_connection_goes_on(running: RunningServer) -> None:
-    bodies = running.app.bodies
+    bodies = running.app.body_memory
     with connected(running) as first, connected(running) as second:
         first.send(request("echo", LARGE)[:-1])
         wait_until(lambda: bodies.held == len(LARGE) - 1, "the first body")
@@ -127,8 +127,8 @@ def test_a_large_body_that_comes_too_late_is_read_away_and_the_connection_goes_o
 def test_a_caller_who_leaves_within_a_large_body_is_forgotten_with_it(running: RunningServer) -> None:
     with connected(running) as one:
         one.send(request("echo", LARGE)[:200_000])
-        wait_until(lambda: running.app.bodies.held > 100_000, "its bytes")
-    wait_until(lambda: running.app.bodies.held == 0, "them to be given back")
+        wait_until(lambda: running.app.body_memory.held > 100_000, "its bytes")
+    wait_until(lambda: running.app.body_memory.held == 0, "them to be given back")
     wait_until(lambda: running.app.service.metrics.in_progress == 0, "the request's end")
 
 

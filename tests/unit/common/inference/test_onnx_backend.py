@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.endpoints.backend import InferRequest
 from common.errors import DeadlineExceeded, InvalidInput
 from common.inference.onnx_backend import OnnxBackend
-from common.observability.tracing import continue_trace
 from common.protocol.tensors import Array
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
+from common.request.trace import continue_trace
 from tests.unit.common.inference import tiny_models as tiny
 from tests.unit.common.inference.fake_sessions import rows
 from tests.unit.common.inference.temporary_repository import TemporaryRepository
@@ -29,8 +30,9 @@ async def infer(
 ) -> dict[str, Any]:
     backend = OnnxBackend(repository.models, repository.inference_metrics, repository.logged.logs.log)
     context = RequestContext("POST", "/", "id", continue_trace(None), Deadline.after(seconds))
-    outputs = await backend.infer(context, repository.models.get("tiny"), inputs, wanted)
-    return {name: output.tolist() for name, output in outputs.items()}
+    response = await backend.infer(InferRequest(context, repository.models.get("tiny"), inputs, wanted))
+    assert (response.model_name, response.model_version) == ("tiny", "1")
+    return {name: output.tolist() for name, output in response.outputs.items()}
 
 
 async def test_outputs_bear_their_names(repository: TemporaryRepository) -> None:

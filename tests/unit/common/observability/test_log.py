@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from common.observability.log import FLUSH_SECONDS, LineWriter, Logs
-from common.observability.tracing import continue_trace
 from common.request.context import RequestContext, current
 from common.request.deadline import Deadline
+from common.request.trace import continue_trace
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import until
 

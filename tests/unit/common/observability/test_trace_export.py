@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from common.roles.predictor import Settings, create_app
+from common.roles.predictor import Settings, create_process
 from tests.unit.common.inference import tiny_models as tiny
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
@@ -71,7 +71,7 @@ def answers(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> l
     root = tmp_path_factory.mktemp("models")
     tiny.write(root, tiny.total())
     asked = {"model": "tiny", "model_repository": root, "grpc_port": 0, "faults": True}
-    app = create_app(Settings.model_validate(asked), CapturedLog().logs)
+    app = create_process(Settings.model_validate(asked), CapturedLog().logs).app
     headers = {"Content-Type": "application/json", "traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-ID": "mine"}
     row = body(tensor("FP32", [1, 2], [1, 2]))
     with served(app) as running, httpx.Client(base_url=running.url, timeout=20) as client:

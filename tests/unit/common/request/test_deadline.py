@@ -16,7 +16,7 @@ def test_what_is_left_goes_on_to_the_next_hop() -> None:
     deadline = Deadline.after(5)
     assert not deadline.expired
     deadline.check("nothing")
-    assert 4 < parse_timeout(deadline.header(), longest=60) <= deadline.remaining + 1e-3 < 6
+    assert 4 < parse_timeout(deadline.header()) <= deadline.remaining + 1e-3 < 6
 
 
 def test_a_deadline_that_has_passed_leaves_nothing_and_says_what_is_not_started() -> None:
@@ -29,9 +29,11 @@ def test_a_deadline_that_has_passed_leaves_nothing_and_says_what_is_not_started(
     assert (caught.value.status, caught.value.grpc_code) == (504, "DEADLINE_EXCEEDED")
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("0.25", 0.25), ("1e-3", 0.001), (" 7 ", 7), ("61", 60), ("1e300", 60)])
-def test_a_timeout_is_seconds_up_to_the_longest(text: str, seconds: float) -> None:
-    assert parse_timeout(text, longest=60) == seconds
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0.25", 0.25), ("1e-3", 0.001), (" 7 ", 7), ("61", 61), ("1e300", 1e300)]
+)
+def test_a_timeout_is_a_number_of_seconds(text: str, seconds: float) -> None:
+    assert parse_timeout(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -43,13 +45,13 @@ def test_a_timeout_is_seconds_up_to_the_longest(text: str, seconds: float) -> No
         ("nan", "expected a finite number"),
         ("inf", "expected a finite number"),
         ("-inf", "expected a finite number"),
-        ("0", "had passed before the request arrived"),
-        ("-0.5", "had passed before the request arrived (-0.5 s left)"),
+        ("0", "expected more than 0 seconds, got 0: the deadline has passed already"),
+        ("-0.5", "expected more than 0 seconds, got -0.5"),
     ],
 )
 def test_a_timeout_that_is_none_is_refused(text: str, reason: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        parse_timeout(text, longest=60)
+        parse_timeout(text)
     (error,) = caught.value.fields
     assert error.field == "X-Request-Timeout-Seconds"
     assert reason in error.reason
@@ -58,8 +60,8 @@ def test_a_timeout_that_is_none_is_refused(text: str, reason: str) -> None:
 @given(st.text(max_size=20))
 def test_no_text_makes_it_fail_in_another_way(text: str) -> None:
     try:
-        seconds = parse_timeout(text, longest=60)
+        seconds = parse_timeout(text)
     except InvalidInput:
         return
-    assert 0 < seconds <= 60
+    assert seconds > 0
     assert math.isfinite(seconds)

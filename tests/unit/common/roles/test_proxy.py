@@ -15,14 +15,16 @@ import pytest
 from prometheus_client import generate_latest
 
 from common.client import PredictorClient, PredictorResponse
+from common.composition.backend import CompositionBackend
 from common.composition.flow import call
+from common.composition.predictor_health import HealthMonitor
+from common.endpoints.backend import InferRequest, InferResponse
 from common.errors import InvalidInput, Overloaded, PreprocessingMismatch, UpstreamModelNotFound
-from common.http.api import build_app
-from common.protocol.tensors import Array, TensorSpec
-from common.request.context import RequestContext
+from common.http.fastapi_app import build_app
+from common.protocol.tensors import TensorSpec
 from common.request.deadline import Deadline
-from common.roles.predictor import Settings, create_app
-from common.roles.proxy import Predictors, Proxy
+from common.roles.predictor import Settings, create_process
+from common.roles.proxy import PredictorClients, Proxy
 from common.roles.proxy_settings import ProxySettings
 from common.service import Service
 from tests.unit.common.inference import tiny_models as tiny
@@ -46,17 +48,19 @@ class Twice:
     def __init__(self, predictor: PredictorClient) -> None:
         self._predictor = predictor
 
-    async def infer(self, context: RequestContext, inputs: dict[str, Array]) -> Mapping[str, Array]:
-        result = await call(context, self._predictor, inputs)
-        context.response_parameters["asked"] = result.model_name
+    def undescribed(self) -> str | None:
+        return None
+
+    async def infer(self, request: InferRequest[Any]) -> InferResponse:
+        result = await call(request.context, self._predictor, request.inputs)
         (total,) = result.outputs.values()
-        return {"y": total * 2}
+        return InferResponse({"y": total * 2}, self.name, self.version, {"asked": result.model_name})
 
 
 @contextmanager
 def predictor(root: Path, port: int = 0) -> Iterator[RunningServer]:
     settings = Settings.model_validate({"model": "tiny", "model_repository": root, "grpc_port": port, "faults": True})
-    with served(create_app(settings, CapturedLog().logs)) as running:
+    with served(create_process(settings, CapturedLog().logs).app) as running:
         wait_until(lambda: httpx.get(f"{running.url}/readyz").status_code == 200, "readiness")
         yield running
 
@@ -65,8 +69,9 @@ def predictor(root: Path, port: int = 0) -> Iterator[RunningServer]:
 def proxy(predictors: str, grpc_port: int = 0) -> Iterator[RunningServer]:
     settings = ProxySettings.model_validate({"predictors": predictors, "grpc_port": grpc_port, "pattern": "p"})
     service = Service(settings, CapturedLog().logs)
-    clients = Predictors(service, settings)
-    role = Proxy(service, settings, Twice(clients["tiny"]), clients)
+    clients = PredictorClients(service, settings)
+    backend = CompositionBackend([Twice(clients["tiny"])], service.health.failed_readiness_checks)
+    role = Proxy(service, settings, backend, clients, HealthMonitor(clients))
     with served(build_app(service, routers=role.routers, direct=role.direct, resources=role.running)) as running:
         yield running
 
@@ -167,7 +172,7 @@ async def test_a_twin_is_another_model_of_the_same_predictor_counted_and_limited
         given = {"predictors": f"one={behind.url}#ti", "predictor_concurrency": 1, "predictor_queue": 0}
         settings = ProxySettings.model_validate(given)
         service = Service(settings, CapturedLog().logs)
-        async with Predictors(service, settings).twins("ny")["one"] as twin:
+        async with PredictorClients(service, settings).twins("ny")["one"] as twin:
             calls = (twin.infer({"x": ROW}, deadline=Deadline.after(10)) for _ in range(2))
             answered, refused = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(answered, PredictorResponse)

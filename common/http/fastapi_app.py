@@ -1,4 +1,4 @@
-"""A service's FastAPI application: its routes, health, metrics and error bodies, and the document of all of them."""
+"""A service's FastAPI application: its routes, health, metrics and error bodies, and the OpenAPI document of all."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 
 from common import RELEASE
-from common.errors import FieldError, InvalidInput, MethodNotAllowed, NotFound, ServingError
+from common.errors import FieldError, InternalError, InvalidInput, MethodNotAllowed, NotFound, ServingError
 from common.http.app import App, DirectRoute
-from common.http.reply import render
+from common.http.reply import render_error
 from common.observability.tracing import open_spans
 from common.request.context import current
 from common.service import Service
@@ -29,7 +29,7 @@ Resources = Callable[[], AbstractAsyncContextManager[None]]
 def build_app(
     service: Service, *, routers: Sequence[APIRouter], direct: Sequence[DirectRoute] = (), resources: Resources
 ) -> App:
-    """A service's application out of its routes; `resources` is entered before and left after everything it serves."""
+    """A service's application, made of its routes; `resources` is entered before it serves and left afterwards."""
     api = FastAPIOffline(  # /docs without a content delivery network
         redoc_url=None,
         static_url="/docs/assets",
@@ -101,7 +101,9 @@ def _document(api: FastAPI, direct: Sequence[DirectRoute]) -> None:
 
 def _handler(convert: Callable[[Any], ServingError]) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(_: Request, error: Exception) -> Response:
-        reply = render(convert(error), current.get())
+        context, known = current.get(), convert(error)
+        context.error = known.detail
+        reply = render_error(known, context)
         headers = {name.decode(): value.decode() for name, value in reply.headers}
         return Response(reply.body, reply.status, headers, reply.content_type.decode())
 
@@ -112,9 +114,9 @@ def _from_http(error: HTTPException) -> ServingError:
     if isinstance(error.__cause__, ServingError):  # raised while FastAPI was reading the body
         return error.__cause__
     if error.status_code == 404:
-        return NotFound("no such path; /docs lists those there are")
+        return NotFound("this service has no such path; GET /docs lists its paths")
     if error.status_code == 405:
-        return MethodNotAllowed("this path does not take that method", allowed=(error.headers or {}).get("Allow", ""))
+        return MethodNotAllowed("this path does not take this method", allowed=(error.headers or {}).get("Allow", ""))
     return InvalidInput(str(error.detail))
 
 
@@ -135,5 +137,5 @@ _CONVERSIONS: dict[type[Exception], Callable[[Any], ServingError]] = {
     ServingError: lambda error: error,
     HTTPException: _from_http,
     RequestValidationError: _from_validation,
-    Exception: lambda _: ServingError("an internal error; the log has it"),
+    Exception: lambda _: InternalError.of(current.get().request_id),
 }

@@ -1,0 +1,102 @@
+"""The envelope around every request, whichever protocol brought it: deadline, errors, counting in and out.
+
+It stands once. Direct HTTP routes (`common/http/cycle.py`), FastAPI routes (`common/http/asgi_call.py`) and gRPC calls
+(`common/endpoints/grpc_calls.py`) differ in how a request is read and a response is sent; that is what a `Call` is.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, TypeVar
+
+from common.errors import InternalError, ServingError
+from common.request.context import Disconnected, Headers, RequestContext, current, never_disconnected, request_id
+from common.request.deadline import HEADER, Deadline, parse_timeout
+from common.request.trace import continue_trace
+from common.service import Service
+
+R = TypeVar("R")
+_TIMEOUT_HEADER = HEADER.lower().encode()
+
+
+class Outcome(NamedTuple):
+    """How a request ended: its status as metrics and logs show it, the bytes sent, whether the service failed."""
+
+    code: str
+    bytes_out: int = 0
+    failed: bool = False
+
+
+class Call(Protocol[R]):
+    """One request as its protocol handles it; `R` is the protocol's response."""
+
+    cancelled: Outcome
+    """The outcome of a request that was cancelled before its response was sent."""
+
+    async def handle(self, context: RequestContext) -> R:
+        """Reads the request and runs its handler. May raise ServingError, or anything else for a defect."""
+
+    def error_response(self, error: ServingError, context: RequestContext) -> R:
+        """The response that tells the caller of an error."""
+
+    async def respond(self, context: RequestContext, response: R) -> Outcome:
+        """Sends the response."""
+
+
+class Envelope:
+    """Opens a request's context and runs its call."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._longest = service.settings.request_timeout_seconds
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        *,
+        query: bytes = b"",
+        timeout_seconds: float | None = None,
+        disconnected: Disconnected = never_disconnected,
+    ) -> RequestContext:
+        """The context of a request that has just arrived, with the id and the trace that its headers state.
+
+        `timeout_seconds` is what the protocol itself states, as gRPC does; the service's own timeout is the most that
+        a request may have.
+        """
+        traceparent = headers.get(b"traceparent")
+        if traceparent is None:
+            trace = continue_trace(None)
+        else:
+            trace = continue_trace(traceparent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
+        seconds = self._longest if timeout_seconds is None else min(timeout_seconds, self._longest)
+        identity = request_id(headers.get(b"x-request-id"), trace)
+        return RequestContext(method, path, identity, trace, Deadline.after(seconds), disconnected, headers, query)
+
+    async def run(self, context: RequestContext, call: Call[R]) -> R:
+        """Counts the request in, handles it, sends its response or the one that renders its error, counts it out.
+
+        Raises only what ends the task itself, such as CancelledError.
+        """
+        outcome = call.cancelled
+        self._service.request_started(context)
+        token = current.set(context)
+        try:
+            try:
+                timeout = context.headers.get(_TIMEOUT_HEADER)
+                if timeout is not None:
+                    context.deadline = context.deadline.capped(parse_timeout(timeout.decode("latin-1")))
+                response = await call.handle(context)
+            except ServingError as error:
+                context.error = error.detail
+                response = call.error_response(error, context)
+            except Exception:
+                self._service.logs.log.exception("unhandled error", route=context.route)
+                internal = InternalError.of(context.request_id)
+                context.error = internal.detail
+                response = call.error_response(internal, context)
+            outcome = await call.respond(context, response)
+            return response
+        finally:
+            current.reset(token)
+            self._service.request_finished(context, outcome.code, outcome.bytes_out, failed=outcome.failed)
