@@ -49,17 +49,13 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     spans: Spans | None = None
     requests_read: Callable[[], int] | None = None
-    """How many requests the server has read and not answered; None where a server cannot tell."""
+    """The number of requests that the server has read and not answered; None when a server cannot tell."""
     samples: Path | None = None
     """A folder of files to try the service with, which its page offers."""
 
-    def coming(self) -> int:
-        """Requests that have been read and will begin in the next turn of the event loop."""
+    def requests_starting(self) -> int:
+        """Requests that have been read and whose handlers begin in the next turn of the event loop."""
         return max(self.requests_read() - self.metrics.in_progress, 0) if self.requests_read else 0
-
-    def alone(self) -> bool:
-        """Whether the request being answered is the only one there is, so that nothing would share its run."""
-        return self.metrics.in_progress == 1 and self.requests_read is not None and self.requests_read() == 1
 
     def request_started(self, context: RequestContext) -> None:
         """Counts a request in, and starts its span."""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-import numpy as np
-
 from common.errors import ClientDisconnected, DeadlineExceeded, InvalidInput, Overloaded, PayloadTooLarge, ServingError
-from common.protocol.json_body import Payload
 from common.request.context import Headers
 from common.request.deadline import Deadline
 from common.service import Service
@@ -60,15 +57,14 @@ class RequestBody:
     `size` is the number of bytes that have arrived. Once the body is refused or released, further bytes are dropped.
     """
 
-    __slots__ = ("_buffer", "_complete", "_content_length", "_dropped", "_error", "_held", "_memory", "_pieces",
-                 "_waiter", "size")  # fmt: skip
+    __slots__ = ("_complete", "_content_length", "_dropped", "_error", "_held", "_memory", "_pieces", "_waiter",
+                 "size")  # fmt: skip
 
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self.size = self._held = 0
         self._content_length: int | None = None
-        self._pieces: bytes | bytearray = b""
-        self._buffer: memoryview | None = None
+        self._pieces: list[bytes] = []
         self._error: ServingError | None = None
         self._complete = self._dropped = False
         self._waiter: asyncio.Future[None] | None = None
@@ -89,13 +85,8 @@ class RequestBody:
 
     def feed(self, piece: bytes) -> None:
         """Adds bytes to the body."""
-        if not self.count(len(piece)):
-            return
-        if not self._pieces:
-            self._pieces = piece
-        else:
-            self._pieces = bytearray(self._pieces) if isinstance(self._pieces, bytes) else self._pieces
-            self._pieces += piece
+        if self.count(len(piece)):
+            self._pieces.append(piece)
 
     def count(self, size: int) -> bool:
         """Counts bytes that have arrived; whether they are kept."""
@@ -116,19 +107,6 @@ class RequestBody:
         if self._error is not None:
             raise self._error
 
-    def reserve(self) -> None:
-        """Allocates memory for a whole body of known size; it starts with the bytes that have arrived already."""
-        assert self._content_length is not None
-        buffer = np.empty(self._content_length, np.uint8).data  # unlike a bytearray, it is not filled with zeros first
-        buffer[: len(self._pieces)] = self._pieces
-        self._pieces, self._buffer = b"", buffer
-
-    def room(self, missing: int) -> memoryview:
-        """Where the last `missing` bytes of a reserved body go; bytes that are dropped go into a scratch buffer."""
-        if self._buffer is None:
-            return memoryview(bytearray(min(missing, SMALL)))
-        return self._buffer[len(self._buffer) - missing :]
-
     def complete(self) -> None:
         """Notes that all bytes have arrived."""
         self._complete = True
@@ -145,12 +123,14 @@ class RequestBody:
         if not self._complete and self._error is None:
             self.refuse(ClientDisconnected("the client disconnected before its request body had arrived"))
 
-    async def read(self, deadline: Deadline) -> Payload:
+    async def read(self, deadline: Deadline) -> bytes:
         """The whole body. Raises what it was refused with: DeadlineExceeded when it takes too long, for one."""
         if not self._complete and self._error is None:
             await self._wait(deadline)
         self.check()
-        return self._buffer if self._buffer is not None else bytes(self._pieces)
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0] if self._pieces else b""
 
     def release(self) -> None:
         """Gives its memory back, and drops what still arrives."""
@@ -175,4 +155,5 @@ class RequestBody:
             self._waiter.set_result(None)
 
     def _drop(self) -> None:
-        self._dropped, self._pieces, self._buffer = True, b"", None
+        self._dropped = True
+        self._pieces.clear()

@@ -20,7 +20,7 @@ from common.request.context import RequestContext
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class Connection(Protocol):
+class ServerConnection(Protocol):
     """What a cycle needs of its connection, which `common/http/protocol.py` is."""
 
     transport: asyncio.Transport
@@ -31,8 +31,6 @@ class Connection(Protocol):
     expect_100_continue: bool
     running: DirectRequestCycle | None
 
-    def send_now(self, data: bytes) -> None: ...
-
     def on_response_complete(self) -> None: ...
 
 
@@ -42,7 +40,7 @@ class DirectRequestCycle(RequestResponseCycle):
     cancelled = Outcome(str(ClientDisconnected.status))
     message_event = asyncio.Event()  # uvicorn's protocol sets it; nothing waits for it here
 
-    def __init__(self, connection: Connection, app: App, route: DirectRoute, path: str, query: bytes) -> None:
+    def __init__(self, connection: ServerConnection, app: App, route: DirectRoute, path: str, query: bytes) -> None:
         # The parent's __init__ prepares ASGI messages; these are the attributes that uvicorn's protocol reads.
         parser = connection.parser
         self.transport, self.flow = connection.transport, connection.flow
@@ -101,7 +99,7 @@ class DirectRequestCycle(RequestResponseCycle):
             await self.flow.drain()
         if not self.disconnected:
             head = self._head(context, response)
-            self._connection.send_now(head if self._method == "HEAD" else head + response.body)
+            self.transport.write(head if self._method == "HEAD" else head + response.body)
             self.response_complete = True
             if not self.keep_alive:
                 self.transport.close()

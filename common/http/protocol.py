@@ -2,15 +2,12 @@
 
 uvicorn passes a request on as ASGI messages and takes the response back as two more. For a small request that costs
 more than everything else in between. A request to a direct route has no such messages: its body goes to the route as
-it arrives, a large one straight from the socket to where it stays, and its response is written in one piece. Every
-other request is uvicorn's, and goes to the FastAPI application.
+it arrives, and its response is written in one piece. Every other request is uvicorn's, and goes to the FastAPI
+application.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-from contextlib import suppress
 from contextvars import Context
 from typing import cast
 from urllib.parse import unquote
@@ -19,7 +16,6 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.http.app import App, plain_path
-from common.http.body import SMALL
 from common.http.cycle import DirectRequestCycle
 
 
@@ -28,19 +24,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     running: DirectRequestCycle | None = None
     """The direct request that is being handled."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(cast(asyncio.Transport, transport))
-        self._socket: int = transport.get_extra_info("socket").fileno()
-
-    def send_now(self, data: bytes) -> None:
-        """Writes what the socket takes at once and the rest when it can; uvloop alone waits for the end of its turn."""
-        sent = 0
-        if not self.transport.get_write_buffer_size() and not self.transport.is_closing():
-            with suppress(OSError):  # a full socket takes it later; a broken one is reported to the transport as well
-                sent = os.write(self._socket, data)
-        if sent < len(data):
-            self.transport.write(data[sent:])
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
@@ -82,15 +65,6 @@ class HttpProtocol(HttpToolsProtocol):
         else:
             super().on_message_complete()
 
-    def data_received(self, data: bytes) -> None:
-        head = len(data) if len(data) <= SMALL else data.find(b"\r\n\r\n") + 4
-        super().data_received(data[:head])
-        cycle = self.cycle
-        if isinstance(cycle, DirectRequestCycle) and cycle.request_body.missing > SMALL:
-            LargeBodyReader(self, cycle).begin(data[head:])
-        elif head < len(data):
-            super().data_received(data[head:])
-
     def on_response_complete(self) -> None:
         """As the parent's, but a connection has one timer for its idleness, not one for each request."""
         self.server_state.total_requests += 1
@@ -116,11 +90,9 @@ class HttpProtocol(HttpToolsProtocol):
         # in a context of its own: a request's context would live as long as the connection
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler, context=Context())
 
-    def note_activity(self) -> None:
-        """Starts the idle time anew."""
+    def _unset_keepalive_if_required(self) -> None:
+        """Starts the idle time anew; the parent calls this whenever bytes arrive."""
         self._idle_since = self.loop.time()
-
-    _unset_keepalive_if_required = note_activity  # the parent calls it by this name
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -132,55 +104,3 @@ class HttpProtocol(HttpToolsProtocol):
             if isinstance(cycle, DirectRequestCycle):
                 cycle.request_body.release()
         self.pipeline.clear()
-
-    def resume_parsing(self, data: bytes) -> None:
-        """Reads requests again, after a body that the parser has not seen; `data` arrived behind that body."""
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self.on_message_complete()
-        if data:
-            self.data_received(data)
-
-
-class LargeBodyReader(asyncio.BufferedProtocol):
-    """Reads the rest of a large body straight into its buffer, without the copies that a parser makes.
-
-    The rest of a body that is refused or answered is dropped.
-    """
-
-    def __init__(self, connection: HttpProtocol, cycle: DirectRequestCycle) -> None:
-        self._connection, self._cycle, self._missing = connection, cycle, cycle.request_body.missing
-        cycle.request_body.reserve()
-
-    def begin(self, data: bytes) -> None:
-        """Takes the part of the body that has arrived, and the connection's reading when more is to come."""
-        size = min(len(data), self._missing)
-        self.get_buffer(size)[:size] = memoryview(data)[:size]
-        self._received(size)
-        if self._missing:
-            self._connection.transport.set_protocol(self)
-        else:
-            self._connection.resume_parsing(data[size:])
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._cycle.request_body.room(self._missing)
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._received(nbytes)
-        self._connection.note_activity()
-        if not self._missing:
-            self._connection.transport.set_protocol(self._connection)
-            self._connection.resume_parsing(b"")
-
-    def _received(self, size: int) -> None:
-        self._missing -= size
-        self._cycle.request_body.count(size)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._connection.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        self._connection.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._connection.resume_writing()

@@ -1,9 +1,9 @@
-"""Micro-batching that never waits unless told to.
+"""Micro-batching that never waits unless it is told to.
 
-Requests that arrive in one turn of the event loop share one run of the model; a lone request runs at once. A run that
-would hold the loop for more than about a millisecond goes to a thread instead, and whatever has come while it was under
-way is the next batch. The queue is bounded; a member that has left or whose deadline has passed is not computed; a
-member that makes a shared run fail is found by running each on its own, and the others never notice.
+Requests that arrive in one turn of the event loop share one run of the model. A run that would block the event loop
+for more than about a millisecond goes to a thread; the requests that arrive meanwhile are the next batch. The queue is
+bounded. A request whose client has disconnected, or whose deadline has passed, is not computed. When a batch fails,
+each of its requests is run alone, so only the request at fault fails.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -20,15 +20,14 @@ from time import monotonic, perf_counter, time
 import numpy as np
 
 from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded, ServingError
-from common.inference.batching import Arrivals, BatcherMetrics, BatchPolicy, QueuedRequest, RunResult, UnknownArrivals
+from common.inference.batching import BatcherMetrics, BatchPolicy, QueuedRequest, RunResult
 from common.inference.inference_thread import InferenceThread
 from common.inference.session import RunCost, Session
 from common.protocol.tensors import Array
 from common.request.deadline import Deadline
 
 INLINE_SECONDS = 0.001
-PUT_OFF = 3  # turns of the loop, each spent on reading requests that will share the run
-
+MAX_POSTPONEMENTS = 3  # turns of the event loop that a run may wait for requests that have been read already
 
 Batch = list[QueuedRequest]
 Outcome = Sequence[Array] | ServingError
@@ -41,28 +40,27 @@ class Batcher:
         self,
         session: Session,
         cost: RunCost,
-        limits: BatchPolicy,
-        counts: BatcherMetrics,
+        policy: BatchPolicy,
+        metrics: BatcherMetrics,
         name: str,
         *,
         uniform: bool = False,
-        arrivals: Arrivals | None = None,
+        requests_starting: Callable[[], int] | None = None,
     ) -> None:
-        """`uniform`: every request's rows have the same shape, so it need not be compared.
+        """`uniform`: the rows of all requests have the same shape, so it need not be compared.
 
-        `arrivals`, where a server can tell: a request that is alone need not wait its turn, and a run waits for those
-        that have been read already.
+        `requests_starting` gives the number of requests that the server has read and not yet begun to handle; a run
+        waits a turn for them. `make bench PATTERN=rent` measures what that earns.
         """
-        self._uniform, self._arrivals = uniform, arrivals or UnknownArrivals()
-        self._put_off = 0
+        self._session, self._cost, self._policy, self._metrics = session, cost, policy, metrics
+        self._uniform, self._requests_starting = uniform, requests_starting or (lambda: 0)
         self._quick_rows = cost.rows_within(INLINE_SECONDS)
-        self._session, self._cost, self._limits, self._counts = session, cost, limits, counts
         self._waiting: deque[QueuedRequest] = deque()
-        self._rows_waiting = 0
+        self._rows_waiting = self._postponements = 0
         self._scheduled = False
-        self._held: asyncio.TimerHandle | None = None
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = math.inf
+        self._delayed: asyncio.TimerHandle | None = None
+        self._deadline_timer: asyncio.TimerHandle | None = None
+        self._deadline_timer_at = math.inf
         self._closing = False
         self._thread = InferenceThread(name)
         self._running: Batch = []
@@ -72,204 +70,220 @@ class Batcher:
     def submit(self, inputs: dict[str, Array], rows: int, deadline: Deadline) -> asyncio.Future[RunResult]:
         """Queues a request for `inputs`, whose first dimension is `rows`.
 
-        Whoever no longer wants the answer cancels the future, and it is not computed. Raises Overloaded when the queue
-        is full; the future fails with DeadlineExceeded, or with ModelFailed when the model fails on these inputs.
+        Cancel the future when the result is no longer wanted; then it is not computed. Raises Overloaded when the
+        queue is full, NotReady when this version has been replaced. The future fails with DeadlineExceeded, or with
+        ModelFailed when the model fails on these inputs.
         """
         if self._closing:
-            raise NotReady("this version of the model has just been replaced; try again", retry_after=1)
-        if len(self._waiting) >= self._limits.queue and not self._forget_gone():
-            self._counts.full.inc()
+            raise NotReady("this version of the model has just been replaced; send the request again", retry_after=1)
+        if len(self._waiting) >= self._policy.queue and not self._drop_finished():
+            self._metrics.full.inc()
             raise Overloaded(
-                f"the queue is full ({self._limits.queue} requests wait)",
+                f"the queue of the model is full: {self._policy.queue} requests wait already; retry later",
                 retry_after=self._cost.of(self._rows_waiting + 1),
             )
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[RunResult] = loop.create_future()
-        member = QueuedRequest(inputs, rows, deadline, answer)
-        if not self._waiting and not self._limits.delay and not self.slow(rows) and self._arrivals.alone():
-            self._settle([member], self._run([member]))
-            return answer
-        self._waiting.append(member)
+        result: asyncio.Future[RunResult] = loop.create_future()
+        request = QueuedRequest(inputs, rows, deadline, result)
+        self._waiting.append(request)
         self._rows_waiting += rows
-        if self._running_since is not None or self._limits.delay or self.slow(rows):
-            self._watch(loop, member)
-        self._wake(loop)
-        return answer
+        if self._running_since is not None or self._policy.delay or rows > self._quick_rows:
+            self._watch_deadline(loop, request)
+        self._schedule(loop)
+        return result
 
     def slow(self, rows: int) -> bool:
-        """Whether a run of so many rows would hold the event loop for too long."""
+        """Whether a run of so many rows would block the event loop for too long."""
         return rows > self._quick_rows
 
     @property
     def depth(self) -> int:
         """Requests that wait."""
-        return sum(not member.answer.done() for member in self._waiting)
+        return sum(not request.result.done() for request in self._waiting)
 
     @property
     def running_for(self) -> float:
-        """Seconds that the run under way in the thread has taken so far; 0 when none is."""
+        """Seconds that the run in the thread has taken so far; 0 when there is none."""
         return perf_counter() - self._running_since if self._running_since is not None else 0.0
 
     async def close(self) -> None:
-        """Takes nothing more, answers what waits, ends the thread; nobody waits for a run whose callers have gone."""
+        """Accepts no more requests, answers those that wait, ends the thread.
+
+        It does not wait for a run whose clients have all disconnected.
+        """
         self._closing = True
-        self._release(asyncio.get_running_loop())
-        answers = [member.answer for member in (*self._running, *self._waiting) if not member.answer.done()]
-        if answers:
-            await asyncio.wait(answers)
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._run_delayed(asyncio.get_running_loop())
+        results = [request.result for request in (*self._running, *self._waiting) if not request.result.done()]
+        if results:
+            await asyncio.wait(results)
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
         self._thread.end()
 
-    def _forget_gone(self) -> bool:
-        """Whether a place in the queue is free once those who have left, or whose time is up, have given up theirs."""
-        gone = [member for member in self._waiting if member.answer.done()]
-        self._counts.gone.inc(sum(member.answer.cancelled() for member in gone))
-        self._rows_waiting -= sum(member.rows for member in gone)
-        self._waiting = deque(member for member in self._waiting if not member.answer.done())
-        return bool(gone)
+    def _drop_finished(self) -> bool:
+        """Drops requests that were cancelled or whose deadline has passed; whether that made room in the queue."""
+        finished = [request for request in self._waiting if request.result.done()]
+        self._metrics.gone.inc(sum(request.result.cancelled() for request in finished))
+        self._rows_waiting -= sum(request.rows for request in finished)
+        self._waiting = deque(request for request in self._waiting if not request.result.done())
+        return bool(finished)
 
-    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        full = self._rows_waiting >= self._limits.max_rows
-        if full and self._held is not None:
-            self._release(loop)
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        full = self._rows_waiting >= self._policy.max_rows
+        if full and self._delayed is not None:
+            self._run_delayed(loop)
         elif not self._scheduled:
             self._scheduled = True
-            if self._limits.delay and not full:
-                self._held = loop.call_later(self._limits.delay, self._turn)
+            if self._policy.delay and not full:
+                self._delayed = loop.call_later(self._policy.delay, self._turn)
             else:
                 loop.call_soon(self._turn)
 
-    def _release(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Runs what a delay holds: it is full, or no more will come."""
-        if self._held is not None:
-            self._held.cancel()
-            self._held = None
+    def _run_delayed(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ends a delay early: the batch is full, or no more requests will come."""
+        if self._delayed is not None:
+            self._delayed.cancel()
+            self._delayed = None
             loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Runs one batch of what waits; asks for another turn while something is left."""
-        self._held = None
-        if self._put_off < PUT_OFF and self._rows_waiting < self._limits.max_rows and self._arrivals.coming():
-            self._put_off += 1
-            asyncio.get_running_loop().call_soon(self._turn)
+        """Runs one batch of the waiting requests; schedules itself again while some are left."""
+        self._delayed = None
+        if self._postponed():
             return
-        self._put_off, self._scheduled = 0, False
+        self._postponements, self._scheduled = 0, False
         busy = self._running_since is not None
         batch = self._take(only_quick=busy)
         if batch:
-            rows = sum(member.rows for member in batch)
-            if self.slow(rows):
-                loop = asyncio.get_running_loop()
-                for member in (*batch, *self._waiting):
-                    self._watch(loop, member)
-                self._running, self._running_since = batch, perf_counter()
-                self._thread.call(partial(self._run_in_thread, loop, batch))
-            else:
-                self._settle(batch, self._run(batch))
+            self._run_batch(batch)
         if self._waiting and (self._running_since is None or batch):
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
 
+    def _postponed(self) -> bool:
+        """Whether the run waits a turn for requests that have been read already."""
+        if (
+            self._postponements >= MAX_POSTPONEMENTS
+            or self._rows_waiting >= self._policy.max_rows
+            or not self._requests_starting()
+        ):
+            return False
+        self._postponements += 1
+        asyncio.get_running_loop().call_soon(self._turn)
+        return True
+
+    def _run_batch(self, batch: Batch) -> None:
+        """Runs a batch at once, or in the thread when it would block the event loop for too long."""
+        rows = sum([request.rows for request in batch])
+        if rows <= self._quick_rows:
+            self._settle(batch, *self._run(batch))
+            return
+        loop = asyncio.get_running_loop()
+        for request in (*batch, *self._waiting):
+            self._watch_deadline(loop, request)
+        self._running, self._running_since = batch, perf_counter()
+        self._thread.call(partial(self._run_in_thread, loop, batch))
+
     def _take(self, only_quick: bool) -> Batch:
-        """The next members that may share a run, skipping who has left and failing whose time is up."""
+        """The next requests that may share a run; drops those that were cancelled, fails those that are too late."""
         batch: Batch = []
         rows, now = 0, monotonic()
         while self._waiting:
-            member = self._waiting[0]
-            if member.answer.done():
-                self._counts.gone.inc(member.answer.cancelled())
-            elif member.deadline.at <= now:
-                member.answer.set_exception(DeadlineExceeded("the deadline passed while the request was queued"))
+            request = self._waiting[0]
+            if request.result.done():
+                self._metrics.gone.inc(request.result.cancelled())
+            elif request.deadline.at <= now:
+                request.result.set_exception(DeadlineExceeded("the deadline passed while the request was queued"))
             else:
-                rows += member.rows
+                rows += request.rows
                 if only_quick and self.slow(rows):
                     break
-                if batch and (rows > self._limits.max_rows or not (self._uniform or _alike(member, batch[0]))):
+                if batch and (rows > self._policy.max_rows or not (self._uniform or _same_shape(request, batch[0]))):
                     break
-                batch.append(member)
+                batch.append(request)
             self._waiting.popleft()
-            self._rows_waiting -= member.rows
+            self._rows_waiting -= request.rows
         return batch
 
     def _run(self, batch: Batch) -> tuple[float, float, list[Outcome]]:
-        """Start, seconds and one outcome for each member; in the loop or in the thread."""
+        """Start, seconds and one outcome for each request; in the event loop or in the thread."""
         start = perf_counter()
         if len(batch) == 1:
-            outcomes = [self._alone(batch[0])]
+            outcomes = [self._run_alone(batch[0])]
         else:
             try:
-                outcomes = self._together(batch)
-            except Exception:  # one of them spoils it; each on its own tells which
-                outcomes = [self._alone(member) for member in batch]
+                outcomes = self._run_together(batch)
+            except Exception:  # the batch failed: run each request alone to find the one at fault
+                outcomes = [self._run_alone(request) for request in batch]
         return start, perf_counter() - start, outcomes
 
     def _run_in_thread(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
-        done = self._run(batch)
-        with suppress(RuntimeError):  # the loop has ended meanwhile, and with it all who waited
-            loop.call_soon_threadsafe(self._ran, batch, done)
+        run = self._run(batch)
+        with suppress(RuntimeError):  # the loop has been closed meanwhile, and nobody waits any more
+            loop.call_soon_threadsafe(self._finish_thread_run, batch, *run)
 
-    def _together(self, batch: Batch) -> list[Outcome]:
-        inputs = {name: np.concatenate([member.inputs[name] for member in batch]) for name in batch[0].inputs}
+    def _run_together(self, batch: Batch) -> list[Outcome]:
+        inputs = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
         outputs = self._session.run(inputs)
         outcomes: list[Outcome] = []
         at = 0
-        for member in batch:
-            end = at + member.rows
+        for request in batch:
+            end = at + request.rows
             outcomes.append([output[at:end] for output in outputs])
             at = end
         return outcomes
 
-    def _alone(self, member: QueuedRequest) -> Outcome:
+    def _run_alone(self, request: QueuedRequest) -> Outcome:
         try:
-            return self._session.run(member.inputs)
+            return self._session.run(request.inputs)
         except ServingError as error:
             return error
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
             return ModelFailed(f"the model failed on this input: {' '.join(str(error).split())[:300]}")
 
-    def _watch(self, loop: asyncio.AbstractEventLoop, member: QueuedRequest) -> None:
-        """Sees to it that a member is answered at its deadline, whether its run is queued or under way by then."""
-        if member.deadline.at < self._alarm_at:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm_at = member.deadline.at
-            # in a context of its own: one request's would live as long as the alarm
-            self._alarm = loop.call_later(max(member.deadline.remaining, 0.0), self._expire, context=Context())
+    def _watch_deadline(self, loop: asyncio.AbstractEventLoop, request: QueuedRequest) -> None:
+        """Fails a request at its deadline, even while it is queued or its run is under way."""
+        if request.deadline.at < self._deadline_timer_at:
+            if self._deadline_timer is not None:
+                self._deadline_timer.cancel()
+            self._deadline_timer_at = request.deadline.at
+            # in a context of its own: a request's context would live as long as the timer
+            seconds = max(request.deadline.remaining, 0.0)
+            self._deadline_timer = loop.call_later(seconds, self._fail_expired, context=Context())
 
-    def _expire(self) -> None:
-        self._alarm, self._alarm_at = None, math.inf
-        for member in (*self._running, *self._waiting):
-            if member.answer.done():
+    def _fail_expired(self) -> None:
+        self._deadline_timer, self._deadline_timer_at = None, math.inf
+        for request in (*self._running, *self._waiting):
+            if request.result.done():
                 continue
-            if member.deadline.expired:
-                member.answer.set_exception(DeadlineExceeded("the deadline passed before the model had answered"))
+            if request.deadline.expired:
+                request.result.set_exception(DeadlineExceeded("the deadline passed before the model had answered"))
             else:
-                self._watch(asyncio.get_running_loop(), member)
+                self._watch_deadline(asyncio.get_running_loop(), request)
 
-    def _ran(self, batch: Batch, done: tuple[float, float, list[Outcome]]) -> None:
+    def _finish_thread_run(self, batch: Batch, start: float, seconds: float, outcomes: list[Outcome]) -> None:
         self._running, self._running_since = [], None
-        self._settle(batch, done)
+        self._settle(batch, start, seconds, outcomes)
         if not self._scheduled:
             self._turn()
 
-    def _settle(self, batch: Batch, done: tuple[float, float, list[Outcome]]) -> None:
-        start, seconds, outcomes = done
+    def _settle(self, batch: Batch, start: float, seconds: float, outcomes: list[Outcome]) -> None:
+        """Counts a run and gives each request its outcome."""
         self.last_progress = time()
-        self._counts.batch_rows.observe(sum([member.rows for member in batch]))
-        self._counts.run_seconds.observe(seconds)
-        waited = self._counts.queue_wait.observe
-        for member, outcome in zip(batch, outcomes, strict=True):
-            queued = start - member.arrived
-            waited(queued)
-            if member.answer.done():
+        self._metrics.batch_rows.observe(sum([request.rows for request in batch]))
+        self._metrics.run_seconds.observe(seconds)
+        observe_wait = self._metrics.queue_wait.observe
+        for request, outcome in zip(batch, outcomes, strict=True):
+            queued = start - request.arrived
+            observe_wait(queued)
+            if request.result.done():
                 continue
             if isinstance(outcome, ServingError):
-                member.answer.set_exception(outcome)
+                request.result.set_exception(outcome)
             else:
-                member.answer.set_result(RunResult(outcome, queued, seconds))
+                request.result.set_result(RunResult(outcome, queued, seconds))
 
 
-def _alike(one: QueuedRequest, other: QueuedRequest) -> bool:
-    """Whether two requests' rows have the same shape, where the model leaves more than their number free."""
+def _same_shape(one: QueuedRequest, other: QueuedRequest) -> bool:
+    """Whether two requests' rows have the same shape, for a model that leaves more than their number free."""
     return all(one.inputs[name].shape[1:] == array.shape[1:] for name, array in other.inputs.items())

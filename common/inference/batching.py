@@ -1,4 +1,4 @@
-"""What a batcher works with: its limits, a request in its queue, the answer, and what a server knows of arrivals."""
+"""What a batcher works with: its policy, a request in its queue, a run's result, and its metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
 
 import msgspec
 
@@ -15,27 +14,9 @@ from common.protocol.tensors import Array
 from common.request.deadline import Deadline
 
 
-class Arrivals(Protocol):
-    """What a server knows of the requests that are not in a queue yet."""
-
-    def alone(self) -> bool:
-        """Whether the request being answered is the only one there is."""
-
-    def coming(self) -> int:
-        """Requests that have been read and will begin in the next turn of the event loop."""
-
-
-class UnknownArrivals:
-    def alone(self) -> bool:
-        return False
-
-    def coming(self) -> int:
-        return 0
-
-
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """`max_rows` rows share a run; `queue` requests wait; a run is held up to `delay` seconds to fill (0: never)."""
+    """At most `max_rows` rows share a run, `queue` requests may wait, a run waits up to `delay` seconds for more."""
 
     max_rows: int
     queue: int
@@ -43,7 +24,7 @@ class BatchPolicy:
 
 
 class RunResult(msgspec.Struct):
-    """A request's outputs, in the manifest's order, and where its time went in seconds."""
+    """A request's outputs, in the manifest's order; the seconds that it waited and that its run took."""
 
     outputs: Sequence[Array]
     queued: float
@@ -52,7 +33,7 @@ class RunResult(msgspec.Struct):
 
 @dataclass(slots=True)
 class BatcherMetrics:
-    """Where a batcher notes what it did."""
+    """What a batcher counts; `full` are requests refused by a full queue, `gone` those whose client disconnected."""
 
     batch_rows: HistogramValue
     queue_wait: HistogramValue
@@ -62,12 +43,12 @@ class BatcherMetrics:
 
 
 class QueuedRequest:
-    """One request in the queue."""
+    """One request in the queue; `result` is what its caller waits for."""
 
-    __slots__ = ("answer", "arrived", "deadline", "inputs", "rows")
+    __slots__ = ("arrived", "deadline", "inputs", "result", "rows")
 
     def __init__(
-        self, inputs: dict[str, Array], rows: int, deadline: Deadline, answer: asyncio.Future[RunResult]
+        self, inputs: dict[str, Array], rows: int, deadline: Deadline, result: asyncio.Future[RunResult]
     ) -> None:
-        self.inputs, self.rows, self.deadline, self.answer = inputs, rows, deadline, answer
+        self.inputs, self.rows, self.deadline, self.result = inputs, rows, deadline, result
         self.arrived = perf_counter()

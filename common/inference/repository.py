@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from common.errors import NotFound, NotReady
 from common.inference.batcher import INLINE_SECONDS, Batcher
-from common.inference.batching import Arrivals, BatcherMetrics, BatchPolicy
+from common.inference.batching import BatcherMetrics, BatchPolicy
 from common.inference.manifest import Manifest, ModelLoadError, read_manifest
 from common.inference.session import Session, WarmUpResult, open_model, warm_up
 from common.observability.log import Log
@@ -65,7 +65,7 @@ class LoadPolicy:
     limits: BatchPolicy
     keep: int = 1
     wrap: Callable[[Session], Session] | None = None
-    arrivals: Arrivals | None = None
+    requests_starting: Callable[[], int] | None = None
 
 
 class ModelRepository:
@@ -220,7 +220,13 @@ class ModelRepository:
         timed = session is onnx and not any(-1 in spec.shape[1:] for spec in manifest.input_specs())
         cost = warm.cost if timed else replace(warm.cost, fixed=max(warm.cost.fixed, 2 * INLINE_SECONDS))
         batcher = Batcher(
-            session, cost, limits, counts, f"{name}-{manifest.version}", uniform=uniform, arrivals=self._policy.arrivals
+            session,
+            cost,
+            limits,
+            counts,
+            f"{name}-{manifest.version}",
+            uniform=uniform,
+            requests_starting=self._policy.requests_starting,
         )
         return LoadedModel(manifest, batcher, warm)
 

@@ -152,7 +152,7 @@ def _ragged() -> NoReturn:
 
 
 _FEW = 64
-# The first number that rounds to infinity: the largest FP32, written shortest as 3.4028235e+38, lies above its own value.
+# The first number that rounds to infinity. The largest FP32 is written as 3.4028235e+38, which is above its value.
 _FP32_OVERFLOW = float(np.finfo(np.float32).max) + 2.0**103
 _PREFIX = 1024  # enough to see how deep the data is nested, also where each row stands far to the right
 _PYTHON: dict[str, Any] = {"f": float, "i": int, "u": int, "b": bool, "O": str}

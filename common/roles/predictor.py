@@ -28,7 +28,7 @@ from common.inference.repository import LoadPolicy, ModelRepository
 from common.observability.log import Logs
 from common.observability.metrics import InferenceMetrics
 from common.page import page_routes, sample_names
-from common.roles.process import Process
+from common.roles.process import ServiceProcess
 from common.service import Service
 from common.settings import ServiceSettings
 
@@ -81,7 +81,7 @@ def host_models(service: Service, settings: Settings) -> HostedModels:
         BatchPolicy(settings.batch_max_rows, settings.queue_limit, settings.batch_delay_seconds),
         settings.model_versions_kept,
         faults.wrap if faults else None,
-        service,
+        service.requests_starting,
     )
     repository = ModelRepository(root, policy, metrics, service.logs.log, _source(settings))
     backend = OnnxBackend(repository, metrics, service.logs.log, settings.prediction_log_share)
@@ -195,11 +195,11 @@ def _metadata_routes(service: Service, repository: ModelRepository) -> APIRouter
     return router
 
 
-def create_process(settings: Settings, logs: Logs) -> Process:
+def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     """The stock predictor."""
     service = Service(settings, logs)
     predictor = Predictor(service, settings, host_models(service, settings))
-    return Process(
+    return ServiceProcess(
         build_app(
             service,
             routers=[*predictor.routers, page_routes()],

@@ -26,7 +26,7 @@ FAILED = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class ServiceProcess:
     """`work` begins once the application's resources are open. `once`: it is a job, so its end ends the process."""
 
     app: App
@@ -34,7 +34,7 @@ class Process:
     once: bool = False
 
 
-def run(process: Process) -> int:
+def run(process: ServiceProcess) -> int:
     """Runs a process until SIGTERM or SIGINT, or until its job is done, and drains it. Gives the exit code."""
     settings = process.app.service.settings
     listener = listen(settings.host, settings.http_port)
@@ -47,7 +47,7 @@ def run(process: Process) -> int:
 class WorkingServer(DrainingServer):
     """Serves the application of a worker, an agent or a job, and runs its work."""
 
-    def __init__(self, process: Process, listener: socket.socket) -> None:
+    def __init__(self, process: ServiceProcess, listener: socket.socket) -> None:
         super().__init__(process.app, listener)
         assert process.work is not None
         self._work, self._once, self._service = process.work, process.once, process.app.service

@@ -27,7 +27,7 @@ class Ensemble:
     `columns` are the features that a row must have, `labels` those that the classifiers share, `unfit` says why a
     predictor is never asked. With `needed` None, all predictors have to answer before the deadline. With a number, so
     many answers within `timeout` seconds are enough, and a predictor that the health monitor finds unavailable is not
-    asked until it is back: every request would wait for it in vain.
+    asked until it is back: every request would wait until its timeout.
     """
 
     def __init__(

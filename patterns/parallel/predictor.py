@@ -19,7 +19,7 @@ from common.observability.log import Logs
 from common.page import page_routes
 from common.protocol.tensors import TensorSpec
 from common.roles import predictor as server
-from common.roles.process import Process
+from common.roles.process import ServiceProcess
 from common.service import Service
 from patterns.parallel.feature_store import FeatureStore
 from patterns.parallel.settings import BY_ITEM
@@ -72,7 +72,7 @@ class FetchingBackend(BackendWrapper[Any]):
         return response
 
 
-def create_process(settings: Settings, logs: Logs) -> Process:
+def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     """The stock predictor, whose backend fetches."""
     service = Service(settings, logs)
     store = FeatureStore(settings.redis_url, settings.store_timeout_seconds)
@@ -85,4 +85,4 @@ def create_process(settings: Settings, logs: Logs) -> Process:
             yield
 
     routers = [*predictor.routers, page_routes()]
-    return Process(build_app(service, routers=routers, direct=predictor.direct, resources=running))
+    return ServiceProcess(build_app(service, routers=routers, direct=predictor.direct, resources=running))

@@ -15,7 +15,7 @@ from common.http.app import DirectRoute
 from common.http.fastapi_app import build_app
 from common.observability.log import Logs
 from common.page import page_routes
-from common.roles.process import Process
+from common.roles.process import ServiceProcess
 from common.roles.proxy import PredictorClients, Proxy
 from common.service import Service
 from patterns.parallel.composition import Parallel
@@ -30,7 +30,7 @@ __all__ = ["Settings", "create_process"]
 HERE = Path(__file__).parent
 
 
-def create_process(settings: Settings, logs: Logs) -> Process:
+def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     """POST /predict, the same as a stream, the Open Inference Protocol and a page."""
     service = Service(settings, logs, samples=HERE / "samples")
     predictors = PredictorClients(service, settings)
@@ -58,7 +58,7 @@ def create_process(settings: Settings, logs: Logs) -> Process:
 
     routers = [stream_routes(predict), *proxy.routers, page_routes(HERE / "panel.js", service.samples)]
     direct: list[DirectRoute] = [predict, *proxy.direct]
-    return Process(build_app(service, routers=routers, direct=direct, resources=running))
+    return ServiceProcess(build_app(service, routers=routers, direct=direct, resources=running))
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from common.http.fastapi_app import build_app
 from common.inference.executor import BoundedExecutor
 from common.observability.log import Logs
 from common.page import page_routes
-from common.roles.process import Process
+from common.roles.process import ServiceProcess
 from common.roles.proxy import PredictorClients, Proxy
 from common.roles.proxy_settings import Address, ProxySettings, addresses_in
 from common.service import Service
@@ -53,7 +53,7 @@ class Settings(ProxySettings):
         return {f"{half}.{model}": Address(at.url, model) for half, at in halves.items() for model in self.models}
 
 
-def create_process(settings: Settings, logs: Logs) -> Process:
+def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     """Every model's two halves, wherever they are, as one."""
     service = Service(settings, logs, samples=HERE / "samples")
     predictors, executor = (
@@ -84,4 +84,4 @@ def create_process(settings: Settings, logs: Logs) -> Process:
         direct=[*proxy.direct, predict] if settings.predictors else proxy.direct,
         resources=running,
     )
-    return Process(app)
+    return ServiceProcess(app)

@@ -13,7 +13,7 @@ from common.http.fastapi_app import build_app
 from common.observability.log import Logs
 from common.page import page_routes
 from common.roles import predictor as server
-from common.roles.process import Process
+from common.roles.process import ServiceProcess
 from common.service import Service
 from patterns.serial.read import Reader, ReadRoute
 from patterns.serial.settings import STAGES, ReadingSettings
@@ -25,7 +25,7 @@ class Settings(ReadingSettings, server.Settings):
     """The environment of the `api` service; MODEL names one model for each stage, in their order."""
 
 
-def create_process(settings: Settings, logs: Logs) -> Process:
+def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     """POST /read, the Open Inference Protocol for each model, and the page."""
     service = Service(settings, logs, samples=HERE / "samples")
     hosted = server.host_models(service, settings)
@@ -43,4 +43,4 @@ def create_process(settings: Settings, logs: Logs) -> Process:
 
     routers = [*predictor.routers, page_routes(HERE / "panel.js", service.samples)]
     direct: list[DirectRoute] = [*predictor.direct, ReadRoute(reader)]
-    return Process(build_app(service, routers=routers, direct=direct, resources=running))
+    return ServiceProcess(build_app(service, routers=routers, direct=direct, resources=running))

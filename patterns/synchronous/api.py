@@ -14,7 +14,7 @@ from common.jobs.in_process import Jobs, job_routes
 from common.observability.log import Logs
 from common.page import page_routes
 from common.roles.predictor import Predictor, host_models
-from common.roles.process import Process
+from common.roles.process import ServiceProcess
 from common.service import Service
 from patterns.synchronous.classify import Classifier, ClassifyRoute
 from patterns.synchronous.settings import Settings
@@ -23,7 +23,7 @@ __all__ = ["Settings", "create_process"]
 HERE = Path(__file__).parent
 
 
-def create_process(settings: Settings, logs: Logs) -> Process:
+def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     """A picture classifier behind /classify, its jobs, two standard protocols and a page."""
     service = Service(settings, logs, samples=HERE / "samples")
     models = host_models(service, settings)
@@ -49,4 +49,4 @@ def create_process(settings: Settings, logs: Logs) -> Process:
         direct=[*predictor.direct, TfServingRoute(models.backend), ClassifyRoute(classifier, jobs)],
         resources=running,
     )
-    return Process(app)
+    return ServiceProcess(app)

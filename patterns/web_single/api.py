@@ -8,7 +8,7 @@ from common.http.fastapi_app import build_app
 from common.observability.log import Logs
 from common.page import page_routes
 from common.roles.predictor import Predictor, host_models
-from common.roles.process import Process
+from common.roles.process import ServiceProcess
 from common.service import Service
 from patterns.web_single.predict import PredictRoute
 from patterns.web_single.settings import Settings
@@ -16,7 +16,7 @@ from patterns.web_single.settings import Settings
 __all__ = ["Settings", "create_process"]
 
 
-def create_process(settings: Settings, logs: Logs) -> Process:
+def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     """One model behind /predict, the Open Inference Protocol and a page."""
     service = Service(settings, logs)
     models = host_models(service, settings)
@@ -28,4 +28,4 @@ def create_process(settings: Settings, logs: Logs) -> Process:
         direct=[*predictor.direct, predict],
         resources=predictor.running,
     )
-    return Process(app)
+    return ServiceProcess(app)

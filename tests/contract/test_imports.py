@@ -200,10 +200,10 @@ def test_importing_every_module_starts_no_thread_and_prints_nothing() -> None:
 
 
 def test_a_role_offers_settings_and_an_application() -> None:
-    with rule("`python -m common.serve MODULE` needs Settings beside create_app") as offenders:
+    with rule("`python -m common.serve MODULE` needs Settings beside create_process") as offenders:
         for source in modules("patterns", "common/roles"):
             offered = {alias.asname or alias.name for node in source.tree.body if isinstance(node, ast.ImportFrom)
                        for alias in node.names}  # fmt: skip
             offered |= {node.name for node in source.tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
-            if "create_app" in offered:
-                offenders.require("Settings" in offered, source.name, "create_app alone", "Settings as well")
+            if "create_process" in offered:
+                offenders.require("Settings" in offered, source.name, "create_process alone", "Settings as well")

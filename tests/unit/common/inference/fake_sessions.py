@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -55,16 +55,6 @@ class HeldSession(SumSession):
         assert await asyncio.to_thread(self._running.wait, 30), "no run began"
 
 
-class OneRequestAtATime:
-    """A server with one request at a time."""
-
-    def alone(self) -> bool:
-        return True
-
-    def coming(self) -> int:
-        return 0
-
-
 def batcher_metrics() -> BatcherMetrics:
     return BatcherMetrics(
         HistogramValue(ROWS), HistogramValue(SECONDS), HistogramValue(SECONDS), CounterValue(), CounterValue()
@@ -76,11 +66,9 @@ def batcher(
     cost: RunCost,
     limits: BatchPolicy = ROOMY,
     noted: BatcherMetrics | None = None,
-    alone: bool = False,
+    requests_starting: Callable[[], int] | None = None,
 ) -> Batcher:
-    return Batcher(
-        session, cost, limits, noted or batcher_metrics(), "test", arrivals=OneRequestAtATime() if alone else None
-    )
+    return Batcher(session, cost, limits, noted or batcher_metrics(), "test", requests_starting=requests_starting)
 
 
 def rows(*values: float, width: int = 2) -> dict[str, Array]:

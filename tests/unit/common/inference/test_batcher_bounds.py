@@ -6,22 +6,19 @@ import asyncio
 
 import pytest
 
-from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded
+from common.errors import DeadlineExceeded, NotReady, Overloaded
 from common.inference.batching import BatchPolicy
 from common.inference.session import RunCost
-from common.request.deadline import Deadline
 from tests.unit.common.inference.fake_sessions import (
     IN_THREAD,
     INLINE,
     INLINE_WHILE_SMALL,
-    POISON,
     ROOMY,
     HeldSession,
     SumSession,
     ask,
     batcher,
     batcher_metrics,
-    rows,
 )
 
 
@@ -45,20 +42,26 @@ async def test_a_lone_request_runs_at_once() -> None:
     assert answer.done()
 
 
-async def test_a_quick_request_that_is_the_only_one_is_answered_on_the_spot() -> None:
+async def test_a_run_waits_for_requests_that_have_been_read_already() -> None:
+    session, starting = SumSession(), 1
+    shared = batcher(session, INLINE, requests_starting=lambda: starting)
+    first = ask(shared, 1)
+    await asyncio.sleep(0)
+    second = ask(shared, 2)
+    await asyncio.sleep(0)
+    starting = 0
+    assert [await first, await second] == [[2], [4]]
+    assert [len(run) for run in session.runs] == [2]
+
+
+async def test_a_run_does_not_wait_for_ever_for_requests_that_are_never_begun() -> None:
     session = SumSession()
-    shared = batcher(session, INLINE, alone=True)
-    answer = shared.submit(rows(1), 1, Deadline.after(30))
-    assert answer.done()
-    assert [output.tolist() for output in answer.result().outputs] == [[2]]
-    with pytest.raises(ModelFailed):
-        await ask(shared, POISON)
-    await shared.close()
+    assert await ask(batcher(session, INLINE, requests_starting=lambda: 1), 1) == [2]
 
 
-async def test_a_slow_request_that_is_the_only_one_does_not_hold_the_loop() -> None:
+async def test_a_slow_request_does_not_block_the_event_loop() -> None:
     session = HeldSession()
-    shared = batcher(session, IN_THREAD, alone=True)
+    shared = batcher(session, IN_THREAD)
     answer = ask(shared, 1)
     await session.running()
     assert not answer.done()
@@ -90,7 +93,7 @@ async def test_the_queue_takes_exactly_as_many_as_it_may() -> None:
     queued = [ask(shared, number) for number in (2, 3, 4)]
     await asyncio.sleep(0)
     for _ in range(10):
-        with pytest.raises(Overloaded, match=r"the queue is full \(3 requests wait\)") as caught:
+        with pytest.raises(Overloaded, match=r"the queue of the model is full: 3 requests wait already") as caught:
             await ask(shared, 5)
         assert caught.value.retry_after
     assert (shared.depth, noted.full.value) == (3, 10)

@@ -38,7 +38,8 @@ def test_buckets_are_cumulative_and_agree_with_count_and_sum() -> None:
     values = [0.0001, 0.0005, 0.0006, 0.3, 31, 1000]
     for value in values:
         metrics.request_seconds.labelled("/a").observe(value)
-    metrics.request_seconds.labelled("/a").observe(0.2, times=4)
+    for _ in range(4):
+        metrics.request_seconds.labelled("/a").observe(0.2)
     samples = families(metrics)["serving_request_duration_seconds"].samples
     buckets = {sample.labels["le"]: sample.value for sample in samples if sample.name.endswith("_bucket")}
     assert list(buckets) == [*map(str, map(float, SECONDS)), "+Inf"]

@@ -11,7 +11,7 @@ from typing import Literal
 
 from common.http.fastapi_app import build_app
 from common.observability.log import Logs
-from common.roles.process import Process
+from common.roles.process import ServiceProcess
 from common.service import Service
 from common.settings import ServiceSettings
 
@@ -22,7 +22,7 @@ class Settings(ServiceSettings):
     work: Literal["until told", "once", "fails", "raises", "ends early", "never stops"] = "until told"
 
 
-def create_process(settings: Settings, logs: Logs) -> Process:
+def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     """A process with an application that has health and metrics alone."""
     service = Service(settings, logs)
 
@@ -41,4 +41,4 @@ def create_process(settings: Settings, logs: Logs) -> Process:
         return 0
 
     app = build_app(service, routers=[], resources=nullcontext)
-    return Process(app, work, once=settings.work in ("once", "fails", "raises"))
+    return ServiceProcess(app, work, once=settings.work in ("once", "fails", "raises"))
