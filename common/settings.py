@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -17,26 +17,37 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     pattern: str = Field(
-        "web_single", description="The pattern this service belongs to; in logs, metrics and metadata."
+        "web_single", description="The pattern of this service, as shown in logs, metrics and metadata."
     )
     service: str = Field("api", description="The service's name within the pattern.")
-    host: str = Field("127.0.0.1", description="Address to listen on; images set 0.0.0.0.")
+    host: str = Field("127.0.0.1", description="Address to listen on; images set it to 0.0.0.0.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP port.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC port; 0 turns gRPC off.")
-    log_level: Literal["info", "warning", "error"] = Field("info", description="Least level that is logged.")
-    access_log: bool = Field(True, description="One JSON line a request.")
-    max_body_bytes: int = Field(64_000_000, gt=0, description="A larger request body is refused with 413.")
+    log_level: Literal["info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged: info, warning or error, in either case."
+    )
+    access_log: bool = Field(True, description="Logs one JSON line for each request.")
+    max_body_bytes: int = Field(64_000_000, gt=0, description="Largest request body; a larger one gets 413.")
     max_buffered_bytes: int = Field(
-        256_000_000, gt=0, description="All bodies held at once; a request beyond it is refused with 503."
+        256_000_000, gt=0, description="Largest total of all request bodies in memory; a request beyond it gets 503."
     )
     request_timeout_seconds: float = Field(
-        30.0, gt=0, description="Deadline of a request that brings none, and the longest that one may ask for."
+        30.0, gt=0, description="Longest time for a request, and the time for a request that sets none."
     )
     drain_delay_seconds: float = Field(
-        0.0, ge=0, description="After SIGTERM: how long to go on serving, unready, until balancers have noticed."
+        0.0, ge=0, description="After SIGTERM: time to go on answering while unready, until balancers have noticed."
     )
-    drain_timeout_seconds: float = Field(20.0, gt=0, description="After that: how long requests in flight may take.")
+    drain_timeout_seconds: float = Field(
+        20.0, gt=0, description="After that: time in which requests in flight may finish."
+    )
     stuck_seconds: float = Field(
-        30.0, gt=0, description="An inference that runs longer makes the service unready; twice as long, not alive."
+        30.0,
+        gt=0,
+        description="A run of a model that takes longer makes the service unready; twice as long, not alive.",
     )
-    faults: bool = Field(False, description="Opens POST /faults, which injects latency and errors; for drills.")
+    faults: bool = Field(False, description="Enables POST /faults, which injects latency and errors for drills.")
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_lower_case(cls, level: object) -> object:
+        return level.lower() if isinstance(level, str) else level

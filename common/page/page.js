@@ -1,4 +1,4 @@
-// The page: reads the service's metadata, mounts the pattern's panel, shows what each of its calls cost.
+// The page: reads the service's metadata, mounts the pattern's panel, shows the time of each request.
 import { call, copyButton, curl, errors, h, number, sentence, timeline, words } from "./parts.js";
 
 const HEALTH_EVERY = 10_000; // ms
@@ -10,7 +10,7 @@ async function start() {
   const reply = await call("GET", "/metadata");
   if (mounted) return;
   at("refusal").replaceChildren(...(reply.ok ? [] : [errors(reply)]));
-  if (!reply.ok) return; // watchHealth starts again when the service says ready
+  if (!reply.ok) return; // watchHealth tries again when the service is ready
   mounted = true;
   const metadata = reply.body;
   const panel = await import("./panel.js");
@@ -26,7 +26,7 @@ function introduce({ pattern, service, release }, about) {
   at("service").textContent = `serving pattern · ${service} · release ${release}`;
 }
 
-/** A panel's `call`: the reply, shown with its times or refusal, unless a newer call has begun. */
+/** A panel's `call`: shows the reply's times or its error, unless a newer call has begun. */
 async function shown(method, path, body, headers) {
   const mine = ++asked;
   const busy = setTimeout(() => (at("answer").ariaBusy = "true"), 300);
@@ -45,8 +45,8 @@ function showCall(reply) {
   const id = h("code", { id: "request-id" }, reply.requestId ?? "none");
   at("call").replaceChildren(
     ...(reply.roundTrip ? [h("h2", {}, "Time"), ...timeline(reply)] : []),
-    h("div", { class: "bar" }, h("h2", {}, "The same from a shell"), copyButton(line)),
-    h("pre", { tabindex: "0", role: "region", "aria-label": "curl line" }, line),
+    h("div", { class: "bar" }, h("h2", {}, "The same with curl"), copyButton(line)),
+    h("pre", { tabindex: "0", role: "region", "aria-label": "curl command" }, line),
     h("p", { class: "note" }, "Request id ", id));
   at("call").hidden = false;
 }
@@ -57,7 +57,7 @@ function describe(model, release) {
     task: words(model.task).replace("-", " "),
     release,
     "SHA-256": model.sha256 && h("code", { title: model.sha256 }, model.sha256.slice(0, 12)),
-    ...group("measured at build", model.metrics),
+    ...group("measured when built", model.metrics),
     ...group("licence", model.licence),
     ...group("source", model.source),
   };
@@ -69,7 +69,7 @@ function describe(model, release) {
   at("model").hidden = false;
 }
 
-/** One fact for a whole group, {accuracy: 0.97, rows: 38}; nothing for an empty one. */
+/** A group as one fact, {accuracy: 0.97, rows: 38}; an empty group gives none. */
 function group(name, values) {
   const parts = Object.entries(values ?? {}).filter(([, value]) => value !== null && value !== "");
   const told = parts.map(([key, value]) => h("li", {}, h("small", {}, words(key)), " ", typeof value === "number" ? number(value) : value));
@@ -80,12 +80,12 @@ async function checkHealth() {
   const reply = await call("GET", "/readyz", undefined, {}, HEALTH_TIMEOUT);
   const state = reply.ok ? "ready" : reply.status ? "not ready" : "unreachable";
   const told = [state, ...(reply.body?.reasons ?? [])].join(": ");
-  if (at("health").textContent !== told) at("health").textContent = told; // said once, not at every check
+  if (at("health").textContent !== told) at("health").textContent = told; // announce changes only
   at("health").dataset.state = state;
   if (reply.ok && !mounted) await start();
 }
 
-/** Asks /readyz gently, and not at all while nobody looks. */
+/** Polls /readyz, only while the page is visible. */
 function watchHealth() {
   let timer;
   const turn = async () => {

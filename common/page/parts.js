@@ -1,4 +1,4 @@
-// The pieces that the page and the patterns' panels are put together from. Importing has no effect.
+// Building blocks of the page and of the patterns' panels. Importing has no effect.
 
 /** An element: h("p", {class: "note", onclick: act}, "text", child). Strings become text, never markup. */
 export function h(tag, attributes = {}, ...children) {
@@ -29,8 +29,8 @@ export function milliseconds(value) {
 }
 
 /**
- * One request, measured. `body` is a JSON value, or a Blob that is sent as it is. Never throws: a service that does
- * not answer within `timeout` ms is a reply with status 0.
+ * Sends and times one request. `body` is a JSON value, or a Blob that is sent unchanged. Never throws: without a
+ * response within `timeout` ms the reply has status 0.
  */
 export async function call(method, path, body, headers = {}, timeout = 60_000) {
   const request = prepare(method, path, body, headers);
@@ -45,7 +45,7 @@ export async function call(method, path, body, headers = {}, timeout = 60_000) {
       requestId: response.headers.get("x-request-id"),
     };
   } catch (error) {
-    const body = { title: "No answer", detail: `The service did not answer: ${error.message}.` };
+    const body = { title: "No response", detail: `The service did not respond: ${error.message}.` };
     return { request, body, ok: false, status: 0, headers: new Headers(), stages: [], requestId: null };
   }
 }
@@ -76,9 +76,9 @@ export function timings(header) {
   });
 }
 
-/** The shell command that sends the same request; for the service's own samples, from the repository's root. */
+/** The shell command for the same request; sample files are named from the repository's root. */
 export function curl({ method, url, headers, body }) {
-  const implied = body === undefined ? "GET" : "POST"; // what curl does by itself
+  const implied = body === undefined ? "GET" : "POST"; // curl's default
   const lines = [`curl -sS ${method === implied ? "" : `-X ${method} `}${quoted(url)}`];
   for (const [name, value] of Object.entries(headers)) lines.push(`-H ${quoted(`${name}: ${value}`)}`);
   if (body instanceof Blob) lines.push(`--data-binary ${quoted(`@${body.path ?? body.name ?? "file"}`)}`);
@@ -88,7 +88,7 @@ export function curl({ method, url, headers, body }) {
 
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 
-/** Shares as bars, into `list` (an <ol>); rows are kept, so that a change is seen as a movement. */
+/** Shows shares as bars in `list` (an <ol>); keeps the rows, so that changes are animated. */
 export function bars(list, entries) {
   while (list.children.length > entries.length) list.lastChild.remove();
   while (list.children.length < entries.length) list.append(meter("", h("i"), ""));
@@ -105,19 +105,19 @@ export function bars(list, entries) {
 const meter = (label, bar, value) =>
   h("li", {}, h("span", {}, label), h("span", { class: "track", "aria-hidden": "true" }, bar), h("b", {}, value));
 
-/** What a refusal says, readably: problem+json, {"error": text} or plain text. */
+/** An error reply, readably: problem+json, {"error": text} or plain text. */
 export function errors(reply) {
   const { title, detail, error, errors: fields = [] } = typeof reply.body === "object" ? reply.body ?? {} : {};
   const wait = reply.headers.get("retry-after");
   const text = detail ?? error ?? (typeof reply.body === "string" ? reply.body.slice(0, 400) : "");
   const reasons = fields.map(({ field, reason }) => h("li", {}, h("code", {}, field), " ", reason));
   return h("div", { class: "refusal" },
-    h("p", {}, h("b", {}, title ?? "The service refused"), reply.status ? ` (${reply.status})` : ""),
+    h("p", {}, h("b", {}, title ?? "The request failed"), reply.status ? ` (${reply.status})` : ""),
     reasons.length ? h("ul", {}, ...reasons) : h("p", {}, text),
-    wait && h("p", {}, `Ask again in ${wait} s.`));
+    wait && h("p", {}, `Retry in ${wait} s.`));
 }
 
-/** Where one reply's time went: the round trip as seen here, then the server's stages one after the other. */
+/** Where a reply's time went: the round trip, then the server's stages in order. */
 export function timeline({ roundTrip, stages }) {
   const parts = stages.filter((stage) => stage.name !== "total");
   const spent = parts.reduce((sum, stage) => sum + stage.duration, 0);
@@ -144,7 +144,7 @@ function span(label, start, duration, whole, kind = "") {
   return meter(label, bar, milliseconds(duration));
 }
 
-/** A button that copies what is in `source`; without a clipboard (plain http) it selects the text. */
+/** A button that copies the text of `source`; without a clipboard (plain http) it selects it. */
 export function copyButton(source) {
   const button = h("button", { type: "button", class: "quiet" }, "Copy");
   button.addEventListener("click", async () => {
@@ -160,7 +160,7 @@ export function copyButton(source) {
   return button;
 }
 
-/** `act`, one call at a time, `pause` ms after the last wish; wishes made meanwhile become one more call. */
+/** Calls `act` `pause` ms after the last change, one call at a time; changes meanwhile cause one more. */
 export function settled(act, pause = 80) {
   let timer, running = false, again = false;
   const run = async () => {

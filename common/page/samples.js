@@ -1,15 +1,15 @@
-// What a service has to try it with. Importing has no effect.
+// The sample files of a service. Importing has no effect.
 
 /**
- * A picture of the service's own to try it with, as a file; `path` is where a checkout of the repository has it. It is
- * empty where the service does not answer, which the next call then tells.
+ * One of the service's sample pictures, as a file; `path` is its place in the repository. The file is empty if the
+ * service does not respond; the next request then shows the error.
  */
 export async function sampleFile({ pattern }, name) {
   const blob = await fetch(`samples/${name}`).then((reply) => reply.blob()).catch(() => new Blob());
   return Object.assign(new File([blob], name, { type: blob.type }), { path: `patterns/${pattern}/samples/${name}` });
 }
 
-/** `use` for the file that was wished for last: one that arrives behind a newer wish is let go. */
+/** Calls `use` with the file that was chosen last; a file that arrives after a newer choice is dropped. */
 export function lastWish(use) {
   let wish = 0;
   return async (file, ...rest) => {

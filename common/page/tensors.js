@@ -1,4 +1,4 @@
-// The stock panel, for a service that brings none: any model, asked over the Open Inference Protocol.
+// The default panel: sends a request to any model over the Open Inference Protocol.
 import { h } from "./parts.js";
 
 export const about = "A model behind the Open Inference Protocol.";
@@ -28,7 +28,7 @@ function tensor({ name, datatype, shape }, example) {
 const pretty = (value) =>
   JSON.stringify(value, null, 2).replace(/\[[^[\]{}"]*\]/g, (list) => list.replace(/\s+/g, " "));
 
-/** What is not JSON goes out as a string: it is the server that says what is wrong with it. */
+/** Text that is not JSON is sent as a string, so that the server explains what is wrong with it. */
 function read(text) {
   try {
     return JSON.parse(text);

@@ -1,4 +1,4 @@
-"""Shows flowers on which the predictors agree and one on which they do not, every way to make one answer, a stream."""
+"""Flowers on which the predictors agree, one on which they disagree, every way to combine answers, and a stream."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLOWERS = ("1", "51", "71", "150")
 
 
 def main(url: str) -> None:
-    """Asks the running proxy about real flowers."""
+    """Sends real flowers to the running proxy and prints the answers."""
     console = Console()
     with urlopen(f"{url}/samples/iris.json", timeout=10) as answer:
         samples = json.load(answer)
@@ -22,12 +22,12 @@ def main(url: str) -> None:
     ways = {how: _ask(url, rows, how) for how in ("all", "vote", "mean", "best")}
     console.print(_everyone(ways["all"]["answers"]))
     console.print(_together(ways))
-    console.print("\nas they come, POST /predict/stream:", highlight=False)
+    console.print("\neach answer when it arrives, POST /predict/stream:", highlight=False)
     for event in _stream(url, rows[:1]):
         if "name" in event:
             console.print(f"  {event['ms']:7.2f} ms  {event['name']}", highlight=False)
     body = json.dumps({"instances": rows[:1], "aggregate": "vote"})
-    console.print("\nask it yourself:", highlight=False)
+    console.print("\nsend a request yourself:", highlight=False)
     console.print(
         f"  curl {url}/predict -H 'Content-Type: application/json' -d '{body}'", soft_wrap=True, highlight=False
     )
@@ -50,7 +50,7 @@ def _request(url: str, body: dict[str, Any]) -> Request:
 
 
 def _everyone(answers: dict[str, list[dict[str, Any]]]) -> Table:
-    table = Table(title="each predictor's own answer", title_justify="left")
+    table = Table(title="the answer of each predictor", title_justify="left")
     for heading in ("predictor", *(f"flower {flower}" for flower in FLOWERS)):
         table.add_column(heading)
     for name, rows in answers.items():
@@ -59,7 +59,7 @@ def _everyone(answers: dict[str, list[dict[str, Any]]]) -> Table:
 
 
 def _together(ways: dict[str, dict[str, Any]]) -> Table:
-    table = Table(title="one answer", title_justify="left")
+    table = Table(title="the combined answer", title_justify="left")
     for heading in ("aggregate", *(f"flower {flower}" for flower in FLOWERS)):
         table.add_column(heading)
     for how, answer in ways.items():

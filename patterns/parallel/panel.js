@@ -1,10 +1,10 @@
-// The panel of parallel: a flower's measurements, each predictor's answer as it comes, and what they say together.
+// The panel of parallel: a flower's measurements, each predictor's answer when it arrives, and the combined one.
 import { bars, curl, errors, h, milliseconds, number, percent, sentence, settled, words } from "./parts.js";
 
-export const about = "Independent predictors asked side by side, one answer.";
+export const about = "Several independent models get the same input, and their answers become one answer.";
 
 const WAYS = {
-  mean: "mean of the probabilities", vote: "vote of the labels", best: "the most confident", all: "all, beside the mean",
+  mean: "mean of the probabilities", vote: "majority of the labels", best: "the most confident model", all: "all answers, and the mean",
 };
 
 export async function mount(element, { metadata, answer }) {
@@ -19,12 +19,12 @@ export async function mount(element, { metadata, answer }) {
   const examples = exampleButtons(samples, (row) => { fields.forEach(({ name, set }) => set(row[samples.columns.indexOf(name)])); ask(); });
   how.addEventListener("change", ask);
   element.replaceChildren(examples.element, ...fields.map((one) => one.element),
-    h("div", { class: "field" }, h("label", { for: "aggregate" }, "One answer by"), h("span"), h("div", { class: "hint" }, how)),
+    h("div", { class: "field" }, h("label", { for: "aggregate" }, "Combine answers by"), h("span"), h("div", { class: "hint" }, how)),
     itemForm((items) => streamed({ items, aggregate: how.value }, view)));
   examples.first();
 }
 
-/** Reads the answer's lines as they come. A refusal is shown where the page shows those. */
+/** Reads the response line by line. An error is shown where the page shows errors. */
 async function streamed(body, view) {
   const url = new URL("predict/stream", document.baseURI).href;
   const request = { method: "POST", url, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -37,13 +37,13 @@ async function streamed(body, view) {
     view.stale(!response.ok);
     if (response.ok) for await (const event of lines(response.body)) view[event.event](event, refusal);
   } catch (error) {
-    const detail = `The service did not answer: ${error.message}.`;
-    refusal.replaceChildren(errors({ body: { title: "No answer", detail }, headers: new Headers(), status: 0 }));
+    const detail = `The service did not respond: ${error.message}.`;
+    refusal.replaceChildren(errors({ body: { title: "No response", detail }, headers: new Headers(), status: 0 }));
     view.stale(true);
   }
 }
 
-/** JSON objects out of a body that has one a line. */
+/** The JSON objects of a body that has one on each line. */
 async function* lines(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -54,7 +54,7 @@ async function* lines(body) {
   }
 }
 
-/** A number box and a slider over what the samples have. */
+/** A number box, and a slider over the range of the samples. */
 function field(name, { columns, items, unit }, changed) {
   const seen = Object.values(items).map((row) => row[columns.indexOf(name)]);
   const [low, high] = [Math.min(...seen), Math.max(...seen)];
@@ -76,7 +76,7 @@ function field(name, { columns, items, unit }, changed) {
 
 /** One flower of each species, and one on which the classifiers disagree. */
 function exampleButtons({ items, species }, chosen) {
-  const shown = { ...Object.fromEntries(Object.entries(species).map(([name, [first]]) => [name, String(first)])), disputed: "71" };
+  const shown = { ...Object.fromEntries(Object.entries(species).map(([name, [first]]) => [name, String(first)])), "models disagree": "71" };
   const press = (id) => buttons.forEach((button) => button.setAttribute("aria-pressed", button.dataset.id === id));
   const pick = (id) => { press(id); chosen(items[id]); };
   const buttons = Object.entries(shown).map(([name, id]) =>
@@ -95,21 +95,21 @@ function itemForm(send) {
   const box = h("textarea", { id: "items", rows: 1, spellcheck: "false" });
   box.value = "1, 71, 150";
   const submit = (event) => { event.preventDefault(); send(box.value.split(/[\s,]+/).filter(Boolean)); };
-  return h("details", {}, h("summary", {}, "By item id, features out of the store"),
+  return h("details", {}, h("summary", {}, "By item id, with features from the store"),
     h("form", { onsubmit: submit }, h("label", { for: "items" }, "Item ids, 1 to 150"), box,
-      h("p", { class: "note" }, "Needs the variant features."), h("button", { type: "submit", class: "primary" }, "Ask for these items")));
+      h("p", { class: "note" }, "Needs VARIANT=features."), h("button", { type: "submit", class: "primary" }, "Predict these items")));
 }
 
-/** The answer's side of the page: the whole on top, below it a lane for each predictor, from the question to its answer. */
+/** The result: the combined answer, and below it a bar for each predictor with its time to answer. */
 function answerView(element, names) {
   const said = h("div", { "aria-live": "polite", "aria-atomic": "true" });
   const shares = h("ol", { class: "meters bars", "aria-label": "Share of each label" });
-  const lanes = h("ol", { class: "meters spans", id: "lanes", "aria-label": "Answers as they came" });
+  const lanes = h("ol", { class: "meters spans", id: "lanes", "aria-label": "Time of each predictor" });
   const shell = h("code", { id: "curl" });
   const maker = h("p", { class: "note" });
   let came = [], over = false;
-  element.replaceChildren(said, shares, h("h3", {}, "Each predictor, from the question to its answer"), lanes, maker,
-    h("details", {}, h("summary", {}, "The same from a shell"), h("pre", { tabindex: "0", role: "region", "aria-label": "curl line" }, shell)));
+  element.replaceChildren(said, shares, h("h3", {}, "Time until each predictor answered"), lanes, maker,
+    h("details", {}, h("summary", {}, "The same with curl"), h("pre", { tabindex: "0", role: "region", "aria-label": "curl command" }, shell)));
   const draw = () => {
     const longest = Math.max(...came.map(({ ms }) => ms), 1);
     lanes.replaceChildren(...names.map((name) => lane(name, came.find((one) => one.name === name), longest, over)));
@@ -139,7 +139,7 @@ function answerView(element, names) {
 function lane(name, event, longest, over) {
   const bar = h("i", { class: event?.event === "answer" ? "" : "rest" });
   bar.style.width = `${(100 * (event?.ms ?? 0)) / longest}%`;
-  const text = !event ? (over ? "no answer" : "asked") : event.reason ? "missing" : event.answers.map(brief).slice(0, 3).join(", ");
+  const text = !event ? (over ? "no answer" : "waiting") : event.reason ? "missing" : event.answers.map(brief).slice(0, 3).join(", ");
   return h("li", { "data-name": name, title: event?.reason ?? "" }, h("span", {}, name, h("br"), h("small", {}, text)),
     h("span", { class: "track", "aria-hidden": "true" }, bar), h("b", {}, event ? milliseconds(event.ms) : ""));
 }
@@ -156,7 +156,7 @@ function verdict({ label, probabilities, votes, by, ...rest }) {
   const beside = votes ? `${votes[label]} of ${total(votes)} votes` : percent(probabilities?.[label] ?? 0);
   const told = values(rest).map(([name, value]) => `${words(name)} ${number(value)}`);
   return h("div", {},
-    label === undefined ? null : h("p", { class: "verdict" }, h("strong", {}, label), " ", h("span", {}, by ? `${beside}, says ${by}` : beside)),
+    label === undefined ? null : h("p", { class: "verdict" }, h("strong", {}, label), " ", h("span", {}, by ? `${beside}, from ${by}` : beside)),
     told.length ? h("p", { class: "note" }, sentence(told.join(", "))) : null);
 }
 

@@ -20,17 +20,22 @@ class Settings(ProxySettings):
 
     aggregate: How = Field(
         "mean",
-        description="mean of the probabilities, vote, best (the most confident), or all (each, beside the mean).",
+        description="mean of the probabilities, vote, best (the most confident), or all (every answer, and the mean).",
     )
     strategy: Literal["all", "partial"] = Field(
-        "all", description="all: the first failure is the answer; partial: what came in time is."
+        "all",
+        description="all: the first failure fails the request; partial: the answers that arrive in time are used.",
     )
-    predictor_timeout_seconds: float = Field(1.0, gt=0, description="With partial: how long one predictor may take.")
-    quorum: int = Field(1, ge=1, description="With partial: fewer answers than this are a failure.")
-    fetch: Literal["proxy", "predictors"] = Field("proxy", description="Who fetches the features of items.")
-    redis_url: str = Field("", description="The feature store; empty: items are refused, unless predictors fetch.")
-    store_timeout_seconds: float = Field(1.0, gt=0, description="How long the feature store may take.")
-    predict_max_rows: int = Field(10_000, ge=1, description="Rows that one call of POST /predict may bring.")
+    predictor_timeout_seconds: float = Field(1.0, gt=0, description="With partial: longest time for one predictor.")
+    quorum: int = Field(1, ge=1, description="With partial: fewer answers than this fail the request.")
+    fetch: Literal["proxy", "predictors"] = Field(
+        "proxy", description="Which services read the features of items from the store."
+    )
+    redis_url: str = Field(
+        "", description="The feature store; if empty, items are refused unless the predictors fetch."
+    )
+    store_timeout_seconds: float = Field(1.0, gt=0, description="Longest time for a call to the feature store.")
+    predict_max_rows: int = Field(10_000, ge=1, description="Most rows in one request to POST /predict.")
 
     @field_validator("predictors")
     @classmethod

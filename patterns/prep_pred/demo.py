@@ -1,4 +1,4 @@
-"""Sends real photos, flowers, penguins or texts to the models on offer, shows the answers and where the time went."""
+"""Sends real photos, flowers, penguins or texts to the models, shows the answers and the time of each step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def main(url: str) -> None:
-    """Prints what `POST /predict/{model}` says of each kind of input, and how long each half took."""
+    """Prints the response of `POST /predict/{model}` for each kind of input, and the time of each step."""
     console = Console()
     table = Table(title="prepared on one server, predicted on another", caption="ms: prepare + transfer + predict")
     for heading, width in (("model", None), ("input", 12), ("answer", None), ("ms", None)):
@@ -29,21 +29,21 @@ def main(url: str) -> None:
     console.print(table)
     if "penguins" in offered:
         wrong, _ = _ask(f"{url}/predict/penguins", b'{"instances": [{"body_mass_g": "heavy"}]}')
-        console.print(f"\na wrong value is refused by name: {wrong['detail']}")
-    console.print("\nask it yourself:", highlight=False)
+        console.print(f"\na wrong value gets an error that names it: {wrong['detail']}")
+    console.print("\nsend a request yourself:", highlight=False)
     model, told = next(iter(offered.items()))
     console.print(f"  curl {url}/predict/{model} {_arguments(told)}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _offered(url: str) -> dict[str, dict[str, str]]:
-    """The models in their order, with what prep states of each."""
+    """The models in their order, each with the properties that prep publishes."""
     with urlopen(f"{url}/metadata", timeout=10) as answer:
         halves = json.load(answer)["predictors"]
     return {one["model"]: one["properties"] for one in halves if "examples" in one.get("properties", {})}
 
 
 def _questions(told: dict[str, str]) -> Iterator[tuple[bytes, str, str]]:
-    """BodyMemory, each with its input in short and the true answer, which is empty where nobody knows it."""
+    """Request bodies, each with a short form of its input and the correct answer (empty where it is not known)."""
     examples: list[dict[str, Any]] = json.loads(told["examples"])
     if told["kind"] == "picture":
         for photo in sorted(SAMPLES.glob("*.jpg")):
@@ -55,7 +55,7 @@ def _questions(told: dict[str, str]) -> Iterator[tuple[bytes, str, str]]:
 
 
 def _arguments(told: dict[str, str]) -> str:
-    """Those of a curl line that asks about an example, from the root of the repository."""
+    """The arguments of a curl command that sends an example, from the root of the repository."""
     if told["kind"] == "picture":
         return "-H 'Content-Type: image/jpeg' --data-binary @patterns/prep_pred/samples/coffee.jpg"
     body = _body(json.loads(told["examples"])[0]["item"])

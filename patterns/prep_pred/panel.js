@@ -1,8 +1,8 @@
-// The panel of prep_pred: a model to choose, then a photo, a form or a text for it; the answer as bars.
+// The panel of prep_pred: choose a model, then a photo, values or a text; the prediction as bars.
 import { bars, h, percent, sentence, settled, words } from "./parts.js";
 import { lastWish, sampleFile } from "./samples.js";
 
-export const about = "Inputs are prepared on one server and predicted on another; only tensors travel between them.";
+export const about = "One server prepares the inputs, another runs the models; tensors travel between them.";
 
 export function mount(element, { metadata, call, answer }) {
   const view = answerView(answer);
@@ -29,7 +29,7 @@ function read({ name, properties }) {
 const chips = (title, buttons) =>
   h("div", { class: "chips", role: "group", "aria-label": title }, h("small", {}, title), ...buttons);
 
-/** Each kind's way to ask; asks once by itself. `send` takes the request's body and, where it is known, the truth. */
+/** The form of each kind of input; sends a first request. `send` takes the body and, if known, the correct answer. */
 const FORMS = { picture: pictureForm, values: valuesForm, text: textForm };
 
 function pictureForm({ examples }, send, metadata) {
@@ -69,9 +69,9 @@ function valuesForm({ fields, examples }, send) {
   return [chips("Real examples", buttons), ...[...inputs.values()].map(({ element }) => element)];
 }
 
-/** A number box or a list; what may be missing says so while it is empty. */
+/** A number box or a list; an optional one shows `unknown` while it is empty. */
 function input({ name, kind, optional, categories }) {
-  const hint = optional ? "not known" : "";
+  const hint = optional ? "unknown" : "";
   const options = [...(optional ? [""] : []), ...categories].map((value) => h("option", { value }, value || hint));
   const box = kind === "category"
     ? h("select", { id: name }, ...options)
@@ -94,15 +94,15 @@ function textForm({ examples }, send) {
   return [chips("Real examples", buttons), h("label", { for: "text" }, "Text"), area];
 }
 
-/** The answer's side of the page, drawn once and then changed. */
+/** The result; drawn once, then updated. */
 function answerView(element) {
   const said = h("div", { "aria-live": "polite", "aria-atomic": "true" });
-  const list = h("ol", { class: "meters bars", "aria-label": "Probability of the likeliest labels" });
+  const list = h("ol", { class: "meters bars", "aria-label": "Probability of the most probable labels" });
   const maker = h("p", { class: "note" });
   return ({ predictions: [{ label, probabilities }], model_name, model_version, release }, truth) => {
     said.replaceChildren(
       h("p", { class: "verdict" }, h("strong", {}, label), " ", h("span", {}, percent(probabilities[label]))),
-      h("p", { class: "note" }, truth ? `True answer of this example: ${truth}` : "For your own input"));
+      h("p", { class: "note" }, truth ? `Correct answer of this example: ${truth}` : "For your own input"));
     bars(list, Object.entries(probabilities).map(([label, share]) => ({ label, share })));
     maker.textContent = `Answered by ${model_name} version ${model_version}, release ${release}`;
     element.replaceChildren(said, list, maker);

@@ -1,4 +1,4 @@
-"""Has two pages read by the running proxy, a turned invoice and a blurry one, and shows the lines and the stages."""
+"""Sends a rotated and a blurry invoice to the running proxy, and shows the lines and the time of each stage."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def main(url: str) -> None:
-    """Prints what `POST /read` says of the samples."""
+    """Prints the response of `POST /read` for the samples."""
     console = Console(highlight=False)
     reading, stages = _read(url, "invoice_turned.jpg")
-    console.print(f"invoice_turned.jpg lies turned by {reading['turned']}°; its lines, as they were read:\n")
+    console.print(f"invoice_turned.jpg is rotated by {reading['turned']}°; the lines that were read:\n")
     console.print(_as_it_stands(reading["lines"]))
-    console.print(_table("where the time went", stages))
+    console.print(_table("time of each stage", stages))
     reading, _ = _read(url, "invoice_blurry.jpg")
     again = [line for line in reading["lines"] if line["read_by"] == "recognition-heavy"]
     console.print(
@@ -28,9 +28,10 @@ def main(url: str) -> None:
     for line in again[:5]:
         console.print(f"  {line['text']}  ({line['confidence']:.0%})", markup=False)
     console.print(
-        f"\nall of release {reading['model_release']}: {', '.join(reading['models'].values())}", soft_wrap=True
+        f"\nall models are of release {reading['model_release']}: {', '.join(reading['models'].values())}",
+        soft_wrap=True,
     )
-    console.print("\nask it yourself:")
+    console.print("\nsend a request yourself:")
     console.print(f"  curl {url}/read --data-binary @patterns/serial/samples/invoice_blurry.jpg", soft_wrap=True)
 
 
@@ -43,7 +44,7 @@ def _read(url: str, name: str) -> tuple[dict[str, Any], dict[str, float]]:
 
 
 def _as_it_stands(lines: list[dict[str, Any]], columns: int = 64) -> str:
-    """The texts about where they stand on the page, those of a row side by side."""
+    """The texts placed as on the page, those of one row side by side."""
     start, end = min(line["box"][0] for line in lines), max(line["box"][2] for line in lines)
     rows: list[str] = []
     last = 0

@@ -1,10 +1,10 @@
-// The panel of serial: pick a page, see it turned upright, its lines found and read, and what each stage took.
+// The panel of serial: choose a page, see it rotated upright, its lines found and read, and the time of each stage.
 import { h, milliseconds, percent, sentence, words } from "./parts.js";
 import { lastWish, sampleFile } from "./samples.js";
 
-export const about = "Models that depend on each other: which way up is the page, where is text on it, what does it say.";
+export const about = "Models that depend on each other: which way up is the page, where is text on it, and what does the text say.";
 
-const STAGE_SHOWN = 450; // ms for each stage while an answer is unfolded
+const STAGE_SHOWN = 450; // ms for which each stage is shown
 const LARGEST = 1600; // pixels of the canvas; the boxes are drawn in the picture's own coordinates
 const STYLE = `
   .samples { display: grid; grid-template-columns: repeat(auto-fill, minmax(6.5rem, 1fr)); gap: .6rem; margin-bottom: 1rem; }
@@ -61,7 +61,7 @@ function sampleButton(name, chosen) {
     h("img", { src: `samples/${name}`, alt: "", loading: "lazy" }), title);
 }
 
-/** A file from this device, picked or dropped. */
+/** A file from this device, chosen or dropped. */
 function uploadField(chosen) {
   const input = h("input", { type: "file", accept: "image/jpeg,image/png" });
   const field = h("label", { class: "upload" }, "Your own page, JPEG or PNG", input);
@@ -91,7 +91,7 @@ function answerView(element) {
         ...Object.entries(body.missing ?? {}).map(([stage, why]) => h("p", { class: "warning" }, h("code", {}, stage), " ", why)),
         h("div", { class: "stages", role: "group", "aria-label": "Stages" }, ...buttons),
         figure, lineTable(body.lines),
-        h("p", { class: "note" }, `Answered by models of release ${body.model_release}: ${Object.values(body.models).join(", ")}; software release ${body.release}`));
+        h("p", { class: "note" }, `Models of release ${body.model_release}: ${Object.values(body.models).join(", ")}; software release ${body.release}`));
       light(element);
       const pause = matchMedia("(prefers-reduced-motion: reduce)").matches ? 0 : STAGE_SHOWN;
       timers = steps.map((step, i) => setTimeout(() => reach(step), i * pause));
@@ -102,16 +102,16 @@ function answerView(element) {
 const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
 const verdictOf = ({ turned, lines }) =>
-  [turned ? `lay turned by ${turned}°` : "", lines.length ? `least sure ${percent(Math.min(...lines.map((line) => line.confidence)))}` : ""].filter(Boolean).join(", ");
+  [turned ? `was rotated by ${turned}°` : "", lines.length ? `lowest confidence ${percent(Math.min(...lines.map((line) => line.confidence)))}` : ""].filter(Boolean).join(", ");
 
-/** The stages in order, each with what it decided. */
+/** The stages in order, each with its result. */
 function stepsOf({ turned, lines, left_out: leftOut }) {
   const again = lines.filter((line) => line.read_by === "recognition-heavy").length;
   return [
-    { stage: "orientation", said: turned ? `lay turned by ${turned}°` : "upright already" },
+    { stage: "orientation", said: turned ? `was rotated by ${turned}°` : "already upright" },
     { stage: "detection", said: count(lines.length, "box").replace("boxs", "boxes") + (leftOut ? `, ${leftOut} left out` : "") },
     { stage: "recognition", said: `${count(lines.length, "line")} read` },
-    { stage: "recognition-heavy", said: `${count(again, "doubtful line")} read better` },
+    { stage: "recognition-heavy", said: `${count(again, "uncertain line")} read better` },
   ];
 }
 
@@ -120,7 +120,7 @@ function stageButton({ stage, said }, index, duration, chosen) {
     h("small", {}, index + 1), h("span", {}, h("b", {}, words(stage.replace("-", ", "))), h("small", {}, said)), h("small", {}, milliseconds(duration)));
 }
 
-/** The picture as the models read it. */
+/** The picture, upright, as the models read it. */
 function upright(bitmap, { width, height, turned }) {
   const scale = Math.min(1, LARGEST / Math.max(width, height));
   const canvas = h("canvas", { width: Math.round(width * scale), height: Math.round(height * scale), role: "img", "aria-label": "The page, upright" });
@@ -139,7 +139,7 @@ function svg(tag, attributes, ...children) {
   return element;
 }
 
-/** A box around each line, and above all boxes the texts, each as wide as what it stands for. */
+/** A box around each line, and over the boxes the texts, each as wide as its box. */
 function overlay({ lines, width, height }) {
   const marks = (index, by) => ({ "data-line": index, class: by === "recognition-heavy" ? "again" : "first" });
   const boxes = lines.map(({ text, confidence, box: [left, top, right, bottom], read_by: by }, index) =>
@@ -162,7 +162,7 @@ function lineTable(lines) {
       h("tbody", {}, ...lines.map(row))));
 }
 
-/** A line under the pointer is lit in the picture and in the table. */
+/** Highlights the line under the pointer in the picture and in the table. */
 function light(element) {
   const lit = (event, on) => {
     const line = event.target.closest?.("[data-line]")?.dataset.line;

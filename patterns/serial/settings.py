@@ -18,15 +18,17 @@ class ReadingSettings(ServiceSettings):
         0.95,
         ge=0,
         le=1,
-        description="A line read with less confidence goes to the heavier recogniser too; 0: none does.",
+        description="Lines with a lower confidence also go to the heavier recogniser; 0 sends none.",
     )
     read_again_within_seconds: float = Field(
-        5.0, gt=0, description="How long the heavier recogniser may take; then the first reading stands."
+        5.0, gt=0, description="Longest time for the heavier recogniser; after it the text of the first one is used."
     )
-    max_lines: int = Field(200, ge=1, description="Lines that are read of one page, the largest; the rest is counted.")
-    max_pixels: int = Field(MAX_PIXELS, ge=1, description="Width times height that a picture may have.")
-    picture_threads: int = Field(2, ge=1, description="Threads that open, turn and cut pictures.")
-    picture_queue: int = Field(32, ge=0, description="Pictures that may wait for one; more are refused with 503.")
+    max_lines: int = Field(
+        200, ge=1, description="Most lines that are read on one page, the largest first; the others are only counted."
+    )
+    max_pixels: int = Field(MAX_PIXELS, ge=1, description="Most pixels (width times height) of a picture.")
+    picture_threads: int = Field(2, ge=1, description="Threads that decode, rotate and crop pictures.")
+    picture_queue: int = Field(32, ge=0, description="Most pictures that may wait for such a thread; more get 503.")
 
 
 class Settings(ReadingSettings, ProxySettings):

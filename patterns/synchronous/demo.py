@@ -1,4 +1,4 @@
-"""Shows photos to the running API, one answer that is handed over as a job, one wrong body, and the inspection line."""
+"""Sends photos to the running API, one of them as a job, an incomplete file, and the photos of an inspection line."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def main(url: str) -> None:
-    """Prints what `POST /classify` says of the photos that lie beside this file."""
+    """Prints the response of `POST /classify` for the sample photos."""
     console = Console(highlight=False)
     photos = {path.name: path.read_bytes() for path in sorted(SAMPLES.glob("*.jpg"))}
     console.print(_table(url, photos))
     _hand_over(console, url, photos["chelsea.jpg"])
     _, refusal, _ = _ask(f"{url}/classify", photos["chelsea.jpg"][:5000])
-    console.print(f"\nhalf a file is refused: {refusal['detail']}")
-    console.print("\na line that expects cats:")
+    console.print(f"\nan incomplete file is refused: {refusal['detail']}")
+    console.print("\nan inspection line that expects cats:")
     line = Line(Service(url), frozenset({"tabby", "tiger cat"}), least=0.3, seconds=2)
     parts = [(name, photos[name]) for name in ("chelsea.jpg", "coffee.jpg", "rocket.jpg", "camera.jpg")]
     for verdict in line.run(parts):
         console.print(f"  {verdict.action:6} {verdict.part}: {verdict.reason}")
-    console.print("\nask it yourself:")
+    console.print("\nsend a request yourself:")
     sample = (SAMPLES / "chelsea.jpg").relative_to(Path.cwd()) if SAMPLES.is_relative_to(Path.cwd()) else SAMPLES
     console.print(f"  curl {url}/classify -H 'Content-Type: image/jpeg' --data-binary @{sample}", soft_wrap=True)
 
@@ -46,7 +46,7 @@ def _ask(url: str, photo: bytes | None = None, prefer: str = "") -> tuple[int, d
 
 def _table(url: str, photos: dict[str, bytes]) -> Table:
     table = Table(title="what the photos show", title_justify="left")
-    for heading in ("photo", "likeliest", "next", "where the time went, ms"):
+    for heading in ("photo", "most probable", "second", "time of each stage, ms"):
         table.add_column(heading)
     for name, photo in photos.items():
         _, body, headers = _ask(f"{url}/classify?top=2", photo)
@@ -62,6 +62,6 @@ def _times(header: str) -> str:
 
 def _hand_over(console: Console, url: str, photo: bytes) -> None:
     status, job, headers = _ask(f"{url}/classify", photo, "respond-async, wait=0")
-    console.print(f"\nno time to wait: {status}, {job['status']}, Location: {headers['location']}")
+    console.print(f"\nwithout waiting: {status}, {job['status']}, Location: {headers['location']}")
     _, body, _ = _ask(f"{url}{headers['location']}?wait=10")
-    console.print(f"asked for later: {body['status']}, {body['result']['predictions'][0]}")
+    console.print(f"fetched later: {body['status']}, {body['result']['predictions'][0]}")

@@ -1,10 +1,10 @@
-// The panel of synchronous: a photo, how long to wait for the answer, and the likeliest classes. Asks by itself at once.
+// The panel of synchronous: a photo, how long to wait, and the most probable labels. Sends a first request.
 import { bars, call, errors, h, milliseconds, percent, settled } from "./parts.js";
 import { lastWish, sampleFile } from "./samples.js";
 
-export const about = "A photo goes in and the caller waits: decoding, preparing, inference and naming inside one request.";
+export const about = "A photo goes in and the caller waits: decoding, preparing, inference and labelling happen inside one request.";
 
-const WAITS = [["as long as it takes"], ["5 ms, then a job", "wait=0.005"], ["not at all: a job", "wait=0"]];
+const WAITS = [["until it is done"], ["5 ms, then a job", "wait=0.005"], ["do not wait: a job", "wait=0"]];
 const TOP = 5;
 
 export function mount(element, context) {
@@ -33,7 +33,7 @@ function send(context, file, wait) {
   return context.call("POST", `/classify?top=${TOP}`, file, prefer);
 }
 
-/** Asks for a handed-over job until it is over; each question may hold for some seconds. */
+/** Polls a job until it has ended; each poll may wait for some seconds. */
 async function follow(handedOver, view, truth) {
   const path = handedOver.headers.get("location");
   view.handedOver(handedOver.body);
@@ -46,7 +46,7 @@ async function follow(handedOver, view, truth) {
   }
 }
 
-/** One button for each photo that lies with the service. */
+/** A button for each sample photo. */
 function thumbnails(metadata, names, chosen) {
   const pick = (name) => {
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", names[i] === name));
@@ -73,7 +73,7 @@ function upload(chosen) {
   return h("div", { class: "field" }, h("label", { for: "upload" }, "Or your own, JPEG or PNG"), input);
 }
 
-/** How long to wait before the answer is handed over as a job. */
+/** How long to wait before the request becomes a job. */
 function waitButtons(changed) {
   let value;
   const press = (wait) => {
@@ -88,12 +88,12 @@ function waitButtons(changed) {
   };
 }
 
-/** The answer's side of the page: the photo, the best name, the likeliest classes as bars, who made it. */
+/** The result: the photo, the best label, the most probable labels as bars, the model. */
 function answerView(element) {
-  const photo = h("img", { alt: "The photo that was asked about" });
+  const photo = h("img", { alt: "The photo that was sent" });
   Object.assign(photo.style, { maxWidth: "100%", maxHeight: "16rem", borderRadius: ".5rem", display: "block", marginBottom: ".9rem" });
   const said = h("div", { "aria-live": "polite", "aria-atomic": "true" });
-  const list = h("ol", { class: "meters bars", "aria-label": "The likeliest classes" });
+  const list = h("ol", { class: "meters bars", "aria-label": "The most probable labels" });
   const maker = h("p", { class: "note" });
   element.replaceChildren(photo, said, list, maker);
   const show = (words, entries, made) => {
@@ -108,14 +108,14 @@ function answerView(element) {
     },
     lost: (refusal) => show([refusal], [], ""),
     handedOver({ id, status, error }) {
-      const text = error ? `Job ${id} has ${status}: ${error.detail}` : `Not there in time: handed over as job ${id}, ${status}.`;
+      const text = error ? `Job ${id} ${status}: ${error.detail}` : `Not finished in time. It goes on as job ${id}: ${status}.`;
       show([h("p", { class: error ? "refusal" : "warning", id: "job" }, text)], [], "");
     },
     answer({ predictions, model_name, model_version, release }, truth, job) {
       const [best] = predictions;
       const words = [h("p", { class: "verdict" }, h("strong", {}, best.label), " ", h("span", {}, percent(best.probability)))];
-      if (truth) words.push(h("p", { class: "note" }, `True answer of this example: ${truth}`));
-      if (job) words.push(h("p", { class: "note", id: "job" }, `Fetched as job ${job.id}. ${stagesOf(job)}`));
+      if (truth) words.push(h("p", { class: "note" }, `Correct answer of this example: ${truth}`));
+      if (job) words.push(h("p", { class: "note", id: "job" }, `Result of job ${job.id}. ${stagesOf(job)}`));
       const entries = predictions.map(({ label, probability }) => ({ label, share: probability }));
       show(words, entries, `Answered by ${model_name} version ${model_version}, release ${release}`);
     },

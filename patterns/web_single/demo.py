@@ -1,4 +1,4 @@
-"""Asks the running API about real flowers, one call, and shows the answers; then one wrong request, and its answer."""
+"""Sends real flowers to the running API in one request and shows the predictions; then sends a wrong request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 
 def main(url: str) -> None:
-    """Prints what `POST /predict` says of the model's own examples."""
+    """Prints the response of `POST /predict` for the model's own examples."""
     console = Console()
     model = _ask(f"{url}/metadata")["model"]
     names = [feature["name"] for feature in model["inputs"][0]["features"]]
@@ -21,9 +21,9 @@ def main(url: str) -> None:
     truth = [str(example["answer"]) for example in model["examples"]]
     console.print(_table(model["title"], rows, answer["predictions"], truth))
     wrong = _ask(f"{url}/predict", {"instances": [{**rows[0], names[0]: "long"}]})
-    console.print(f"\na wrong request is refused by field: {wrong['detail']}")
+    console.print(f"\na wrong request gets an error for each field: {wrong['detail']}")
     body = json.dumps({"instances": rows[:1]})
-    console.print("\nask it yourself:", highlight=False)
+    console.print("\nsend a request yourself:", highlight=False)
     console.print(
         f"  curl {url}/predict -H 'Content-Type: application/json' -d '{body}'", soft_wrap=True, highlight=False
     )

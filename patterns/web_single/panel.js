@@ -1,4 +1,4 @@
-// The panel of web_single: a form made from the model's named features, and its answer. Asks by itself at once.
+// The panel of web_single: a form with the model's features, and the prediction. Sends a first request.
 import { bars, h, number, percent, sentence, settled, words } from "./parts.js";
 
 export const about = "One small model inside one web API, in a single process.";
@@ -27,13 +27,13 @@ export function mount(element, context) {
   ask();
 }
 
-/** What the service says about single fields, by the field's own name: `instances[0].petal_width` -> petal_width. */
+/** The service's complaints by field name: `instances[0].petal_width` -> petal_width. */
 function complaints({ ok, body }) {
   const list = (ok ? body.predictions[0].warnings : body?.errors) ?? [];
   return new Map(list.map(({ field, reason }) => [field.split(/[^\w]+/).filter(Boolean).pop(), reason]));
 }
 
-/** A number box for one feature, and a slider over what was seen in training where that is known. */
+/** A number box for one feature, and a slider over its range in training, if known. */
 function featureField({ name, unit, minimum, maximum, example }, changed) {
   const known = maximum > minimum;
   const step = known ? 10 ** Math.floor(Math.log10((maximum - minimum) / 20)) : "any";
@@ -64,7 +64,7 @@ function featureField({ name, unit, minimum, maximum, example }, changed) {
   };
 }
 
-/** One button for each real row of the manifest; the pressed one's true answer is known until a value changes. */
+/** A button for each example of the manifest; its correct answer is shown until a value changes. */
 function exampleButtons({ examples = [], unit }, chosen) {
   let pressed;
   const name = ({ answer }) => (unit ? `${answer} ${unit}` : answer);
@@ -88,13 +88,13 @@ function rowsForm(names, examples, send) {
   const area = h("textarea", { id: "rows", rows: 5, spellcheck: "false", "aria-describedby": "rows-hint" });
   area.value = [names, ...examples.map(({ features }) => features)].map((cells) => cells.join(",")).join("\n");
   const submit = (event) => { event.preventDefault(); send(table(area.value, names)); };
-  return h("details", {}, h("summary", {}, "Many rows in one call"),
+  return h("details", {}, h("summary", {}, "Several rows in one request"),
     h("form", { onsubmit: submit }, h("label", { for: "rows" }, "Rows, as CSV"), area,
-      h("p", { class: "note", id: "rows-hint" }, "The header line may be left out, or name another order."),
+      h("p", { class: "note", id: "rows-hint" }, "The header line is optional; it may list columns in any order."),
       h("button", { type: "submit", class: "primary" }, "Predict all rows")));
 }
 
-/** CSV lines as instances. What is no number stays text, what is missing stays missing: the server says so. */
+/** CSV lines as instances. Text and missing values are sent as they are: the server reports them. */
 function table(text, names) {
   const lines = text.trim().split(/\r?\n/).map((line) => line.split(/[,;\t]/).map((cell) => cell.trim()));
   const header = lines[0].every((cell) => names.includes(cell)) ? lines.shift() : names;
@@ -102,7 +102,7 @@ function table(text, names) {
   return lines.map((cells) => Object.fromEntries(cells.map((value, i) => [header[i] ?? `column_${i + 1}`, cell(value)])));
 }
 
-/** The answer's side of the page: one prediction in full, or many as a table. */
+/** The result: one prediction in full, or several as a table. */
 function answerView(element, { labels = [] }) {
   const said = h("div", { "aria-live": "polite", "aria-atomic": "true" });
   const list = h("ol", { class: "meters bars", "aria-label": "Probability of each class" });
@@ -114,7 +114,7 @@ function answerView(element, { labels = [] }) {
   return {
     one(body, truth) {
       const [prediction] = body.predictions;
-      const source = truth ? `True answer of this example: ${truth}` : "For your own values";
+      const source = truth ? `Correct answer of this example: ${truth}` : "For your own values";
       said.replaceChildren(verdict(prediction), h("p", { class: "note" }, source), ...remarks(prediction, ""));
       if (!prediction.probabilities) return show(body, said);
       bars(list, labels.map((label) => ({ label, share: prediction.probabilities[label] })));
@@ -122,7 +122,7 @@ function answerView(element, { labels = [] }) {
     },
     many(body, instances) {
       show(body, predictionTable(body.predictions, instances));
-      element.scrollIntoView({ block: "nearest" }); // on a phone it stands above the form
+      element.scrollIntoView({ block: "nearest" }); // on a phone it is above the form
     },
   };
 }

@@ -10,4 +10,4 @@ from common.roles import predictor as server
 class Settings(server.Settings):
     """The environment of the `api` service."""
 
-    predict_max_rows: int = Field(10_000, ge=1, description="Rows that one call of POST /predict may bring.")
+    predict_max_rows: int = Field(10_000, ge=1, description="Most rows in one request to POST /predict.")

@@ -50,8 +50,6 @@ NOT_YET_REWRITTEN = (
     "common/jobs/in_process.py",
     "common/request/context.py",
     "docs/architecture.md",
-    "docs/operations.md",
-    "patterns/parallel/README.md",
     "patterns/serial/pipeline.py",
     "tests/drills/prep_pred/test_deadline.py",
     "tests/drills/serial/test_wrong_answers.py",

@@ -51,14 +51,14 @@ def test_it_asks_by_itself_and_shows_every_answer_and_the_whole(page: Page, stac
 
 
 def test_another_way_to_make_one_answer_is_asked_for(page: Page, stack: Stack) -> None:
-    page.get_by_role("button", name="disputed").click()
-    page.get_by_label("One answer by").select_option("vote")
+    page.get_by_role("button", name="models disagree").click()
+    page.get_by_label("Combine answers by").select_option("vote")
     (said,) = predicted(stack, ROWS[2], aggregate="vote")["predictions"]
     expect(page.locator(".verdict")).to_have_text(f"{said['label']} {said['votes'][said['label']]} of 3 votes")
     expect(page.locator(".bars li.first b")).to_have_text(f"{said['votes'][said['label']] / 3:.1%}".replace("%", " %"))
-    page.get_by_label("One answer by").select_option("best")
+    page.get_by_label("Combine answers by").select_option("best")
     (said,) = predicted(stack, ROWS[2], aggregate="best")["predictions"]
-    expect(page.locator(".verdict")).to_contain_text(f"says {said['by']}")
+    expect(page.locator(".verdict")).to_contain_text(f"from {said['by']}")
 
 
 def test_a_moved_slider_asks_again_and_a_refusal_names_the_field(page: Page, stack: Stack) -> None:
@@ -73,7 +73,7 @@ def test_a_moved_slider_asks_again_and_a_refusal_names_the_field(page: Page, sta
 
 def test_items_without_a_store_are_refused_in_words(page: Page) -> None:
     page.get_by_text("By item id").click()
-    page.get_by_role("button", name="Ask for these items").click()
+    page.get_by_role("button", name="Predict these items").click()
     expect(page.get_by_role("alert")).to_contain_text("no feature store")
 
 
@@ -105,6 +105,6 @@ def test_it_fits_is_readable_and_complains_of_nothing(
 ) -> None:
     with look(browser, stack.url(), FIRST, size, color_scheme=scheme) as found:
         found.page.get_by_text("By item id").click()
-        found.page.get_by_text("The same from a shell").click()
+        found.page.get_by_text("The same with curl").click()
         check_looks(found.page)
         check_own(found, stack.url())

@@ -45,7 +45,7 @@ def test_photos_are_shown_and_answered(page: Page) -> None:
     expect(photos.get_by_role("img")).to_have_count(len(list(SAMPLES.glob("*.jpg"))))
     photos.get_by_role("button", name="coffee").click()
     verdict(page).to_have_text("espresso")
-    expect(page.locator("#answer")).to_contain_text("True answer of this example: espresso")
+    expect(page.locator("#answer")).to_contain_text("Correct answer of this example: espresso")
     expect(page.locator("#answer .bars li")).to_have_count(5)
     assert page.locator("img.preview").evaluate("img => img.naturalWidth") == 600
 

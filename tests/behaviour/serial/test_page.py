@@ -64,7 +64,7 @@ def test_a_turned_page_is_shown_upright(page: Page) -> None:
     pick(page, "Invoice")
     upright = page.locator(".sheet canvas").evaluate(corner)
     pick(page, "Invoice turned")
-    expect(page.locator("#answer .verdict")).to_contain_text("turned by 90°")
+    expect(page.locator("#answer .verdict")).to_contain_text("rotated by 90°")
     turned = page.locator(".sheet canvas").evaluate(corner)
     assert max(abs(one - other) for one, other in zip(upright, turned, strict=True)) < 60
 

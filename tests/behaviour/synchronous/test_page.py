@@ -36,9 +36,9 @@ def test_the_first_photo_is_asked_about_by_itself(page: Page, stack: Stack) -> N
     expect(page.locator("#about")).not_to_be_empty()
     expect(page.get_by_role("group", name="Photos").get_by_role("button")).to_have_count(len(PHOTOS))
     expect(page.locator("#answer .verdict strong")).to_have_text("tripod")
-    expect(page.locator("#answer")).to_contain_text("True answer of this example: tripod")
+    expect(page.locator("#answer")).to_contain_text("Correct answer of this example: tripod")
     expect(page.locator("#answer")).to_contain_text("imagenet_lite0 version 1")
-    assert page.get_by_alt_text("The photo that was asked about").evaluate("image => image.naturalWidth") > 100
+    assert page.get_by_alt_text("The photo that was sent").evaluate("image => image.naturalWidth") > 100
 
 
 def test_the_five_likeliest_are_bars(page: Page, stack: Stack, http: httpx.Client) -> None:
@@ -74,11 +74,11 @@ def test_a_file_that_is_no_picture_is_refused_with_the_reason(page: Page) -> Non
 
 def test_who_does_not_wait_sees_the_hand_over_and_then_the_answer(page: Page) -> None:
     with page.expect_response("**/classify?top=5") as handed, page.expect_response("**/jobs/*") as fetched:
-        page.get_by_role("group", name="Wait at most").get_by_role("button", name="not at all").click()
+        page.get_by_role("group", name="Wait at most").get_by_role("button", name="do not wait").click()
     assert handed.value.status == 202
     assert handed.value.request.headers["prefer"] == "respond-async, wait=0"
     assert handed.value.headers["location"] in fetched.value.url
-    expect(page.locator("#job")).to_contain_text(f"Fetched as job {handed.value.json()['id']}")
+    expect(page.locator("#job")).to_contain_text(f"Result of job {handed.value.json()['id']}")
     expect(page.locator("#job")).to_contain_text("infer")
     expect(page.locator("#answer .verdict strong")).to_have_text("tripod")
     expect(page.locator("#curl")).to_contain_text("-H 'Prefer: respond-async, wait=0'")
@@ -103,7 +103,7 @@ def test_a_file_of_ones_own_is_sent_from_where_it_is(page: Page) -> None:
 @in_every_size
 def test_the_page_fits_and_is_readable(browser: Browser, stack: Stack, size: dict[str, int], scheme: str) -> None:
     with look(browser, stack.url(), FIRST, size, color_scheme=scheme) as found:
-        found.page.get_by_role("button", name="not at all").click()
-        expect(found.page.locator("#job")).to_contain_text("Fetched")
+        found.page.get_by_role("button", name="do not wait").click()
+        expect(found.page.locator("#job")).to_contain_text("Result of job")
         check_looks(found.page)
         check_own(found, stack.url())

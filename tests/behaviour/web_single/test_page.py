@@ -71,7 +71,7 @@ def test_page_answers_the_first_example_by_itself(page: Page, stack: Stack) -> N
     expect(page.locator("#service")).to_contain_text(told["release"])
     expect(page.locator("#about")).not_to_be_empty()
     expect_answer(page, predicted(stack))
-    expect(page.locator("#answer")).to_contain_text(f"True answer of this example: {model['examples'][0]['answer']}")
+    expect(page.locator("#answer")).to_contain_text(f"Correct answer of this example: {model['examples'][0]['answer']}")
     expect(page.locator("#answer")).to_contain_text(f"{model['name']} version {model['version']}")
     for label, share in predicted(stack)["probabilities"].items():
         expect(page.locator("#answer .bars li", has_text=label)).to_contain_text(f"{share * 100:.1f} %")
@@ -111,7 +111,7 @@ def test_moved_slider_asks_again(page: Page, stack: Stack) -> None:
     page.get_by_label("Petal length, slider").fill("5.1")
     expect(page.get_by_label("Petal length cm")).to_have_value("5.1")
     expect_answer(page, predicted(stack, petal_length=5.1))
-    expect(page.locator("#answer")).not_to_contain_text("True answer")
+    expect(page.locator("#answer")).not_to_contain_text("Correct answer")
     expect(page.get_by_role("button", pressed=True)).to_have_count(0)
 
 
@@ -157,7 +157,7 @@ def test_refusal_names_the_field_and_is_gone_once_it_is_mended(page: Page) -> No
 )
 def test_pasted_rows_are_answered_in_one_call(page: Page, rows: str) -> None:
     asked = requests_to(page, "/predict")
-    page.get_by_text("Many rows in one call").click()
+    page.get_by_text("Several rows in one request").click()
     page.get_by_label("Rows, as CSV").fill(rows)
     page.get_by_role("button", name="Predict all rows").click()
     expect(page.locator("tbody tr td:nth-child(3)")).to_have_text(["setosa", "virginica"])
@@ -165,7 +165,7 @@ def test_pasted_rows_are_answered_in_one_call(page: Page, rows: str) -> None:
 
 
 def test_markup_and_quotes_in_a_row_stay_text_everywhere(page: Page) -> None:
-    page.get_by_text("Many rows in one call").click()
+    page.get_by_text("Several rows in one request").click()
     page.get_by_label("Rows, as CSV").fill("5.1,3.5,1.4,it's <img src=x onerror=alert(1)>")
     page.get_by_role("button", name="Predict all rows").click()
     expect(page.get_by_role("alert").locator("li code")).to_have_text("instances[0].petal_width")
@@ -224,7 +224,7 @@ def test_page_fits_and_is_readable(browser: Browser, stack: Stack, viewport: dic
         open_page(page)
         page.get_by_label("Petal length cm").fill("9.5")
         expect(page.locator("#answer .warning")).to_be_visible()
-        page.get_by_text("Many rows in one call").click()
+        page.get_by_text("Several rows in one request").click()
         assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
         assert page.evaluate(LOW_CONTRAST) == []
 
@@ -283,7 +283,7 @@ def test_regressor_answers_with_its_value_and_unit(browser: Browser, start_own: 
     with browser.new_page(base_url=stack.url()) as page:
         open_page(page)
         expect(page.locator("#answer .verdict")).to_have_text(f"{predicted(stack)['value']:.4g} cm")
-        expect(page.locator("#answer")).to_contain_text("True answer of this example: 0.2 cm")
+        expect(page.locator("#answer")).to_contain_text("Correct answer of this example: 0.2 cm")
         expect(page.locator(".bars")).to_have_count(0)
 
 

@@ -35,6 +35,12 @@ def test_they_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.models == ["a", "b"]
 
 
+@pytest.mark.parametrize("level", ["warning", "WARNING"])
+def test_a_log_level_may_be_in_either_case(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", level)
+    assert read().log_level == "warning"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
