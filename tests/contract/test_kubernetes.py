@@ -2,93 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-from functools import cache
-from pathlib import Path
-from typing import Any
-
-import kubernetes_validate
-import pytest
-import yaml
+from collections.abc import Iterator
 
 from common import RELEASE
-from tests.manifests import (
+from tests.contract.manifests import (
+    CASES,
     COMPONENT,
     CREATES_SECRETS,
-    KUBERNETES,
     STORE,
-    Case,
-    Manifests,
     Pods,
     Tree,
-    every_case,
-    every_rendering,
-    render,
+    renderings,
 )
+from tests.contract.schemas import VERSIONS, faults
+from tests.contract.sources import rule
 
-VERSIONS = ["1.32", "1.33", "1.34"]
-# their schemas come with what brings them, not with Kubernetes
-OF_OTHERS = {"ServiceMonitor", "ScaledObject", "TriggerAuthentication"}
-KUSTOMIZATIONS = sorted(path.parent for path in KUBERNETES.rglob("kustomization.yaml"))
-ADDED = [path for path in KUSTOMIZATIONS if "kind: Component" in (path / "kustomization.yaml").read_text()]
-PAGES = sorted(KUBERNETES.rglob("README.md"))
+LONGEST_ROLLOUT_SECONDS = 120
 VOLUMES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
-
-every_version = pytest.mark.parametrize("version", VERSIONS)
-every_addition = pytest.mark.parametrize("folder", ADDED, ids=lambda path: path.name)
-every_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(KUBERNETES).as_posix())
-
-WORKER = """
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: worker
-  labels: {app.kubernetes.io/component: worker}
-  annotations:
-    serving-patterns/queue-address: "redis.some-namespace.svc:6379"
-    serving-patterns/queue-stream: some-jobs
-    serving-patterns/queue-group: some-workers
-spec:
-  selector: {matchLabels: {app.kubernetes.io/component: worker}}
-  template:
-    metadata: {labels: {app.kubernetes.io/component: worker}}
-    spec: {containers: [{name: app, image: "serving-patterns/api:0.1.0"}]}
-"""
-
-
-def faults(objects: list[Tree], version: str) -> list[str]:
-    """What the schemas of a Kubernetes version find wrong, unknown fields included."""
-    found = [_fault(json.dumps(tree, sort_keys=True), version) for tree in objects if tree["kind"] not in OF_OTHERS]
-    return [fault for fault in found if fault]
-
-
-@cache
-def _fault(text: str, version: str) -> str:
-    """What is wrong with one object, which many patterns may have; empty when nothing is."""
-    tree = json.loads(text)
-    try:
-        kubernetes_validate.validate(tree, version, strict=True)
-    except kubernetes_validate.ValidationError as error:
-        return f"{tree['kind']} {tree['metadata']['name']}: {'.'.join(map(str, error.path))}: {error.message}"
-    return ""
-
-
-def added_to(folder: Path, component: Path, *resources: str) -> Manifests:
-    """web_single, or `resources`, with a component on top."""
-    above = os.path.relpath(KUBERNETES.resolve(), folder.resolve())
-    kustomization = {
-        "resources": resources or [f"{above}/patterns/web_single"],
-        "components": [f"{above}/{component.relative_to(KUBERNETES).as_posix()}"],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
-    return render(folder)
-
-
-def the(manifests: Manifests, kind: str) -> Tree:
-    (found,) = manifests.of(kind)
-    return found
+PROBES = {"startupProbe", "livenessProbe", "readinessProbe"}
 
 
 def version_of(pods: Pods) -> str:
@@ -102,10 +33,31 @@ def has_token(pods: Pods) -> bool:
     return any("serviceAccountToken" in source for one in projected for source in one["sources"])
 
 
-@every_version
-@every_rendering
-def test_every_object_is_valid(folder: Path, version: str) -> None:
-    assert faults(render(folder).objects, version) == []
+def pods_everywhere() -> Iterator[tuple[str, Pods]]:
+    for where, manifests in renderings():
+        for pods in manifests.pods:
+            yield f"{where}, {pods.kind} {pods.name}", pods
+
+
+def workloads() -> Iterator[tuple[str, Pods]]:
+    """What stays up: no Jobs."""
+    for where, manifests in renderings():
+        for pods in manifests.workloads.values():
+            yield f"{where}, {pods.kind} {pods.name}", pods
+
+
+def containers() -> Iterator[tuple[str, Tree]]:
+    for where, pods in pods_everywhere():
+        for container in pods.containers:
+            yield f"{where}, container {container['name']}", container
+
+
+def test_every_object_is_valid() -> None:
+    with rule("the API server of every supported version accepts every object") as offenders:
+        for version in VERSIONS:
+            for where, manifests in renderings():
+                for fault in faults(manifests.objects, version):
+                    offenders.add(where, fault, f"an object of Kubernetes {version}")
 
 
 def test_a_misspelt_field_is_found() -> None:
@@ -114,171 +66,142 @@ def test_a_misspelt_field_is_found() -> None:
     assert "selektor" in fault
 
 
-@every_case
-def test_every_object_is_labelled(case: Case) -> None:
-    manifests = case.manifests
-    ours = {"app.kubernetes.io/name": case.pattern.replace("_", "-"), "app.kubernetes.io/part-of": "serving-patterns"}
-    bearers = [tree["metadata"]["labels"] for tree in manifests.objects]
-    templates = [pods.labels for pods in manifests.pods]
-    assert [labels for labels in [*bearers, *templates] if not ours.items() <= labels.items()] == []
-    assert len({labels["app.kubernetes.io/instance"] for labels in [*bearers, *templates]}) == 1
-    for labels in bearers:
-        store = manifests.workloads[labels[STORE]] if STORE in labels else None
-        assert labels["app.kubernetes.io/version"] == (version_of(store) if store else RELEASE)
+def test_every_object_is_labelled() -> None:
+    with rule("labels say which pattern, instance and version an object belongs to") as offenders:
+        for case in CASES:
+            where, manifests = f"k8s/patterns/{case.name}", case.manifests
+            expected = {
+                "app.kubernetes.io/name": case.pattern.replace("_", "-"),
+                "app.kubernetes.io/part-of": "serving-patterns",
+            }
+            labelled = [
+                (f"{tree['kind']} {tree['metadata']['name']}", tree["metadata"]["labels"]) for tree in manifests.objects
+            ]
+            for name, labels in labelled:
+                store = manifests.workloads[labels[STORE]] if STORE in labels else None
+                version = version_of(store) if store else RELEASE
+                offenders.compare(f"{where}, {name}: version", labels["app.kubernetes.io/version"], version)
+            every = [*labelled, *((f"pods of {pods.name}", pods.labels) for pods in manifests.pods)]
+            for name, labels in every:
+                offenders.require(expected.items() <= labels.items(), f"{where}, {name}", labels, expected)
+            instances = {labels["app.kubernetes.io/instance"] for _, labels in every}
+            offenders.require(len(instances) == 1, where, f"instances {instances}", "one instance")
 
 
-@every_rendering
-def test_pods_bear_the_name_and_the_version_of_their_workload(folder: Path) -> None:
-    for pods in render(folder).workloads.values():
-        assert pods.tree["metadata"]["labels"][COMPONENT] == pods.labels[COMPONENT] == pods.name
-        assert pods.tree["spec"]["selector"] == {"matchLabels": {COMPONENT: pods.name}}
-        assert pods.labels["app.kubernetes.io/version"] == version_of(pods)
+def test_pods_bear_the_name_and_the_version_of_their_workload() -> None:
+    with rule("pods have their workload's name and version as labels") as offenders:
+        for where, pods in workloads():
+            offenders.compare(f"{where}: its label", pods.tree["metadata"]["labels"][COMPONENT], pods.name)
+            offenders.compare(f"{where}: its pods' label", pods.labels[COMPONENT], pods.name)
+            offenders.compare(
+                f"{where}: selector", pods.tree["spec"]["selector"], {"matchLabels": {COMPONENT: pods.name}}
+            )
+            offenders.compare(f"{where}: version", pods.labels["app.kubernetes.io/version"], version_of(pods))
 
 
-@every_rendering
-def test_an_image_has_a_version_and_is_not_pulled_again(folder: Path) -> None:
-    for container in (one for pods in render(folder).pods for one in pods.containers):
-        name, _, tag = container["image"].rpartition(":")
-        assert name
-        assert tag not in ("", "latest")
-        assert container["imagePullPolicy"] == "IfNotPresent"
-        assert tag == RELEASE or not name.startswith("serving-patterns/")
+def test_an_image_has_a_version_and_is_not_pulled_again() -> None:
+    with rule("an image is named with its version and pulled once") as offenders:
+        for where, container in containers():
+            image = container["image"]
+            name, _, tag = image.rpartition(":")
+            offenders.require(bool(name) and tag not in ("", "latest"), where, image, "an image with a version")
+            offenders.compare(f"{where}: imagePullPolicy", container.get("imagePullPolicy"), "IfNotPresent")
+            if name.startswith("serving-patterns/"):
+                offenders.compare(f"{where}: version", tag, RELEASE)
 
 
-@every_rendering
-def test_a_container_asks_for_what_it_needs_and_has_limits(folder: Path) -> None:
-    for container in (one for pods in render(folder).pods for one in pods.containers):
-        resources = container["resources"]
-        assert resources["requests"].keys() == resources["limits"].keys() == {"cpu", "memory"}
-        assert resources["requests"]["memory"] == resources["limits"]["memory"]
+def test_a_container_asks_for_what_it_needs_and_has_limits() -> None:
+    with rule("requests and limits of cpu and memory; memory is not overcommitted") as offenders:
+        for where, container in containers():
+            resources = container.get("resources", {})
+            wanted, limits = resources.get("requests", {}), resources.get("limits", {})
+            offenders.compare(f"{where}: requests", set(wanted), {"cpu", "memory"})
+            offenders.compare(f"{where}: limits", set(limits), {"cpu", "memory"})
+            offenders.compare(f"{where}: requests.memory", wanted.get("memory"), limits.get("memory"))
 
 
-@every_rendering
-def test_a_container_can_do_no_more_than_it_must(folder: Path) -> None:
-    for container in (one for pods in render(folder).pods for one in pods.containers):
-        context = container["securityContext"]
-        assert context["allowPrivilegeEscalation"] is False
-        assert context["readOnlyRootFilesystem"] is True
-        assert context["capabilities"] == {"drop": ["ALL"]}
-        assert context.get("privileged", False) is False
-        assert not any("hostPort" in port for port in container.get("ports", []))
+def test_a_container_can_do_no_more_than_it_must() -> None:
+    expected = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    with rule("a container has the least privileges") as offenders:
+        for where, container in containers():
+            context = container.get("securityContext", {})
+            for key, value in expected.items():
+                offenders.compare(f"{where}: {key}", context.get(key), value)
+            offenders.compare(f"{where}: privileged", context.get("privileged", False), False)
+            for port in container.get("ports", []):
+                offenders.require("hostPort" not in port, where, port, "no hostPort")
 
 
-@every_rendering
-def test_a_pod_meets_the_restricted_standard(folder: Path) -> None:
-    for pods in render(folder).pods:
-        context = pods.spec["securityContext"]
-        assert context["runAsNonRoot"] is True
-        assert context["runAsUser"] > 0
-        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert not pods.spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
-        assert all(volume.keys() - {"name"} <= VOLUMES for volume in pods.spec.get("volumes", []))
+def test_a_pod_meets_the_restricted_standard() -> None:
+    with rule("pods meet the restricted Pod Security Standard") as offenders:
+        for where, pods in pods_everywhere():
+            context = pods.spec.get("securityContext", {})
+            offenders.compare(f"{where}: runAsNonRoot", context.get("runAsNonRoot"), True)
+            offenders.require(context.get("runAsUser", 0) > 0, f"{where}: runAsUser", context, "an id above 0")
+            offenders.compare(f"{where}: seccompProfile", context.get("seccompProfile"), {"type": "RuntimeDefault"})
+            for key in sorted(pods.spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}):
+                offenders.add(where, key, "no namespace of the host")
+            for volume in pods.spec.get("volumes", []):
+                offenders.require(volume.keys() - {"name"} <= VOLUMES, where, f"volume {volume}", f"one of {VOLUMES}")
 
 
-@every_rendering
-def test_a_pod_has_no_token_and_no_address_that_it_was_not_given(folder: Path) -> None:
-    for pods in render(folder).pods:
-        assert pods.spec["automountServiceAccountToken"] is False
-        assert pods.spec["enableServiceLinks"] is False
-        assert has_token(pods) == (pods.kind == "Job" and CREATES_SECRETS in pods.labels)
+def test_a_pod_has_no_token_and_no_address_that_it_was_not_given() -> None:
+    with rule("no service account token and no *_PORT variables, but for the job that creates secrets") as offenders:
+        for where, pods in pods_everywhere():
+            for key in ("automountServiceAccountToken", "enableServiceLinks"):
+                offenders.compare(f"{where}: {key}", pods.spec.get(key), False)
+            expected = pods.kind == "Job" and CREATES_SECRETS in pods.labels
+            offenders.compare(f"{where}: has a projected token", has_token(pods), expected)
 
 
-@every_rendering
-def test_a_token_serves_to_create_secrets_and_for_nothing_else(folder: Path) -> None:
-    rules = [rule for role in render(folder).of("Role", "ClusterRole") for rule in role["rules"]]
-    assert all(rule == {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]} for rule in rules)
-    assert render(folder).of("ClusterRole", "ClusterRoleBinding") == []
+def test_a_token_serves_to_create_secrets_and_for_nothing_else() -> None:
+    with rule("the only right that a service account has is to create secrets in its namespace") as offenders:
+        for where, manifests in renderings():
+            for role in manifests.of("Role", "ClusterRole"):
+                for found in role["rules"]:
+                    allowed = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
+                    offenders.compare(f"{where}, Role {role['metadata']['name']}", found, allowed)
+            for tree in manifests.of("ClusterRole", "ClusterRoleBinding"):
+                offenders.add(where, tree["kind"], "rights in the namespace only")
 
 
-@every_rendering
-def test_what_a_pod_may_write_is_bounded(folder: Path) -> None:
-    for pods in render(folder).pods:
-        for volume in (one["emptyDir"] for one in pods.spec.get("volumes", []) if "emptyDir" in one):
-            assert "sizeLimit" in volume
+def test_what_a_pod_may_write_is_bounded() -> None:
+    with rule("an emptyDir has a size limit") as offenders:
+        for where, pods in pods_everywhere():
+            for volume in pods.spec.get("volumes", []):
+                if "emptyDir" in volume:
+                    offenders.require("sizeLimit" in volume["emptyDir"], where, volume, "emptyDir.sizeLimit")
 
 
-@every_rendering
-def test_every_workload_is_probed(folder: Path) -> None:
-    for pods in render(folder).workloads.values():
-        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= pods.app.keys(), pods.name
-        if "http" in pods.ports:
-            assert pods.app["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+def test_every_workload_is_probed() -> None:
+    with rule("a workload has all three probes; readiness is /readyz") as offenders:
+        for where, pods in workloads():
+            offenders.require(pods.app.keys() >= PROBES, where, sorted(pods.app.keys() & PROBES), sorted(PROBES))
+            if "http" in pods.ports:
+                asked = pods.app.get("readinessProbe", {}).get("httpGet")
+                offenders.compare(f"{where}: readinessProbe.httpGet", asked, {"path": "/readyz", "port": "http"})
 
 
-@every_rendering
-def test_a_rollout_stops_at_the_first_new_pod_that_is_not_ready(folder: Path) -> None:
-    for pods in (one for one in render(folder).workloads.values() if one.kind == "Deployment"):
-        assert pods.tree["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
-        assert pods.tree["spec"]["progressDeadlineSeconds"] <= 120
+def test_a_rollout_stops_at_the_first_new_pod_that_is_not_ready() -> None:
+    with rule("a rollout takes no pod away before its successor is ready, and fails in time") as offenders:
+        for where, pods in workloads():
+            if pods.kind == "Deployment":
+                spec = pods.tree["spec"]
+                update = spec.get("strategy", {}).get("rollingUpdate")
+                offenders.compare(f"{where}: rollingUpdate", update, {"maxUnavailable": 0, "maxSurge": 1})
+                seconds = spec.get("progressDeadlineSeconds", 600)
+                where = f"{where}: progressDeadlineSeconds"
+                offenders.require(
+                    seconds <= LONGEST_ROLLOUT_SECONDS, where, seconds, f"at most {LONGEST_ROLLOUT_SECONDS}"
+                )
 
 
-@every_rendering
-def test_no_secret_is_written_down(folder: Path) -> None:
-    assert render(folder).of("Secret") == []
-
-
-# --- what is added to a pattern
-
-
-@pytest.mark.parametrize("component", ["autoscaling", "monitoring"])
-def test_a_component_goes_on_top_of_a_pattern(component: str, tmp_path: Path) -> None:
-    manifests = added_to(tmp_path, KUBERNETES / "components" / component)
-    assert [fault for version in VERSIONS for fault in faults(manifests.objects, version)] == []
-
-
-@every_addition
-def test_a_component_has_its_page(folder: Path) -> None:
-    page = folder / "README.md"
-    assert page.exists()
-    assert page.read_text().startswith(f"# {folder.name}\n")
-    assert len(page.read_text().splitlines()) <= 60
-
-
-def test_the_entry_is_what_grows_with_its_load(tmp_path: Path) -> None:
-    manifests = added_to(tmp_path, KUBERNETES / "components" / "autoscaling")
-    spec = the(manifests, "HorizontalPodAutoscaler")["spec"]
-    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"}
-    assert (spec["minReplicas"], spec["maxReplicas"]) == (1, 3)
-
-
-def test_monitoring_reaches_every_service_that_tells_its_metrics(tmp_path: Path) -> None:
-    manifests = added_to(tmp_path, KUBERNETES / "components" / "monitoring")
-    spec: Any = the(manifests, "ServiceMonitor")["spec"]
-    (endpoint,) = spec["endpoints"]
-    assert endpoint["path"] == "/metrics"
-    assert endpoint["port"] in [port["name"] for port in manifests.services["entry"]["spec"]["ports"]]
-
-
-def test_workers_grow_with_the_queue_that_they_name(tmp_path: Path) -> None:
-    (tmp_path / "worker.yaml").write_text(WORKER)
-    manifests = added_to(tmp_path, KUBERNETES / "components" / "queue-scaling", "worker.yaml")
-    spec: Any = the(manifests, "ScaledObject")["spec"]
-    (trigger,) = spec["triggers"]
-    assert spec["scaleTargetRef"] == {"name": "worker"}
-    assert trigger["type"] == "redis-streams"
-    assert trigger["metadata"]["address"] == "redis.some-namespace.svc:6379"
-    assert trigger["metadata"]["stream"] == "some-jobs"
-    assert trigger["metadata"]["consumerGroup"] == "some-workers"
-
-
-# --- pages
-
-
-@every_page
-def test_links_of_a_page_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text()):
-        assert "://" in target or (page.parent / target).exists(), target
-
-
-@every_page
-def test_manifests_in_a_page_are_valid(page: Path) -> None:
-    blocks = re.findall(r"^```yaml\n(.*?)^```$", page.read_text(), re.M | re.S)
-    trees = [tree for block in blocks for tree in yaml.safe_load_all(block)]
-    objects = [tree for tree in trees if tree.get("kind") not in (None, "Kustomization")]
-    assert faults(objects, VERSIONS[-1]) == []
-
-
-def test_the_table_names_every_component() -> None:
-    table = (KUBERNETES / "README.md").read_text()
-    for folder in (path for path in ADDED if path.parent.name == "components"):
-        assert f"](components/{folder.name}/)" in table or f"](components/{folder.name})" in table, folder.name
+def test_no_secret_is_written_down() -> None:
+    with rule("secrets are created on the cluster") as offenders:
+        for where, manifests in renderings():
+            for secret in manifests.of("Secret"):
+                offenders.add(where, f"Secret {secret['metadata']['name']}", "a Job that creates it")

@@ -7,12 +7,23 @@ is set because a Service hears late of a pod that leaves, and requests exist.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+import pytest
 
 from runtimes import composefile
 from runtimes.base import COMPOSE_DIRECTORY
-from tests.manifests import CASES, COMPONENT, CREATES_SECRETS, KUBERNETES, Case, Manifests, Pods, every_case, peers
+from tests.contract.manifests import (
+    CASES,
+    COMPONENT,
+    CREATES_SECRETS,
+    KUBERNETES,
+    Case,
+    Manifests,
+    Pods,
+    peers,
+)
 
 ONLY_HERE = {"DRAIN_DELAY_SECONDS"}
 # what the images listen to; gRPC is spoken by everything that is started by common.serve
@@ -81,93 +92,111 @@ def number(quantity: Any) -> float:
     return float(text[:-1]) * UNITS[text[-1]] if text[-1] in UNITS else float(text)
 
 
+def workloads() -> Iterator[tuple[str, Case, Pods, composefile.Service]]:
+    """Every workload beside its service; those without one are found by test_the_services_are_the_same."""
+    for case in CASES:
+        there = services(case)
+        for name, pods in case.manifests.workloads.items():
+            if name in there:
+                yield f"k8s/patterns/{case.name}, {name}", case, pods, there[name]
+
+
+def place(case: Case) -> str:
+    return f"k8s/patterns/{case.name}"
+
+
 def test_every_compose_file_has_its_manifests_and_the_other_way_round() -> None:
     assert {path.name for path in (KUBERNETES / "patterns").iterdir()} == {case.name for case in CASES}
 
 
-@every_case
-def test_the_services_are_the_same(case: Case) -> None:
-    assert case.manifests.workloads.keys() == services(case).keys()
+def test_the_services_are_the_same() -> None:
+    with rule("the workloads are compose's services, without balancers") as offenders:
+        for case in CASES:
+            offenders.compare(place(case), set(case.manifests.workloads), set(services(case)))
 
 
-@every_case
-def test_each_runs_the_same_image_with_the_same_arguments(case: Case) -> None:
-    for name, pods in case.manifests.workloads.items():
-        service = services(case)[name]
-        assert pods.app["image"] == service.image, name
-        if not is_store(service):
-            assert pods.app.get("args", []) == service.command, name
-            assert pods.app.get("command", []) == service.entrypoint, name
+def test_each_runs_the_same_image_with_the_same_arguments() -> None:
+    with rule("a workload runs what compose runs") as offenders:
+        for where, _, pods, service in workloads():
+            offenders.compare(f"{where}: image", pods.app["image"], service.image)
+            if not is_store(service):
+                offenders.compare(f"{where}: args", pods.app.get("args", []), service.command)
+                offenders.compare(f"{where}: command", pods.app.get("command", []), service.entrypoint)
 
 
-@every_case
-def test_each_has_the_same_settings(case: Case) -> None:
-    for name, pods in case.manifests.workloads.items():
-        secret, there = from_secrets(pods), settings_there(case, services(case)[name])
-        assert settings_here(case.manifests, pods) == {key: there[key] for key in sorted(there.keys() - secret)}, name
+def test_each_has_the_same_settings() -> None:
+    with rule("a workload has compose's environment, less what a Secret gives") as offenders:
+        for where, case, pods, service in workloads():
+            there = settings_there(case, service)
+            expected = {key: there[key] for key in sorted(there.keys() - from_secrets(pods))}
+            offenders.compare(f"{where}: env", settings_here(case.manifests, pods), expected)
 
 
-@every_case
-def test_each_listens_to_the_same_ports(case: Case) -> None:
-    for name, pods in case.manifests.workloads.items():
-        assert pods.ports == PORTS.get(name, SERVED), name
+def test_each_listens_to_the_same_ports() -> None:
+    with rule("a container's ports are those of its image") as offenders:
+        for where, _, pods, _ in workloads():
+            offenders.compare(f"{where}: ports", pods.ports, PORTS.get(pods.name, SERVED))
 
 
-@every_case
-def test_each_has_as_many_replicas_and_the_same_time_to_end(case: Case) -> None:
-    for name, pods in case.manifests.workloads.items():
-        service = services(case)[name]
-        assert pods.tree["spec"].get("replicas", 1) == service.replicas, name
-        assert pods.spec.get("terminationGracePeriodSeconds", 30) == service.grace_seconds, name
+def test_each_has_as_many_replicas_and_the_same_time_to_end() -> None:
+    with rule("replicas and the time to drain are compose's") as offenders:
+        for where, _, pods, service in workloads():
+            offenders.compare(f"{where}: replicas", pods.tree["spec"].get("replicas", 1), service.replicas)
+            grace = pods.spec.get("terminationGracePeriodSeconds", 30)
+            offenders.compare(f"{where}: terminationGracePeriodSeconds", grace, service.grace_seconds)
 
 
-@every_case
-def test_each_has_the_same_limits(case: Case) -> None:
-    trees = composefile.merge(case.composed().paths)["services"]
-    for name, pods in case.manifests.workloads.items():
-        here, there = pods.app["resources"]["limits"], trees[name]["deploy"]["resources"]["limits"]
-        assert number(here["cpu"]) == number(there["cpus"]), name
-        assert number(here["memory"]) == number(there["memory"]), name
+def test_each_has_the_same_limits() -> None:
+    with rule("limits of cpu and memory are compose's") as offenders:
+        for where, case, pods, _ in workloads():
+            there = composefile.merge(case.composed().paths)["services"][pods.name]["deploy"]["resources"]["limits"]
+            here = pods.app["resources"]["limits"]
+            offenders.compare(f"{where}: cpu", number(here["cpu"]), number(there["cpus"]))
+            offenders.compare(f"{where}: memory", number(here["memory"]), number(there["memory"]))
 
 
-# --- who is called
+# --- who may call which service
 
 
-@every_case
-def test_the_entry_leads_to_what_compose_publishes(case: Case) -> None:
-    published, manifests = case.composed().entry, case.manifests
-    spec = manifests.services["entry"]["spec"]
-    assert spec.get("type", "ClusterIP") == "ClusterIP"
-    assert {port["port"] for port in spec["ports"]} == {port.container for port in published.ports}
-    entry = behind_balancer(case, published.name)
-    assert manifests.behind("entry").name == entry
-    marked = {one.name for one in manifests.pods if one.labels.get("serving-patterns/entry") == "true"}
-    assert marked == {entry}
+def test_the_entry_leads_to_what_compose_publishes() -> None:
+    with rule("the Service `entry` leads to the service that compose publishes, inside the cluster") as offenders:
+        for case in CASES:
+            where, published, manifests = place(case), case.composed().entry, case.manifests
+            spec, entry = manifests.services["entry"]["spec"], behind_balancer(case, published.name)
+            offenders.compare(f"{where}, entry: type", spec.get("type", "ClusterIP"), "ClusterIP")
+            ports = {port["port"] for port in spec["ports"]}
+            offenders.compare(f"{where}, entry: ports", ports, {port.container for port in published.ports})
+            offenders.compare(f"{where}, entry: leads to", manifests.behind("entry").name, entry)
+            marked = {one.name for one in manifests.pods if one.labels.get("serving-patterns/entry") == "true"}
+            offenders.compare(f"{where}: pods labelled as entry", marked, {entry})
 
 
-@every_case
-def test_a_service_leads_to_ports_that_its_pods_have(case: Case) -> None:
-    manifests = case.manifests
-    for name, service in manifests.services.items():
-        pods = manifests.behind(name)
-        assert service["metadata"]["labels"][COMPONENT] == pods.name
-        for port in service["spec"]["ports"]:
-            target = port.get("targetPort", port["port"])
-            assert pods.ports.get(target, target) == port["port"], name
-            assert port["port"] in pods.ports.values(), name
-        assert name in ("entry", *case.composed().services), name
+def test_a_service_leads_to_ports_that_its_pods_have() -> None:
+    with rule("a Service is named as in compose and leads to ports that its pods listen to") as offenders:
+        for case in CASES:
+            for name, service in case.manifests.services.items():
+                where, pods = f"{place(case)}, Service {name}", case.manifests.behind(name)
+                offenders.compare(f"{where}: component", service["metadata"]["labels"][COMPONENT], pods.name)
+                names = {"entry", *case.composed().services}
+                offenders.require(name in names, where, name, f"one of {sorted(names)}")
+                for port in service["spec"]["ports"]:
+                    target = port.get("targetPort", port["port"])
+                    offenders.compare(f"{where}: targetPort {target}", pods.ports.get(target, target), port["port"])
+                    found = port["port"]
+                    offenders.require(found in pods.ports.values(), where, found, f"one of {pods.ports}")
 
 
-@every_case
-def test_whoever_is_called_has_a_service_with_that_port(case: Case) -> None:
-    manifests = case.manifests
-    for pods in manifests.workloads.values():
-        for url in URL.finditer(" ".join(one.get("value", "") for one in pods.app.get("env", []))):
-            assert int(url["port"]) in {port["port"] for port in manifests.services[url["host"]]["spec"]["ports"]}
+def test_a_called_service_has_the_port_that_callers_use() -> None:
+    with rule("a URL in a setting leads to a Service with that port") as offenders:
+        for where, case, pods, _ in workloads():
+            for url in URL.finditer(" ".join(one.get("value", "") for one in pods.app.get("env", []))):
+                service = case.manifests.services.get(url["host"], {"spec": {"ports": []}})
+                ports = {port["port"] for port in service["spec"]["ports"]}
+                offenders.require(int(url["port"]) in ports, where, url[0], f"a Service with one of {ports}")
 
 
 def called(case: Case) -> set[tuple[str, str, int]]:
-    """Who calls whom, by the URLs in compose's settings; whoever is called is reached on all ports that it has."""
+    """(caller, called, port) by the URLs in compose's settings; a called service is reached on all of its ports."""
     return {
         (name, url["host"], port)
         for name, service in services(case).items()
@@ -177,39 +206,49 @@ def called(case: Case) -> set[tuple[str, str, int]]:
     }
 
 
-@every_case
-def test_a_caller_may_call_whom_its_settings_name_and_nobody_else(case: Case) -> None:
-    assert case.manifests.edges("egress") == called(case)
+@pytest.mark.parametrize("direction", ["egress", "ingress"])
+def test_callers_reach_what_their_settings_name_and_nothing_else(direction: str) -> None:
+    with rule(f"{direction} rules allow exactly the calls of compose's settings") as offenders:
+        for case in CASES:
+            allowed, expected = case.manifests.edges(direction), called(case)
+            for edge in sorted(allowed ^ expected):
+                what = "a rule without a call" if edge in allowed else "a call without a rule"
+                offenders.add(f"{place(case)}, {direction}", f"{what}: {edge}", "a rule for each call")
 
 
-@every_case
-def test_whoever_is_called_is_reached_by_its_callers_and_nobody_else(case: Case) -> None:
-    assert case.manifests.edges("ingress") == called(case)
+def test_what_no_rule_allows_is_refused() -> None:
+    refused = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    with rule("one NetworkPolicy refuses everything that no other allows") as offenders:
+        for case in CASES:
+            every_pod = [
+                tree["spec"] for tree in case.manifests.of("NetworkPolicy") if tree["spec"]["podSelector"] == {}
+            ]
+            offenders.require(refused in every_pod, place(case), every_pod, refused)
 
 
-@every_case
-def test_what_no_rule_allows_is_refused(case: Case) -> None:
-    everybody = [tree["spec"] for tree in case.manifests.of("NetworkPolicy") if tree["spec"]["podSelector"] == {}]
-    assert {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} in everybody
+def test_only_the_entry_is_reached_from_outside() -> None:
+    with rule("from outside the namespace, only the entry's http and grpc are reached") as offenders:
+        for case in CASES:
+            for own, found in case.manifests.rules("ingress"):
+                if any(peer.keys() != {"podSelector"} for peer in peers(found)) or not peers(found):
+                    reached = {one.name for one in own}, {port["port"] for port in found["ports"]}
+                    expected = {case.manifests.behind("entry").name}, set(SERVED)
+                    offenders.compare(f"{place(case)}, ingress", reached, expected)
 
 
-@every_case
-def test_only_the_entry_is_reached_from_outside(case: Case) -> None:
-    manifests = case.manifests
-    for own, rule in manifests.rules("ingress"):
-        if any(peer.keys() != {"podSelector"} for peer in peers(rule)) or not peers(rule):
-            assert {one.name for one in own} == {manifests.behind("entry").name}
-            assert {port["port"] for port in rule["ports"]} == SERVED.keys()
-
-
-@every_case
-def test_beyond_the_stack_names_are_looked_up_and_secrets_created_and_nothing_else(case: Case) -> None:
-    for own, rule in case.manifests.rules("egress"):
-        beyond = [peer for peer in peers(rule) if peer.keys() != {"podSelector"}]
-        ports = {port["port"] for port in rule["ports"]}
-        if not peers(rule):
-            assert all(CREATES_SECRETS in one.labels for one in own)
-            assert ports == {53, 443, 6443}
-        elif beyond:
-            assert beyond == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}]
-            assert ports == {53}
+def test_beyond_the_stack_only_names_are_looked_up_and_secrets_created() -> None:
+    dns = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}]
+    with rule("beyond its namespace a pod reaches DNS, and the job that creates secrets the API server") as offenders:
+        for case in CASES:
+            for own, found in case.manifests.rules("egress"):
+                where = f"{place(case)}, egress of {[one.name for one in own]}"
+                beyond = [peer for peer in peers(found) if peer.keys() != {"podSelector"}]
+                ports = {port["port"] for port in found["ports"]}
+                if not peers(found):
+                    job = all(CREATES_SECRETS in one.labels for one in own)
+                    offenders.require(
+                        job, where, "a rule for every address", f"only for pods labelled {CREATES_SECRETS}"
+                    )
+                    offenders.compare(f"{where}: ports", ports, {53, 443, 6443})
+                elif beyond:
+                    offenders.compare(f"{where}: peers, ports", (beyond, ports), (dns, {53}))

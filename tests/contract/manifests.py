@@ -52,8 +52,12 @@ CASES = [
     for variant in (None, *composefile.variants(COMPOSE_DIRECTORY, pattern))
 ]
 RENDERED = sorted([KUBERNETES / "patterns" / case.name for case in CASES] + list((KUBERNETES / "stores").iterdir()))
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-every_rendering = pytest.mark.parametrize("folder", RENDERED, ids=lambda folder: folder.name)
+
+
+def renderings() -> Iterator[tuple[str, Manifests]]:
+    """Every folder that is applied by itself, with what is in it."""
+    for folder in RENDERED:
+        yield folder.relative_to(KUBERNETES.parent).as_posix(), render(folder)
 
 
 @cache
@@ -65,7 +69,7 @@ def render(folder: Path) -> Manifests:
     command = ["kubectl", "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    return Manifests(list(yaml.safe_load_all(done.stdout)))
+    return Manifests(list(yaml.load_all(done.stdout, yaml.CSafeLoader)))
 
 
 @dataclass(frozen=True)
