@@ -41,6 +41,11 @@ class Case:
         return render(KUBERNETES / "patterns" / self.name)
 
     @cache  # noqa: B019 (a handful of cases, which live as long as the tests)
+    def tree(self) -> Tree:
+        """The merged compose files, variables unresolved."""
+        return composefile.merge(composefile.find(COMPOSE_DIRECTORY, self.pattern, self.variant))
+
+    @cache  # noqa: B019 (the same)
     def composed(self) -> composefile.ComposeFile:
         """The compose file with no variable set."""
         return composefile.load(COMPOSE_DIRECTORY, self.pattern, self.variant, {})

@@ -11,7 +11,6 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import pytest
@@ -42,12 +41,6 @@ ABSENT = {
 Tree = dict[str, Any]
 
 
-@cache
-def tree(case: Case) -> Tree:
-    """The merged compose files, variables unresolved."""
-    return composefile.merge(composefile.find(COMPOSE_DIRECTORY, case.pattern, case.variant))
-
-
 @dataclass(frozen=True)
 class Place:
     """A service of a compose file, as rules look at it."""
@@ -62,7 +55,7 @@ class Place:
 
 def places() -> Iterator[Place]:
     for case in CASES:
-        for service, found in tree(case)["services"].items():
+        for service, found in case.tree()["services"].items():
             yield Place(case, service, found)
 
 
@@ -162,7 +155,7 @@ def test_every_setting_exists() -> None:
     with rule("a compose file sets what the service reads") as offenders:
         for case in CASES:
             read = with_every_variable(case)
-            for service, found in tree(case)["services"].items():
+            for service, found in case.tree()["services"].items():
                 check_settings(offenders, Place(case, service, found), set(read.services[service].environment))
 
 
@@ -185,7 +178,7 @@ def check_settings(offenders: Offenders, place: Place, given: set[str]) -> None:
 def test_only_the_entry_is_published_and_only_to_this_host() -> None:
     with rule("one service has host ports, on 127.0.0.1") as offenders:
         for case in CASES:
-            published = {name: one["ports"] for name, one in tree(case)["services"].items() if one.get("ports")}
+            published = {name: one["ports"] for name, one in case.tree()["services"].items() if one.get("ports")}
             one_entry = len(published) == 1 and next(iter(published.values())) in ENTRY_PORTS
             offenders.require(one_entry, file_of(case), published, f"one service with {ENTRY_PORTS[0]} (and gRPC)")
 
@@ -193,8 +186,8 @@ def test_only_the_entry_is_published_and_only_to_this_host() -> None:
 def test_a_stack_is_named_after_its_pattern() -> None:
     with rule("a project is named after its pattern, in the current compose format") as offenders:
         for case in CASES:
-            offenders.compare(f"{file_of(case)}: name", tree(case)["name"], f"sp-{case.pattern.replace('_', '-')}")
-            offenders.require("version" not in tree(case), file_of(case), "version", "no such key")
+            offenders.compare(f"{file_of(case)}: name", case.tree()["name"], f"sp-{case.pattern.replace('_', '-')}")
+            offenders.require("version" not in case.tree(), file_of(case), "version", "no such key")
             package = source(f"patterns/{case.pattern}/__init__.py")
             offenders.require(package.path.exists(), file_of(case), "no package of that name", package.name)
 

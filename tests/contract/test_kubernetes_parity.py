@@ -24,6 +24,7 @@ from tests.contract.manifests import (
     Pods,
     peers,
 )
+from tests.contract.sources import rule
 
 ONLY_HERE = {"DRAIN_DELAY_SECONDS"}
 # what the images listen to; gRPC is spoken by everything that is started by common.serve
@@ -149,7 +150,7 @@ def test_each_has_as_many_replicas_and_the_same_time_to_end() -> None:
 def test_each_has_the_same_limits() -> None:
     with rule("limits of cpu and memory are compose's") as offenders:
         for where, case, pods, _ in workloads():
-            there = composefile.merge(case.composed().paths)["services"][pods.name]["deploy"]["resources"]["limits"]
+            there = case.tree()["services"][pods.name]["deploy"]["resources"]["limits"]
             here = pods.app["resources"]["limits"]
             offenders.compare(f"{where}: cpu", number(here["cpu"]), number(there["cpus"]))
             offenders.compare(f"{where}: memory", number(here["memory"]), number(there["memory"]))
