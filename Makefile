@@ -12,7 +12,7 @@ COMPILE := $(UV) pip compile --quiet --universal --no-header --no-annotate --no-
 STACK = $(PATTERN) --runtime $(RUNTIME)
 START = $(STACK) --port $(PORT) $(if $(VARIANT),--variant $(VARIANT))
 
-.PHONY: help up down demo logs status test lint bench models exporters images docs lock clean
+.PHONY: help up down demo logs status test drills lint bench models exporters images docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -38,6 +38,12 @@ status: .venv/.run  ## show PATTERN's services: state, URL, uptime, memory
 test: RUNTIMES = $(if $(filter auto,$(RUNTIME)),local $(shell docker info >/dev/null 2>&1 && echo compose),$(RUNTIME))
 test: .venv/.dev  ## run the tests; PATTERN=x for one pattern, ARGS="-k name" for pytest
 	@$(PY) -m pytest $(addprefix --runtime=,$(RUNTIMES)) $(if $(filter file,$(origin PATTERN)),,--pattern=$(PATTERN)) $(ARGS)
+
+# the same runtimes; what they show is kept with its date
+drills: RUNTIMES = $(if $(filter auto,$(RUNTIME)),local $(shell docker info >/dev/null 2>&1 && echo compose),$(RUNTIME))
+drills: .venv/.dev  ## run the drills that wait for minutes; results in bench/results/drills.json
+	@$(PY) -m pytest -p tests.drills.record --record=bench/results/drills.json $(addprefix --runtime=,$(RUNTIMES)) \
+	  $(if $(filter file,$(origin PATTERN)),,--pattern=$(PATTERN)) -m minutes tests/drills $(ARGS)
 
 lint: .venv/.dev  ## check style and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet . && $(PY) -m mypy .

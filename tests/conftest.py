@@ -53,9 +53,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     wanted = config.getoption("pattern")
     if not wanted:
         return
-    kept = [item for item in items if set(item.path.parts) & set(wanted)]
+    kept = [item for item in items if patterns(item) & set(wanted)]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
+
+
+def patterns(item: pytest.Item) -> set[str]:
+    """What a test is of: the folders that it is in, and the pattern of the row that it is run for."""
+    callspec = getattr(item, "callspec", None)
+    rows = callspec.params.values() if callspec else ()
+    return {*item.path.parts, *(one.pattern for one in rows if hasattr(one, "pattern"))}
 
 
 @pytest.fixture(scope="session")
@@ -90,21 +97,21 @@ def start_shared(runtime: str) -> Iterator[Start]:
 @pytest.fixture(scope="module")
 def start_for_module(runtime: str) -> Iterator[Start]:
     """Starts a stack for the tests of one module, which leave it as they found it."""
-    with _starting(runtime) as start:
+    with starting(runtime) as start:
         yield start
 
 
 @pytest.fixture
 def start_own(runtime: str) -> Iterator[Start]:
     """Starts a stack for one test alone, which may break it."""
-    with _starting(runtime) as start:
+    with starting(runtime) as start:
         yield start
 
 
 @pytest.fixture(scope="module")
 def start_local() -> Iterator[Start]:
     """Starts a stack of local processes, whatever was asked for, for a module whose tests need this machine's files."""
-    with _starting("local") as start:
+    with starting("local") as start:
         yield start
 
 
@@ -113,12 +120,12 @@ def start_cluster(request: pytest.FixtureRequest) -> Iterator[Start]:
     """Starts a stack on the cluster for one module, for what only a cluster does."""
     if "kubernetes" not in (request.config.getoption("runtime") or []):
         pytest.skip("the kubernetes runtime was not asked for")
-    with _starting("kubernetes") as start:
+    with starting("kubernetes") as start:
         yield start
 
 
 @contextmanager
-def _starting(runtime: str) -> Iterator[Start]:
+def starting(runtime: str) -> Iterator[Start]:
     """Starts stacks and takes them down at the end."""
     stacks: list[Stack] = []
 

@@ -26,11 +26,13 @@ class Tally:
     refused_at: list[float] = field(default_factory=list)
 
 
-def request(path: str, body: Any, base: str = "http://service", **headers: str) -> bytes:
-    """A POST as it goes over the wire; `body` is JSON unless it is bytes."""
+def request(
+    path: str, body: Any, base: str = "http://service", media: str = "application/json", **headers: str
+) -> bytes:
+    """A POST as it goes over the wire; `body` is made JSON unless it is bytes."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"POST {path} HTTP/1.1", f"Host: {urlsplit(base).netloc}", f"Content-Length: {len(content)}"]
-    lines += ["Content-Type: application/json", *(f"{name}: {value}" for name, value in headers.items())]
+    lines += [f"Content-Type: {media}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 

@@ -83,12 +83,17 @@ class StandIn:
 @contextmanager
 def proxy_over(*stand_ins: StandIn, ready: bool = True, **env: str) -> Iterator[str]:
     """The URL of a proxy of its own, ready unless it is not to be."""
-    (port,) = free_ports(1)
     listed = ",".join(f"{one.name}={one.url}" for one in stand_ins)
-    settings = {"PREDICTORS": listed, "HTTP_PORT": str(port), "GRPC_PORT": "0", "PATH": os.environ["PATH"], **env}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "common.serve", "patterns.parallel.proxy"], cwd=ROOT, env=settings
-    )
+    with process_of("patterns.parallel.proxy", ready=ready, PREDICTORS=listed, **env) as url:
+        yield url
+
+
+@contextmanager
+def process_of(role: str, *, ready: bool = True, **env: str) -> Iterator[str]:
+    """The URL of one process of a role, on this machine; it has only this environment, and ends within 20 seconds."""
+    (port,) = free_ports(1)
+    settings = {"HTTP_PORT": str(port), "GRPC_PORT": "0", "PATH": os.environ["PATH"], **env}
+    process = subprocess.Popen([sys.executable, "-m", "common.serve", role], cwd=ROOT, env=settings)
     url = f"http://127.0.0.1:{port}"
     try:
         eventually(lambda: reachable(url) and (not ready or httpx.get(f"{url}/readyz").is_success), 20, "it is ready")

@@ -51,7 +51,5 @@ NOT_YET_REWRITTEN = (
     "common/request/context.py",
     "docs/architecture.md",
     "patterns/serial/pipeline.py",
-    "tests/drills/prep_pred/test_deadline.py",
-    "tests/drills/serial/test_wrong_answers.py",
     "tests/unit/common/http/test_app_requests.py",
 )

@@ -17,6 +17,8 @@ from tests.conftest import Start
 from tests.drills.cluster import apply, namespace, run_in
 from tests.support import eventually
 
+pytestmark = pytest.mark.runs_on("kubernetes")
+
 PREDICTORS = {"iris", "iris-rf", "iris-mlp", "petal-width"}
 REDIS, ENTRY = "redis", "entry"
 OUTSIDE = "kubernetes.default"  # the cluster's own API: of what is not in the stack, what every cluster has

@@ -4,49 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import httpx
 
 from runtimes.base import Stack
 from tests.asking.prep_pred import ENTRY, PENGUIN, TIMEOUT
-from tests.support import eventually, readiness
+from tests.drills import faults
+from tests.support import eventually
 
 SLACK = 1.5  # what a busy machine may add
-
-
-def switch(stack: Stack, **faults: object) -> None:
-    """Faults in the runs of the predictor's models; none of them without an argument."""
-    answer = httpx.post(f"{stack.url('predictor')}/faults", json=faults, timeout=10)
-    assert answer.status_code == 200
-
-
-@contextmanager
-def switched(stack: Stack, **faults: object) -> Iterator[None]:
-    switch(stack, **faults)
-    try:
-        yield
-    finally:
-        switch(stack)
-
-
-@contextmanager
-def killed(stack: Stack, service: str) -> Iterator[None]:
-    stack.kill(service)
-    try:
-        yield
-    finally:
-        stack.start(service)
-
-
-@contextmanager
-def frozen(stack: Stack, service: str) -> Iterator[None]:
-    stack.freeze(service)
-    try:
-        yield
-    finally:
-        stack.thaw(service)
 
 
 def ask(stack: Stack, seconds: float = 10.0) -> tuple[httpx.Response, float]:
@@ -67,8 +33,7 @@ async def ask_all(stack: Stack, seconds: float, count: int) -> list[tuple[httpx.
 
 def unready(stack: Stack, layout: str | None) -> str:
     """Why the entry says that it is not ready; empty while it is."""
-    answer = readiness(stack, ENTRY[layout])
-    return "" if answer.status_code == 200 else "; ".join(answer.json()["reasons"])
+    return faults.unready(stack, ENTRY[layout])
 
 
 def healed(stack: Stack, layout: str | None) -> None:

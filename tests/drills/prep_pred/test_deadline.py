@@ -1,4 +1,4 @@
-"""A spent deadline starts nothing more, at either half; a caller who has left is worked for no longer."""
+"""After its deadline a request starts no more inference, at either side; nor after its caller has disconnected."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import pytest
 from runtimes.base import Stack
 from tests.asking.prep_pred import ENTRY, PENGUIN, TIMEOUT, inferences, predict, sample, start_layout
 from tests.conftest import Start
-from tests.drills.prep_pred.halves import SLACK, ask, ask_all, healed, switch
+from tests.drills.faults import switch
+from tests.drills.prep_pred.halves import SLACK, ask, ask_all, healed
 from tests.load import connect, request
 from tests.support import direct_url, log_lines, metric, soon
+
+pytestmark = pytest.mark.runs_on("local")
 
 LAYOUTS = (None, "proxy")
 
@@ -34,13 +37,13 @@ def in_progress(stack: Stack, service: str) -> float:
 
 async def test_a_spent_deadline_is_504_in_time_and_starts_no_inference(stack: Stack, layout: str | None) -> None:
     before = await asyncio.to_thread(inferences, stack)
-    await asyncio.to_thread(switch, stack, hang=True)
+    await asyncio.to_thread(switch, stack, "predictor", hang=True)
     held = asyncio.create_task(asyncio.to_thread(ask, stack, 20))
     await soon(lambda: in_progress(stack, "predictor") >= 1, "the run has begun")
     for answer, took in await ask_all(stack, 0.5, 4):
         assert answer.status_code == 504
         assert 0.5 <= took < 0.5 + SLACK
-    await asyncio.to_thread(switch, stack)
+    await asyncio.to_thread(switch, stack, "predictor")
     assert (await held)[0].status_code == 200
     await asyncio.to_thread(healed, stack, layout)
     assert await asyncio.to_thread(inferences, stack) == before + 2  # the one that hung, and the one that shows healing
@@ -56,7 +59,7 @@ def test_no_inference_follows_a_deadline_that_passes_while_the_input_is_prepared
 
 
 async def test_a_caller_who_left_is_not_inferred_for(stack: Stack, layout: str | None) -> None:
-    await asyncio.to_thread(switch, stack, hang=True)
+    await asyncio.to_thread(switch, stack, "predictor", hang=True)
     held = asyncio.create_task(asyncio.to_thread(ask, stack, 20))
     await soon(lambda: in_progress(stack, "predictor") >= 1, "the run has begun")
     before = await asyncio.to_thread(inferences, stack)
@@ -67,7 +70,7 @@ async def test_a_caller_who_left_is_not_inferred_for(stack: Stack, layout: str |
         await soon(lambda: metric(stack.url("predictor"), "serving_queue_depth") == 1, "the request waits")
         writer.close()
         await soon(lambda: metric(stack.url("predictor"), "serving_queue_depth") == 0, "it has left the queue")
-    await asyncio.to_thread(switch, stack)
+    await asyncio.to_thread(switch, stack, "predictor")
     assert (await held)[0].status_code == 200
     assert await asyncio.to_thread(inferences, stack) == before + 1
     await soon(lambda: len(log_lines(stack, ENTRY[layout], event="request", status="499")) == 3, "the log says so")

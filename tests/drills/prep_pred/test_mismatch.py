@@ -21,6 +21,8 @@ from tests.conftest import Start
 from tests.drills.prep_pred.halves import ask, unready
 from tests.support import built, eventually
 
+pytestmark = pytest.mark.runs_on("local")
+
 LAYOUTS = (None, "proxy")
 
 
@@ -80,7 +82,7 @@ def load(stack: Stack) -> None:
 
 def restart_prep(stack: Stack) -> None:
     """It then is of the newest version."""
-    stack.stop("prep")
+    stack.kill("prep")
     stack.start("prep", wait=False)
 
 
@@ -133,6 +135,7 @@ def test_a_predictor_swapped_to_other_preprocessing_is_noticed_by_the_next_reque
 def test_a_prep_that_starts_with_other_preprocessing_leaves_the_entry_unready_and_alive(
     stack: Stack, versions: Versions, layout: str | None
 ) -> None:
+    """The other way round: the entry learns of it by looking, before any request has."""
     version = versions.put(scale=3.0)
     restart_prep(stack)
     eventually(lambda: versions.fingerprints[-1] in reasons(stack, layout), 15, "the entry says why it is not ready")
@@ -144,6 +147,7 @@ def test_a_prep_that_starts_with_other_preprocessing_leaves_the_entry_unready_an
     works_together(stack, layout, version)
 
 
+@pytest.mark.parametrize("layout", [None], ids=["default"], indirect=True, scope="module")
 def test_a_model_that_prep_lacks_leaves_the_entry_unready_until_it_is_there(
     stack: Stack, versions: Versions, layout: str | None
 ) -> None:

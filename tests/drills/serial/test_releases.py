@@ -22,6 +22,8 @@ from tests.conftest import Start
 from tests.load import Load, request
 from tests.support import built, eventually, metric, soon
 
+pytestmark = pytest.mark.runs_on("local")
+
 MODELS = dict(
     zip(STAGES, ("page_orientation", "text_detection", "text_recognition", "text_recognition_heavy"), strict=True)
 )
@@ -43,8 +45,9 @@ class Versions:
         for stage in stages:
             folder = self.root / MODELS[stage] / version
             folder.mkdir(parents=True)
-            (folder / "model.onnx").symlink_to(built(MODELS[stage]) / "model.onnx")
-            manifest = (built(MODELS[stage]) / "model.yaml").read_text()  # as text: it holds thousands of labels
+            source = built(MODELS[stage], *MODELS.values())
+            (folder / "model.onnx").symlink_to(source / "model.onnx")
+            manifest = (source / "model.yaml").read_text()  # as text: it holds thousands of labels
             (folder / "model.yaml").write_text(manifest.replace("version: '1'\n", f"version: '{version}'\n", 1))
         return version
 
@@ -96,7 +99,7 @@ async def test_no_answer_mixes_releases_while_they_are_swapped_under_load(stack:
             for stage in order:
                 assert await asyncio.to_thread(released, stack) == held[-1]
                 await asyncio.to_thread(load, stack, stage)
-                await callers.answered(callers.tally.answered + 2)
+                await callers.answered(callers.tally.answered + 1)
             held.append(version)
             await soon(lambda: released(stack) == held[-1], "the new release answers")
     tally = callers.tally
@@ -123,7 +126,7 @@ def test_a_page_whose_release_vanishes_under_it_is_read_anew(stack: Stack, versi
 
 
 def test_without_a_common_release_it_is_unready_and_says_why(stack: Stack, versions: Versions) -> None:
-    stack.stop("detection")
+    stack.kill("detection")
     versions.remove("detection")
     newest = versions.next(["detection"])
     stack.start("detection")

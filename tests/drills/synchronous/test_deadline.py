@@ -16,6 +16,8 @@ from tests.conftest import Start
 from tests.load import connect, request
 from tests.support import direct_url, eventually, log_lines, metric, soon
 
+pytestmark = pytest.mark.runs_on("local")
+
 LIMIT, SLACK = 2.0, 1.0  # seconds of the service's own deadline; what a busy machine may add
 TIMEOUT = "X-Request-Timeout-Seconds"
 Client = httpx.AsyncClient

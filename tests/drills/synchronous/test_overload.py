@@ -16,6 +16,8 @@ from tests.asking.synchronous import CAT, COFFEE, names, saved
 from tests.conftest import Start
 from tests.support import metric, soon
 
+pytestmark = pytest.mark.runs_on("local")
+
 QUEUE, DECODE_QUEUE = 3, 2
 LARGE = saved(Image.new("RGB", (4000, 3000)), "PNG")  # some tenths of a second to decode, 35 kB to send
 Client = httpx.AsyncClient

@@ -13,6 +13,8 @@ from runtimes.base import Stack
 from tests.conftest import Start
 from tests.support import INFER, SETOSA, VIRGINICA, labels, log_lines, metric, question, soon
 
+pytestmark = pytest.mark.runs_on("local")
+
 QUEUE = 4
 Client = httpx.AsyncClient
 

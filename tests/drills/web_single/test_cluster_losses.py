@@ -20,6 +20,8 @@ from tests.drills.cluster import KEPT, evict, gone, namespace, right, rolled_out
 from tests.load import Load
 from tests.support import SETOSA, soon
 
+pytestmark = pytest.mark.runs_on("kubernetes")
+
 CALLERS = 4
 # Until the cluster has noticed, every second new connection is refused: the usual three attempts may all meet that.
 PATIENT = ClientLimits(attempts=7)

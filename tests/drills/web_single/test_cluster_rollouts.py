@@ -17,6 +17,8 @@ from tests.conftest import Start
 from tests.drills.cluster import DEPLOYMENT, apply, gone, namespace, patch, rolled_out, running, unharmed
 from tests.support import eventually
 
+pytestmark = pytest.mark.runs_on("kubernetes")
+
 MODEL_FILE = "/app/models/build/iris/1/model.onnx"
 
 

@@ -18,6 +18,8 @@ from tests.conftest import Start
 from tests.load import connect, request
 from tests.support import INFER, SETOSA, direct_url, log_lines, metric, question, soon
 
+pytestmark = pytest.mark.runs_on("local")
+
 TIMEOUT = "X-Request-Timeout-Seconds"
 SLACK = 1.0  # what a busy machine may add
 Client = httpx.AsyncClient

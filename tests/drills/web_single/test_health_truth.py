@@ -13,6 +13,8 @@ from runtimes.base import Stack
 from tests.conftest import Start
 from tests.support import INFER, SETOSA, client, eventually, labels, question
 
+pytestmark = pytest.mark.runs_on("local")
+
 STUCK = 1.0
 SLACK = 1.5  # what a busy machine may add
 
@@ -92,17 +94,3 @@ def test_a_model_that_fails_fast_is_alive(stack: Stack) -> None:
     assert answer.status_code == 500
     assert "injected" in answer.json()["error"]
     assert (probe(stack, "/livez"), probe(stack, "/readyz")) == (200, 200)
-
-
-def test_a_frozen_process_answers_no_probe_until_it_goes_on(stack: Stack) -> None:
-    stack.freeze("api")
-    try:
-        for path in ("/livez", "/readyz"):
-            with pytest.raises(httpx.ReadTimeout):
-                httpx.get(stack.url("api") + path, timeout=1)
-        # a cluster sees it by its probes, and ends it only some while later
-        state = "unready" if stack.runtime == "kubernetes" else "frozen"
-        eventually(lambda: stack.status()[0].state == state, 15, f"it is {state}")
-    finally:
-        stack.thaw("api")
-    eventually(lambda: probe(stack, "/livez") == probe(stack, "/readyz") == 200, 10, "alive and ready again")

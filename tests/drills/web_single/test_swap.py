@@ -23,6 +23,8 @@ from tests.conftest import Start
 from tests.load import Load, request
 from tests.support import INFER, SETOSA, VIRGINICA, built, eventually, log_lines, question
 
+pytestmark = pytest.mark.runs_on("local")
+
 MODELS = ("iris", "iris_rf", "iris_mlp")
 ROWS = [SETOSA, VIRGINICA]
 Manifest = dict[str, Any]
@@ -36,7 +38,7 @@ class Versions:
 
     def put(self, version: str, model: str, change: Callable[[Manifest], object] = lambda _: None) -> Path:
         folder = self.root / "iris" / version
-        shutil.copytree(built(model), folder)
+        shutil.copytree(built(model, *MODELS), folder)
         manifest = yaml.safe_load((folder / "model.yaml").read_text()) | {"name": "iris", "version": version}
         change(manifest)
         (folder / "model.yaml").write_text(yaml.safe_dump(manifest))
@@ -72,7 +74,7 @@ def service(
 def stack(service: tuple[Stack, Versions]) -> Stack:
     """Serves version 1 alone."""
     stack, versions = service
-    stack.stop("api")
+    stack.kill("api")
     versions.remove()
     versions.put("1", "iris")
     stack.start("api")
@@ -213,12 +215,16 @@ def unready(stack: Stack) -> str:
     return "" if reasons.endswith(("loading", "not loaded yet")) else reasons
 
 
-@pytest.mark.parametrize("spoil", BROKEN, ids=[spoil.__name__ for spoil in BROKEN])
+# one of each kind: what the manifest refuses, what the file's checksum does, and what the model itself does
+AT_START = [without_manifest, truncated, of_another_shape]
+
+
+@pytest.mark.parametrize("spoil", AT_START, ids=lambda spoil: spoil.__name__)
 def test_a_model_that_cannot_serve_at_the_start_leaves_the_service_unready_and_alive(
     http: httpx.Client, service: tuple[Stack, Versions], spoil: Callable[[Versions], None]
 ) -> None:
     stack, versions = service
-    stack.stop("api")
+    stack.kill("api")
     versions.remove()
     spoil(versions)
     said_before = len(log_lines(stack, event="model not loaded"))
@@ -233,7 +239,7 @@ def test_a_model_that_cannot_serve_at_the_start_leaves_the_service_unready_and_a
 
 def test_a_model_that_arrives_late_is_loaded_without_a_restart(service: tuple[Stack, Versions]) -> None:
     stack, versions = service
-    stack.stop("api")
+    stack.kill("api")
     versions.remove()
     stack.start("api", wait=False)
     assert "holds no version" in eventually(lambda: unready(stack), 20, "the service answers, unready")
