@@ -39,21 +39,25 @@ if TYPE_CHECKING:
 class Settings(ServiceSettings):
     """What a service that holds models is told besides."""
 
-    model: str = Field("iris", pattern=r"\w", description="The model to serve; several with commas between.")
+    model: str = Field("iris", pattern=r"\w", description="The models to serve, separated by commas.")
     model_repository: Path = Field(
         Path("models/build"), description="Folder of `<name>/<version>/` with model.onnx and model.yaml."
     )
     model_uri: str = Field(
-        "", description="A version's folder to fetch the model from (file, http, s3, gs, az); empty: the repository."
+        "", description="URL of a version's folder to download (file, http, s3, gs, az); empty: the repository."
     )
     model_manifest_sha256: str = Field("", description="With MODEL_URI: the sha256 that its model.yaml must have.")
-    model_fetch_timeout_seconds: float = Field(60.0, gt=0, description="With MODEL_URI: how long one attempt may take.")
-    model_control: bool = Field(False, description="Allows loading and unloading over the API.")
-    model_versions_kept: int = Field(1, ge=1, le=100, description="Versions of a model that answer side by side.")
-    intra_op_threads: int = Field(1, ge=1, description="ONNX Runtime threads in one run; the CPU limit, usually.")
-    batch_max_rows: int = Field(256, ge=1, description="Rows that may share a run; 1 turns micro-batching off.")
-    batch_delay_seconds: float = Field(0.0, ge=0, le=10, description="How long a run is held to fill; 0: not at all.")
-    queue_limit: int = Field(256, ge=1, description="Requests that may wait for a model; more are refused with 503.")
+    model_fetch_timeout_seconds: float = Field(60.0, gt=0, description="With MODEL_URI: longest time for one attempt.")
+    model_control: bool = Field(False, description="Allows loading and unloading of models over the API.")
+    model_versions_kept: int = Field(
+        1, ge=1, le=100, description="Number of versions of a model that are served at the same time."
+    )
+    intra_op_threads: int = Field(1, ge=1, description="ONNX Runtime threads of one run; usually the CPU limit.")
+    batch_max_rows: int = Field(256, ge=1, description="Most rows in one run; 1 turns micro-batching off.")
+    batch_delay_seconds: float = Field(
+        0.0, ge=0, le=10, description="How long a run waits for more rows; 0 does not wait."
+    )
+    queue_limit: int = Field(256, ge=1, description="Most requests that may wait for a model; more get 503.")
     prediction_log_share: float = Field(
         0.0, ge=0, le=1, description="Share of requests whose inputs and outputs are logged; they may be personal data."
     )

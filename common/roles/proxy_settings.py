@@ -26,11 +26,11 @@ class ProxySettings(ServiceSettings):
     """The environment of a service that composes predictors."""
 
     predictors: str = Field(
-        description="The predictors, `name=http://host:port[#model]` or `grpc://`, several with commas between."
+        description="The predictors, separated by commas: `name=http://host:port[#model]` or `name=grpc://...`."
     )
-    predictor_concurrency: int = Field(64, ge=1, description="Calls under way to one predictor at once.")
-    predictor_queue: int = Field(256, ge=0, description="Calls that may wait for one of those places.")
-    predictor_attempts: int = Field(3, ge=1, le=10, description="Attempts at one call where another is safe.")
+    predictor_concurrency: int = Field(64, ge=1, description="Most calls to one predictor at the same time.")
+    predictor_queue: int = Field(256, ge=0, description="Most calls that may wait for one predictor; more get 503.")
+    predictor_attempts: int = Field(3, ge=1, le=10, description="Most attempts for one call, if a retry is safe.")
 
     @field_validator("predictors")
     @classmethod

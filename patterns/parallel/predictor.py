@@ -29,7 +29,7 @@ class Settings(server.Settings):
     """The environment of a predictor that fetches."""
 
     redis_url: str = Field(min_length=1, description="The feature store.")
-    store_timeout_seconds: float = Field(1.0, gt=0, description="How long the feature store may take.")
+    store_timeout_seconds: float = Field(1.0, gt=0, description="Longest time for a call to the feature store.")
 
 
 class ModelByItem:

@@ -29,14 +29,18 @@ HERE = Path(__file__).parent
 class Settings(ProxySettings):
     """The environment of `prep` and of `proxy`; the last three are for where inputs are prepared."""
 
-    model: str = Field("imagenet_lite0", pattern=r"\w", description="The models to offer, with commas between.")
+    model: str = Field("imagenet_lite0", pattern=r"\w", description="The models to offer, separated by commas.")
     predictors: str = Field(
-        "", description="Who does what: `prep=URL,predictor=URL`. No prep: done here. No predictor: answers tensors."
+        "", description="`prep=URL,predictor=URL`. No prep: inputs are prepared here. No predictor: returns tensors."
     )
-    top_labels: int = Field(5, ge=1, description="Labels in an answer of POST /predict, the most probable ones.")
+    top_labels: int = Field(
+        5, ge=1, description="Number of labels, the most probable ones, in a response of POST /predict."
+    )
     model_repository: Path = Field(Path("models/build"), description="Folder of `<name>/<version>/model.yaml`.")
-    prep_threads: int = Field(1, ge=1, description="Threads that prepare inputs; the CPU limit, usually.")
-    max_tensor_elements: int = Field(8_000_000, ge=1, description="Numbers that one call's instances may become.")
+    prep_threads: int = Field(1, ge=1, description="Threads that prepare inputs; usually the CPU limit.")
+    max_tensor_elements: int = Field(
+        8_000_000, ge=1, description="Most tensor elements that the instances of one request may become."
+    )
 
     @field_validator("predictors")
     @classmethod

@@ -49,7 +49,6 @@ NOT_YET_REWRITTEN = (
     "common/inference/batcher.py",
     "common/jobs/in_process.py",
     "common/request/context.py",
-    "docs/architecture.md",
     "patterns/serial/pipeline.py",
     "tests/unit/common/http/test_app_requests.py",
 )
