@@ -21,7 +21,7 @@ from bench.suite import Bench, Chapter, Parts, at_connections, times
 
 SEPARATE, WHOLE = "ours", "ours, all in one artefact"
 IN_PROCESS, SKLEARN = "the same in one process, no server", "scikit-learn alone"
-MODEL, WHOLE_MODEL, TABLE_MODEL = "imagenet_lite0", "imagenet_lite0_whole", "iris"
+MODEL, WHOLE_MODEL, TABLE_MODEL = "imagenet_lite0", "imagenet_lite0_end_to_end", "iris"
 CONNECTIONS, TARGET = (1, 4), 0.85
 PATH, HEADERS = "/classify", {"Content-Type": "image/jpeg"}
 PHOTO, WIDTH, LEAST_BYTES = "chelsea.jpg", 1920, 500_000

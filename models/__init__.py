@@ -1,1 +1,1 @@
-"""Models: how each is made. `python -m models` builds them; nothing that serves imports this package."""
+"""Recipes that build the models. `python -m models` runs them. Serving code never imports this package."""

@@ -1,4 +1,4 @@
-"""Command line: `python -m models [NAME...|--all]` builds the models that are stale."""
+"""Command line: `python -m models [NAME...|--all]` builds the models that are out of date."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from models import builder, manifest
 from models.errors import BuildError
-from models.source import Source
+from models.recipe import Recipe
 
 RECIPES = Path(__file__).parent
 
@@ -23,7 +23,7 @@ app = typer.Typer(add_completion=False)
 
 @contextmanager
 def _display(console: Console, total: int) -> Iterator[Callable[[str], None]]:
-    """A progress bar on a terminal, nothing elsewhere; the function given back names what is under way."""
+    """Show a progress bar if the console is a terminal. Yields a function that takes the name of the current model."""
     columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("models", total=total)
@@ -31,24 +31,24 @@ def _display(console: Console, total: int) -> Iterator[Callable[[str], None]]:
         yield lambda name: progress.update(task, description=name, completed=next(count))
 
 
-def _summary(source: Source, output: Path, built: bool, seconds: float) -> str:
-    metrics = manifest.read(source.place(output) / "model.yaml")["metrics"]
+def _summary(recipe: Recipe, output: Path, built: bool, seconds: float) -> str:
+    metrics = manifest.read(recipe.version_folder(output) / "model.yaml")["metrics"]
     measured = ", ".join(f"{name} {value}" for name, value in metrics.items())
-    return f"{source.name} {'built in ' + format(seconds, '.1f') + ' s' if built else 'is fresh'} ({measured})"
+    return f"{recipe.name} {'built in ' + format(seconds, '.1f') + ' s' if built else 'is up to date'} ({measured})"
 
 
-def _is_given(folder: Path) -> bool:
-    """Whether somebody has put a model here that no recipe builds."""
+def _has_model_without_recipe(folder: Path) -> bool:
+    """Whether the folder holds a model.onnx and model.yaml that somebody put there by hand."""
     return any((found.parent / "model.onnx").exists() for found in folder.glob("*/model.yaml"))
 
 
-def _lacking(source: Source) -> str:
-    """What a model's build needs and this machine does not have, and how to get it; empty when it has all."""
-    lacking = [library for library in source.libraries if not _installed(library)]
-    option = source.ingredients.get("extra", "")
-    get = f"{sys.executable} -m pip install --requirement requirements/{option or 'build'}.txt"
-    image = f" (for an image: OPTIONS={option})" if option else ""
-    return f"needs {', '.join(lacking)}; to install: {get}{image}" if lacking else ""
+def _missing_libraries(recipe: Recipe) -> str:
+    """The libraries that this recipe needs and that are not installed, with the command that installs them; or ""."""
+    missing = [library for library in recipe.libraries if not _installed(library)]
+    extra = recipe.build_section.get("extra", "")
+    command = f"{sys.executable} -m pip install --requirement requirements/{extra or 'build'}.txt"
+    image = f" (in an image: build argument OPTIONS={extra})" if extra else ""
+    return f"needs {', '.join(missing)}, which is not installed; run: {command}{image}" if missing else ""
 
 
 def _installed(library: str) -> bool:
@@ -58,35 +58,36 @@ def _installed(library: str) -> bool:
         return False
 
 
-def _unless_optional(sources: dict[str, Source], console: Console) -> list[str]:
-    """Every model, but for those of an option that is not installed; each of them is a line."""
+def _buildable(recipes: dict[str, Recipe], console: Console) -> list[str]:
+    """Every model except those whose optional libraries are not installed. Prints one line for each that is skipped."""
     kept = []
-    for name in sources:
-        needed = builder.in_order(sources, [name])
-        away = [f"{it.name} {_lacking(it)}" for it in needed if "extra" in it.ingredients and _lacking(it)]
-        if away:
-            console.print(f"{name} is left out: {'; '.join(away)}")
+    for name in recipes:
+        needed = builder.in_build_order(recipes, [name])
+        optional = [it for it in needed if "extra" in it.build_section]
+        reasons = [f"{it.name} {_missing_libraries(it)}" for it in optional if _missing_libraries(it)]
+        if reasons:
+            console.print(f"{name} is skipped: {'; '.join(reasons)}")
         else:
             kept.append(name)
     return kept
 
 
 def _run(names: list[str], output: Path, force: bool) -> None:
-    """Builds the models named, all of them where none is."""
+    """Build the named models, or all of them if `names` is empty."""
     console = Console(highlight=False, soft_wrap=True)
-    sources = builder.catalogue(RECIPES)
-    given = [name for name in names if name not in sources and _is_given(output / name)]
+    recipes = builder.find_recipes(RECIPES)
+    given = [name for name in names if name not in recipes and _has_model_without_recipe(output / name)]
     for name in given:
-        console.print(f"{name} has no recipe and is taken as it is")
-    wanted = [name for name in names if name not in given] if names else _unless_optional(sources, console)
-    ordered = builder.in_order(sources, wanted)
-    lacking = [f"{it.name} {_lacking(it)}" for it in ordered if _lacking(it)]
-    if lacking:
-        raise BuildError("; ".join(lacking))
+        console.print(f"{name} has no recipe; the files in {output / name} are used unchanged")
+    wanted = [name for name in names if name not in given] if names else _buildable(recipes, console)
+    ordered = builder.in_build_order(recipes, wanted)
+    missing = [f"{it.name} {_missing_libraries(it)}" for it in ordered if _missing_libraries(it)]
+    if missing:
+        raise BuildError("; ".join(missing))
     with _display(console, len(ordered)) as show:
         since = time.perf_counter()
-        for source, built in builder.build(ordered, output, force, lambda source: show(source.name)):
-            console.print(_summary(source, output, built, time.perf_counter() - since))
+        for recipe, built in builder.build(ordered, output, force, lambda recipe: show(recipe.name)):
+            console.print(_summary(recipe, output, built, time.perf_counter() - since))
             since = time.perf_counter()
 
 
@@ -95,11 +96,11 @@ def main(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models to build.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Build every model that has a recipe.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for <name>/<version>/model.onnx.")] = RECIPES / "build",
-    force: Annotated[bool, typer.Option(help="Build even what is fresh.")] = False,
+    force: Annotated[bool, typer.Option(help="Build models that are up to date as well.")] = False,
 ) -> None:
-    """Build models that are stale, each with what it needs; --force builds them anyway."""
+    """Build the models that are out of date, and the models that they depend on."""
     if bool(names) == everything:
-        raise typer.BadParameter("name the models to build, or say --all")
+        raise typer.BadParameter("give the names of the models to build, or --all, not both")
     try:
         _run(names or [], out, force)
     except BuildError as error:

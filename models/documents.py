@@ -1,6 +1,6 @@
-"""Documents that the text models are checked with: an invoice, drawn here to look photographed, and a printed page.
+"""Sample documents that check the OCR models: a generated photo of an invoice, and a printed page.
 
-`python -m models.documents FOLDER` writes them for those who send them.
+`python -m models.documents FOLDER` writes them to a folder, for demos and tests.
 """
 
 import functools
@@ -41,15 +41,15 @@ PAGE = photos.Photo(
     "page.png", "341a6f0a61557662b02734a9b6e56ec33a915b2c41886b97509dedf2a43b47a3", "BSD-3-Clause", "scikit-image team"
 )
 
-# Lies beside the documents wherever they are written.
+# The licence note that is written next to the documents.
 NOTE_FILE = "DOCUMENTS.md"
 NOTE = """# Documents
 
 - `invoice.jpg`, `invoice_turned.jpg`, `invoice_blurry.jpg`: drawn by `models/documents.py` of this project, Apache-2.0.
-  Sender, customer and goods are made up. The typeface is Aileron, which Pillow brings along.
-- `page.jpg`: a JPEG copy of `skimage/data/page.png` out of the scikit-image 0.26.0 wheel, whose licence covers it:
+  Sender, customer and goods are made up. The typeface is Aileron, which is part of Pillow.
+- `page.jpg`: a JPEG copy of `skimage/data/page.png` from the scikit-image 0.26.0 wheel, under its licence:
   BSD-3-Clause, copyright 2009-2022 the scikit-image team. It shows a page of scikit-image's own documentation.
-- `invoice.json`, `page.json`: what one reads on them.
+- `invoice.json`, `page.json`: the text that is on them.
 
 ## BSD-3-Clause, for `page.jpg`
 
@@ -76,29 +76,29 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Line:
-    """A piece of text that stands alone, and the upright box around it in the picture: left, top, right, bottom."""
+class TextLine:
+    """A line of text and its axis-aligned bounding box in the image: left, top, right, bottom, in pixels."""
 
     text: str
     box: Box
 
 
 @dataclass(frozen=True)
-class Shot:
-    """How the invoice is photographed: blur in pixels, contrast of 1 or less, noise in grey levels."""
+class Camera:
+    """Camera settings of a generated photo: blur in pixels, contrast of at most 1, noise in grey levels."""
 
     blur: float
     contrast: float
     noise: float
 
 
-SHARP = Shot(blur=0.7, contrast=1.0, noise=4.0)
-BLURRY = Shot(blur=2.0, contrast=0.6, noise=5.0)
+SHARP = Camera(blur=0.7, contrast=1.0, noise=4.0)
+BLURRY = Camera(blur=2.0, contrast=0.6, noise=5.0)
 
 
 @dataclass(frozen=True)
-class _Piece:
-    """Text on the paper; x is the left or the right end, y the top."""
+class _TextBlock:
+    """Text on the paper. `x` is its left or right edge, depending on `anchor`; `y` is its top edge."""
 
     text: str
     x: int
@@ -108,77 +108,77 @@ class _Piece:
     colour: tuple[int, int, int] = INK
 
 
-# What one reads on scikit-image's page. Only the first three stand straight enough for upright boxes.
+# The text on scikit-image's page. Only the first HORIZONTAL lines are level enough for axis-aligned boxes.
 PAGE_LINES = (
-    Line("Region-based segmentation", (3, 6, 298, 36)),
-    Line("Let us first determine markers of the coins and the", (3, 47, 379, 66)),
-    Line("background. These markers are pixels that we can label", (3, 65, 379, 82)),
-    Line("unambiguously as either object or background. Here,", (2, 77, 382, 103)),
-    Line("the markers are found at the two extreme parts of the", (2, 93, 382, 124)),
-    Line("histogram of grey values:", (2, 110, 180, 143)),
-    Line(">>> markers = np.zeros_like(coins)", (4, 156, 250, 191)),
+    TextLine("Region-based segmentation", (3, 6, 298, 36)),
+    TextLine("Let us first determine markers of the coins and the", (3, 47, 379, 66)),
+    TextLine("background. These markers are pixels that we can label", (3, 65, 379, 82)),
+    TextLine("unambiguously as either object or background. Here,", (2, 77, 382, 103)),
+    TextLine("the markers are found at the two extreme parts of the", (2, 93, 382, 124)),
+    TextLine("histogram of grey values:", (2, 110, 180, 143)),
+    TextLine(">>> markers = np.zeros_like(coins)", (4, 156, 250, 191)),
 )
-STRAIGHT = 3
+HORIZONTAL = 3
 
 
 def files(wheels: Path) -> dict[str, bytes]:
-    """The documents as JPEG files by name; `wheels` is the folder where wheels are kept."""
+    """The documents as JPEG files, by file name. `wheels` is the folder that caches downloaded wheels."""
     invoice, page = _invoice(SHARP), photos.original(wheels, PAGE).convert("RGB")
     documents = {
         "invoice.jpg": invoice,
-        "invoice_turned.jpg": turned(invoice, 90),
+        "invoice_turned.jpg": rotated(invoice, 90),
         "invoice_blurry.jpg": _invoice(BLURRY),
         "page.jpg": page,
     }
-    return {name: jpeg(picture) for name, picture in documents.items()}
+    return {name: encode_jpeg(picture) for name, picture in documents.items()}
 
 
-def opened(file: bytes) -> Image.Image:
-    """The picture in a file, RGB."""
+def decode(file: bytes) -> Image.Image:
+    """Decode an image file to RGB."""
     return Image.open(io.BytesIO(file)).convert("RGB")
 
 
-def jpeg(picture: Image.Image) -> bytes:
-    """The picture as a file."""
+def encode_jpeg(picture: Image.Image) -> bytes:
+    """Encode an image as JPEG."""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
 
 
-def turned(picture: Image.Image, degrees: int) -> Image.Image:
-    """Turned clockwise by 0, 90, 180 or 270 degrees, whole."""
+def rotated(picture: Image.Image, degrees: int) -> Image.Image:
+    """Rotate clockwise by 0, 90, 180 or 270 degrees, without cropping."""
     return picture.rotate(-degrees, expand=True)
 
 
-def invoice_lines() -> list[Line]:
-    """Every piece of text on the invoice with its box in the upright photographs, from top to bottom."""
+def invoice_lines() -> list[TextLine]:
+    """The lines of text on the invoice with their boxes in the upright photos, from top to bottom."""
     draw = ImageDraw.Draw(Image.new("L", PAPER))
-    boxes = [draw.textbbox((it.x, it.y), it.text, font=_font(it.size), anchor=it.anchor) for it in _pieces()]
-    return [Line(it.text, _photographed_box(box)) for it, box in zip(_pieces(), boxes, strict=True)]
+    boxes = [draw.textbbox((it.x, it.y), it.text, font=_font(it.size), anchor=it.anchor) for it in _text_blocks()]
+    return [TextLine(it.text, _photographed_box(box)) for it, box in zip(_text_blocks(), boxes, strict=True)]
 
 
 @functools.cache
-def _invoice(shot: Shot) -> Image.Image:
-    """The invoice as photographed, RGB; the same pixels every time."""
+def _invoice(camera: Camera) -> Image.Image:
+    """The photo of the invoice, RGB. Deterministic: every call gives the same pixels."""
     shape = (PHOTOGRAPH[1], PHOTOGRAPH[0])
     coefficients = _perspective(from_=CORNERS, to=_corners(PAPER))
     scene = _desk(shape)
     cut = Image.new("L", PAPER, 255).transform(PHOTOGRAPH, Image.Transform.PERSPECTIVE, coefficients)
     laid = _paper().transform(PHOTOGRAPH, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC)
     scene.paste(laid, mask=cut)
-    pixels = np.asarray(scene.filter(ImageFilter.GaussianBlur(shot.blur)), dtype=np.float64)
-    lit = _light(shape)[..., None] * (128 + shot.contrast * (pixels - 128))
-    grain = np.random.default_rng(SEED).normal(0, shot.noise, (*shape, 1))
+    pixels = np.asarray(scene.filter(ImageFilter.GaussianBlur(camera.blur)), dtype=np.float64)
+    lit = _light(shape)[..., None] * (128 + camera.contrast * (pixels - 128))
+    grain = np.random.default_rng(SEED).normal(0, camera.noise, (*shape, 1))
     return Image.fromarray(np.clip(lit + grain, 0, 255).astype(np.uint8))
 
 
-def _pieces() -> list[_Piece]:
+def _text_blocks() -> list[_TextBlock]:
     head = [
-        _Piece("Hartmann & Lind", MARGIN, 70, 46),
-        _Piece("Office supplies, Lindenweg 14, 20095 Hamburg", MARGIN, 136),
-        _Piece("Invoice 2026-0142", MARGIN, 236, 38),
-        _Piece("Date: 14 March 2026", MARGIN, 306),
-        _Piece("Customer: Nordlicht Data GmbH, Kiel", MARGIN, 350),
+        _TextBlock("Hartmann & Lind", MARGIN, 70, 46),
+        _TextBlock("Office supplies, Lindenweg 14, 20095 Hamburg", MARGIN, 136),
+        _TextBlock("Invoice 2026-0142", MARGIN, 236, 38),
+        _TextBlock("Date: 14 March 2026", MARGIN, 306),
+        _TextBlock("Customer: Nordlicht Data GmbH, Kiel", MARGIN, 350),
     ]
     rows = [_row(FIRST_ROW - ROW - 12, "Item", "Quantity", "Unit price", "Amount")]
     for number, (item, quantity, cents) in enumerate(ITEMS):
@@ -190,19 +190,19 @@ def _pieces() -> list[_Piece]:
         *_total(top, "Net", net, 25),
         *_total(top + 52, f"VAT {VAT_PERCENT} %", vat, 25),
         *_total(top + 112, "Total EUR", net + vat, 32),
-        _Piece("Payable within 30 days. Thank you for your order!", MARGIN, top + 226),
-        _Piece("Delivered by courier 4471, received by M. Okafor", MARGIN, top + 296, 23, colour=FADED),
+        _TextBlock("Payable within 30 days. Thank you for your order!", MARGIN, top + 226),
+        _TextBlock("Delivered by courier 4471, received by M. Okafor", MARGIN, top + 296, 23, colour=FADED),
     ]
-    return [*head, *(piece for row in rows for piece in row), *foot]
+    return [*head, *(block for row in rows for block in row), *foot]
 
 
-def _row(y: int, item: str, *numbers: str) -> list[_Piece]:
+def _row(y: int, item: str, *numbers: str) -> list[_TextBlock]:
     ends = zip(numbers, (QUANTITY, PRICE, AMOUNT), strict=True)
-    return [_Piece(item, MARGIN, y), *(_Piece(number, x, y, anchor="ra") for number, x in ends)]
+    return [_TextBlock(item, MARGIN, y), *(_TextBlock(number, x, y, anchor="ra") for number, x in ends)]
 
 
-def _total(y: int, name: str, cents: int, size: int) -> list[_Piece]:
-    return [_Piece(name, QUANTITY - 40, y, size), _Piece(_euros(cents), AMOUNT, y, size, "ra")]
+def _total(y: int, name: str, cents: int, size: int) -> list[_TextBlock]:
+    return [_TextBlock(name, QUANTITY - 40, y, size), _TextBlock(_euros(cents), AMOUNT, y, size, "ra")]
 
 
 def _euros(cents: int) -> str:
@@ -210,22 +210,22 @@ def _euros(cents: int) -> str:
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The one Pillow brings along: the same on every machine."""
+    """Pillow's built-in font, which is the same on every machine."""
     return ImageFont.load_default(size)
 
 
 def _paper() -> Image.Image:
     paper = Image.new("RGB", PAPER, WHITE)
     draw = ImageDraw.Draw(paper)
-    for piece in _pieces():
-        draw.text((piece.x, piece.y), piece.text, piece.colour, _font(piece.size), piece.anchor)
+    for block in _text_blocks():
+        draw.text((block.x, block.y), block.text, block.colour, _font(block.size), block.anchor)
     for y in (FIRST_ROW - ROW - 34, FIRST_ROW - 24, FIRST_ROW + len(ITEMS) * ROW + 4):
         draw.line((MARGIN, y, AMOUNT, y), fill=INK, width=2)
     return paper
 
 
 def _desk(shape: tuple[int, int]) -> Image.Image:
-    """Brown with a grain across."""
+    """The background: a brown desk with horizontal wood grain."""
     rows = np.random.default_rng(SEED).normal(0, 9, (shape[0], 1, 1))
     grain = np.cumsum(rows, axis=0) * 0.2 + rows * 0.5
     return Image.fromarray(
@@ -234,7 +234,7 @@ def _desk(shape: tuple[int, int]) -> Image.Image:
 
 
 def _light(shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Brightest at the upper left; the shadow of an arm across the lower right corner, with a soft edge."""
+    """Brightness of each pixel, 0 to 1: brightest at the upper left, with a soft shadow in the lower right corner."""
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]] / max(shape)
     shadow = 1 / (1 + np.exp(-14 * (x + 0.8 * y - 1.12)))
     light: NDArray[np.float64] = 1.0 - 0.16 * (0.5 * x + y) - 0.26 * shadow
@@ -247,7 +247,10 @@ def _corners(size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
 
 
 def _perspective(from_: tuple[tuple[int, int], ...], to: tuple[tuple[int, int], ...]) -> list[float]:
-    """The eight numbers of the projection that takes four points to four others: (ax+by+c)/(gx+hy+1), and so on."""
+    """The coefficients a..h of the projection that maps four points to four others.
+
+    x' = (ax + by + c) / (gx + hy + 1), y' = (dx + ey + f) / (gx + hy + 1), as Pillow's Image.transform expects them.
+    """
     equations, targets = [], []
     for (x, y), (u, v) in zip(from_, to, strict=True):
         equations += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
@@ -257,7 +260,7 @@ def _perspective(from_: tuple[tuple[int, int], ...], to: tuple[tuple[int, int], 
 
 
 def _photographed_box(box: tuple[float, float, float, float]) -> Box:
-    """The upright box in the photograph around a box on the paper."""
+    """The axis-aligned box in the photo that encloses a box on the paper."""
     a, b, c, d, e, f, g, h = _perspective(from_=_corners(PAPER), to=CORNERS)
     left, top, right, bottom = box
     corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
@@ -269,7 +272,7 @@ def _photographed_box(box: tuple[float, float, float, float]) -> Box:
 
 
 def _write(folder: Path, wheels: Path) -> None:
-    """The documents, what one reads on them, and the note on their licences."""
+    """Write the documents, their text as JSON, and the licence note."""
     for name, content in files(wheels).items():
         (folder / name).write_bytes(content)
     for name, lines in {"invoice.json": invoice_lines(), "page.json": PAGE_LINES}.items():

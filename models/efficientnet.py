@@ -1,4 +1,4 @@
-"""EfficientNet-Lite as an ONNX graph, written from the published architecture and filled with the published weights.
+"""Builds EfficientNet-Lite as an ONNX graph from its published architecture and weights.
 
 Architecture: EfficientNet-Lite of the TensorFlow TPU models, which is M. Tan and Q. Le's EfficientNet (ICML 2019)
 without squeeze-and-excitation and with ReLU6. Batch normalisation is folded into the convolution before it.
@@ -20,13 +20,13 @@ IR_VERSION = 8
 EPSILON = 1e-3
 STEM_CHANNELS = 32
 CHANNEL_MULTIPLE = 8
-MOST_SHRUNK = 0.9
+MINIMUM_SCALING = 0.9
 CLASSES = 1000
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Blocks of equal width; `scaled` stages are repeated more often in deeper networks."""
+    """A sequence of blocks with the same channels. The repeats of `scaled` stages grow with the network's depth."""
 
     repeats: int
     kernel: int
@@ -49,7 +49,7 @@ STAGES = (
 
 @dataclass(frozen=True)
 class Convolution:
-    """What a convolution needs besides its weights: their name in the checkpoint, and that of its normalisation."""
+    """The parameters of a convolution, and the names of its weights and its batch normalisation in the checkpoint."""
 
     weights: str
     normalisation: str
@@ -61,7 +61,7 @@ class Convolution:
 
 @dataclass
 class Network:
-    """A graph under construction. A picture is (tensor name, side in pixels, channels) as it flows through."""
+    """A graph under construction. `used` holds the names of the weights that the graph has used so far."""
 
     weights: Weights
     nodes: list[onnx.NodeProto] = field(default_factory=list)
@@ -81,27 +81,32 @@ class Network:
         return name
 
 
-Picture = tuple[str, int, int]
+FeatureMap = tuple[str, int, int]  # tensor name, side in pixels, channels
 
 
 def build(weights: Weights, width: float, depth: float, side: int) -> onnx.ModelProto:
-    """`image` [batch, 3, side, side] FP32 in, `logits` [batch, 1000] out; ValueError when weights are left over."""
+    """A graph with input `image` [batch, 3, side, side] FP32 and output `logits` [batch, 1000] FP32.
+
+    Raises ValueError if the checkpoint holds weights that the architecture does not use.
+    """
     network = Network(weights)
     network.constant("zero", 0.0)
     network.constant("six", 6.0)
-    picture = convolve(network, ("image", side, 3), Convolution("_conv_stem", "_bn0", kernel=3, stride=2))
+    features = convolve(network, ("image", side, 3), Convolution("_conv_stem", "_bn0", kernel=3, stride=2))
     for number, block in enumerate(blocks(width, depth)):
-        picture = inverted_residual(network, picture, f"_blocks.{number}.", block)
-    name, _, _ = convolve(network, picture, Convolution("_conv_head", "_bn1"))
+        features = inverted_residual(network, features, f"_blocks.{number}.", block)
+    name, _, _ = convolve(network, features, Convolution("_conv_head", "_bn1"))
     classify(network, name)
-    left = {name for name in weights if not name.endswith("num_batches_tracked")} - network.used
-    if left:
-        raise ValueError(f"weights without a place: {', '.join(sorted(left)[:5])}")
+    unused = {name for name in weights if not name.endswith("num_batches_tracked")} - network.used
+    if unused:
+        raise ValueError(
+            f"the checkpoint has weights that this architecture does not use: {', '.join(sorted(unused)[:5])}"
+        )
     return assemble(network, side)
 
 
 def blocks(width: float, depth: float) -> list[Stage]:
-    """One entry a block: the stage's kernel, stride (first block only), expansion and scaled channels."""
+    """One Stage for each block. Only the first block of a stage has the stage's stride; the others have stride 1."""
     listed = []
     for stage in STAGES:
         channels = scaled_channels(stage.channels, width)
@@ -112,35 +117,35 @@ def blocks(width: float, depth: float) -> list[Stage]:
 
 
 def scaled_channels(channels: int, width: float) -> int:
-    """The multiple of eight nearest to channels x width, but not under nine tenths of it."""
+    """The multiple of 8 nearest to channels * width, rounded up if it would be below 90 % of that."""
     exact = channels * width
     rounded = max(CHANNEL_MULTIPLE, int(exact + CHANNEL_MULTIPLE / 2) // CHANNEL_MULTIPLE * CHANNEL_MULTIPLE)
-    return rounded + CHANNEL_MULTIPLE if rounded < MOST_SHRUNK * exact else rounded
+    return rounded + CHANNEL_MULTIPLE if rounded < MINIMUM_SCALING * exact else rounded
 
 
-def inverted_residual(network: Network, picture: Picture, prefix: str, block: Stage) -> Picture:
-    """Widen, filter each channel by itself, narrow; the way round is open where the shape stays."""
-    inner = picture
+def inverted_residual(network: Network, features: FeatureMap, prefix: str, block: Stage) -> FeatureMap:
+    """Expansion, depthwise convolution, projection; with a residual connection if the shape does not change."""
+    inner = features
     if block.expansion != 1:
         inner = convolve(network, inner, Convolution(f"{prefix}_expand_conv", f"{prefix}_bn0"))
     depthwise = Convolution(f"{prefix}_depthwise_conv", f"{prefix}_bn1", block.kernel, block.stride, depthwise=True)
     inner = convolve(network, inner, depthwise)
     inner = convolve(network, inner, Convolution(f"{prefix}_project_conv", f"{prefix}_bn2", relu6=False))
-    if inner[1:] == picture[1:]:
-        name = network.node("Add", [inner[0], picture[0]], f"{prefix}add")
+    if inner[1:] == features[1:]:
+        name = network.node("Add", [inner[0], features[0]], f"{prefix}add")
         return name, *inner[1:]
     return inner
 
 
-def convolve(network: Network, picture: Picture, layer: Convolution) -> Picture:
-    """Convolution and the normalisation after it as one node, then ReLU6 where asked."""
-    source, side, channels = picture
+def convolve(network: Network, features: FeatureMap, layer: Convolution) -> FeatureMap:
+    """A convolution with its batch normalisation folded in, followed by ReLU6 if `layer.relu6`."""
+    source, side, channels = features
     gain, bias, mean, variance = (
         network.take(f"{layer.normalisation}.{part}") for part in ("weight", "bias", "running_mean", "running_var")
     )
     scale = gain / np.sqrt(variance + EPSILON)
     kernels = network.take(f"{layer.weights}.weight") * scale[:, None, None, None]
-    pads, shrunk = same_padding(side, layer.kernel, layer.stride)
+    pads, output_side = same_padding(side, layer.kernel, layer.stride)
     inputs = [
         source,
         network.constant(f"{layer.weights}.kernels", kernels),
@@ -151,14 +156,17 @@ def convolve(network: Network, picture: Picture, layer: Convolution) -> Picture:
     name = network.node("Conv", inputs, layer.weights, group=group, **shape)
     if layer.relu6:
         name = network.node("Clip", [name, "zero", "six"], f"{layer.weights}.relu6")
-    return name, shrunk, len(kernels)
+    return name, output_side, len(kernels)
 
 
 def same_padding(side: int, kernel: int, stride: int) -> tuple[list[int], int]:
-    """TensorFlow's "same": the odd pixel goes to the end. Gives [top, left, bottom, right] and the new side."""
-    shrunk = math.ceil(side / stride)
-    total = max((shrunk - 1) * stride + kernel - side, 0)
-    return [total // 2, total // 2, total - total // 2, total - total // 2], shrunk
+    """Padding as TensorFlow's "same", where an odd pixel goes to the end.
+
+    Returns [top, left, bottom, right] and the side of the output.
+    """
+    output_side = math.ceil(side / stride)
+    total = max((output_side - 1) * stride + kernel - side, 0)
+    return [total // 2, total // 2, total - total // 2, total - total // 2], output_side
 
 
 def classify(network: Network, features: str) -> None:

@@ -1,5 +1,5 @@
-"""The one error of this package."""
+"""The error that this package raises."""
 
 
 class BuildError(Exception):
-    """A model could not be built; the message is one line that says what is wrong or what to do."""
+    """A model could not be built. The message is one line: what was found, what was expected, what to do."""

@@ -1,4 +1,4 @@
-"""Small operations on ONNX graphs: the outputs a manifest promises, and nothing that they do not need."""
+"""Operations on ONNX graphs: declare the inputs and outputs of a manifest, rename tensors, drop unused nodes."""
 
 import hashlib
 from collections.abc import Iterable
@@ -17,21 +17,21 @@ MAIN_DOMAIN = ""
 
 
 def value_info(tensor: Manifest) -> onnx.ValueInfoProto:
-    """A graph input or output from its entry in the manifest; -1 becomes a free dimension, the first of them shared."""
+    """A graph input or output from its manifest entry. -1 becomes a dynamic dimension; the first is named `batch`."""
     names = [FREE_DIMENSION, *(f"{tensor['name']}_{axis}" for axis in range(1, len(tensor["shape"])))]
     shape = [name if size == -1 else size for name, size in zip(names, tensor["shape"], strict=True)]
     return helper.make_tensor_value_info(tensor["name"], ELEMENT_TYPES[tensor["datatype"]], shape)
 
 
 def describe(value: onnx.ValueInfoProto) -> Manifest:
-    """The other way round: name, datatype and shape as the manifest states them."""
+    """The manifest entry (name, datatype, shape) of a graph input or output; a dynamic dimension becomes -1."""
     tensor = value.type.tensor_type
     shape = [dimension.dim_value or -1 for dimension in tensor.shape.dim]
     return {"name": value.name, "datatype": DATATYPES[tensor.elem_type], "shape": shape}
 
 
 def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
-    """Give a tensor another name wherever it is made or used."""
+    """Rename a tensor in the inputs and outputs of all nodes."""
     for node in graph.node:
         for names in (node.input, node.output):
             for position, name in enumerate(names):
@@ -40,14 +40,14 @@ def rename(graph: onnx.GraphProto, old: str, new: str) -> None:
 
 
 def declare(model: onnx.ModelProto, manifest: Manifest) -> None:
-    """Declare exactly the inputs and outputs of the manifest, in its order, and drop what they do not need."""
+    """Set the graph's inputs and outputs to those of the manifest, in its order, and drop what they do not need."""
     graph = model.graph
     for field, key in ((graph.input, "inputs"), (graph.output, "outputs")):
         del field[:]
         field.extend(value_info(tensor) for tensor in manifest[key])
     drop_unused(graph)
     used = {node.domain for node in graph.node} | {MAIN_DOMAIN}
-    # skl2onnx lists them in the order of a set, another one in each process.
+    # Sorted, because skl2onnx lists them in a different order in each process.
     kept = sorted((opset for opset in model.opset_import if opset.domain in used), key=lambda opset: opset.domain)
     del model.opset_import[:]
     model.opset_import.extend(kept)
@@ -55,7 +55,7 @@ def declare(model: onnx.ModelProto, manifest: Manifest) -> None:
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes, constants and shape notes from which no output can be reached (no subgraphs here)."""
+    """Remove the nodes and constants that no output depends on. Does not look into subgraphs."""
     needed = {value.name for value in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -75,6 +75,6 @@ def _replace(field: object, values: Iterable[object]) -> None:
 
 
 def serialised(model: onnx.ModelProto) -> tuple[bytes, str]:
-    """The file's bytes, the same for the same model, and their sha256."""
+    """The bytes of the ONNX file, deterministic for a given model, and their sha256 (hex)."""
     content = model.SerializeToString(deterministic=True)
     return content, hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""model.yaml: reading it, writing it, and saying what is missing from it."""
+"""Reads, writes and validates model.yaml, the manifest of a model."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ import yaml
 
 Manifest = dict[str, Any]
 
-# The safe loader in C where PyYAML has it: a thousand labels take a tenth of the time.
+# The safe loader in C if PyYAML has it: it reads a thousand labels ten times as fast.
 FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 TASKS = (
@@ -29,73 +29,79 @@ MINIMUM_EXAMPLES = 3
 
 
 def read(path: Path) -> Manifest:
-    """The mapping in a YAML file; TypeError when it holds anything else."""
+    """The mapping in a YAML file. Raises TypeError if the file holds anything else."""
     content = yaml.load(path.read_text(encoding="utf-8"), FAST_LOADER)
     if not isinstance(content, dict):
-        raise TypeError(f"{path}: a mapping was expected")
+        raise TypeError(f"{path}: found {type(content).__name__}, expected a YAML mapping (key: value)")
     return content
 
 
 def write(path: Path, manifest: Manifest) -> None:
-    """Keys in the order of the schema, short lists on one line."""
+    """Write the manifest with its keys in the order of the schema and short lists on one line."""
     ordered = {key: manifest[key] for key in ORDER if key in manifest}
     text = yaml.safe_dump(ordered, sort_keys=False, width=120, allow_unicode=True, default_flow_style=None)
     path.write_text(text, encoding="utf-8")
 
 
 def fingerprint(steps: object) -> str:
-    """`sha256:<hex>` of the canonical JSON of the preprocessing steps: the same for all who do the same."""
+    """`sha256:<hex>` of the preprocessing steps as canonical JSON (sorted keys, no spaces).
+
+    common/preprocessing computes it in the same way, so equal steps have equal fingerprints everywhere.
+    """
     canonical = json.dumps(steps, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def finished(source: Manifest, derived: Manifest, sha256: str) -> Manifest:
-    """The built manifest: the source without its build section, plus what only the build knows."""
-    steps = (derived.get("preprocessing") or source["preprocessing"])["steps"]
+def finished(source: Manifest, manifest_fields: Manifest, sha256: str) -> Manifest:
+    """The built manifest: the recipe's manifest without `build`, plus the fields that the build computed."""
+    steps = (manifest_fields.get("preprocessing") or source["preprocessing"])["steps"]
     preprocessing = {"steps": steps, "fingerprint": fingerprint(steps)}
     kept = {key: value for key, value in source.items() if key != "build"}
-    return kept | derived | {"preprocessing": preprocessing, "sha256": sha256}
+    return kept | manifest_fields | {"preprocessing": preprocessing, "sha256": sha256}
 
 
 def problems(manifest: Manifest) -> list[str]:
-    """What keeps this built manifest from being complete; empty when nothing does."""
-    missing = [f"no {key}" for key in REQUIRED if not manifest.get(key)]
+    """What is missing or wrong in a built manifest, one message for each problem; empty if it is valid."""
+    missing = [f"model.yaml has no {key}" for key in REQUIRED if not manifest.get(key)]
     if missing:
         return missing
     found = [*_identity_problems(manifest), *_example_problems(manifest), *_answer_problems(manifest)]
-    if manifest["preprocessing"].get("fingerprint") != fingerprint(manifest["preprocessing"]["steps"]):
-        found.append("the fingerprint is not that of the preprocessing steps")
+    expected = fingerprint(manifest["preprocessing"]["steps"])
+    if manifest["preprocessing"].get("fingerprint") != expected:
+        found.append(f"the fingerprint does not match the preprocessing steps, expected {expected}")
     for section, keys in {"licence": ("code", "weights", "data"), "source": ("weights", "data")}.items():
-        found += [f"no {section}.{key}" for key in keys if not manifest[section].get(key)]
+        found += [f"model.yaml has no {section}.{key}" for key in keys if not manifest[section].get(key)]
     return found
 
 
 def _identity_problems(manifest: Manifest) -> list[str]:
-    found = [] if manifest["task"] in TASKS else [f"task {manifest['task']!r} is none of {', '.join(TASKS)}"]
+    found = [] if manifest["task"] in TASKS else [f"task is {manifest['task']!r}, expected one of {', '.join(TASKS)}"]
     if not (isinstance(manifest["version"], str) and manifest["version"].isdigit()):
-        found.append("version is not an integer in quotes")
-    found += [f"unknown key {key}" for key in manifest if key not in ORDER]
+        found.append(f"version is {manifest['version']!r}, expected an integer in quotes")
+    found += [f"unknown key {key!r}, expected one of {', '.join(ORDER)}" for key in manifest if key not in ORDER]
     return found
 
 
 def _example_problems(manifest: Manifest) -> list[str]:
     examples = manifest["examples"]
-    found = [] if len(examples) >= MINIMUM_EXAMPLES else [f"fewer than {MINIMUM_EXAMPLES} examples"]
+    found = (
+        [] if len(examples) >= MINIMUM_EXAMPLES else [f"{len(examples)} examples, expected at least {MINIMUM_EXAMPLES}"]
+    )
     kinds = {"photo"} if manifest["task"] in ON_PICTURES else {"features", "item"}
     for row, example in enumerate(examples):
-        found += [] if kinds & example.keys() else [f"example {row} has no {' and no '.join(sorted(kinds))}"]
+        found += [] if kinds & example.keys() else [f"example {row} has no {' or '.join(sorted(kinds))}"]
         found += [] if "answer" in example else [f"example {row} has no answer"]
     return found
 
 
 def _answer_problems(manifest: Manifest) -> list[str]:
     if manifest["task"] == "regression":
-        return [] if manifest.get("unit") else ["a regressor names the unit of its answer"]
+        return [] if manifest.get("unit") else ["model.yaml has no unit, which a regression model needs"]
     if any(output["datatype"] == "BYTES" for output in manifest["outputs"]):
-        return []  # its answers name the classes themselves
+        return []  # the outputs hold the names of the classes
     if manifest["task"] == "text-detection":
         return []
     labels, width = manifest.get("labels") or [], manifest["outputs"][0]["shape"][-1]
     if manifest["task"] == "text-recognition":
-        return [] if labels else ["a reader of text lists its characters as labels"]
-    return [] if len(labels) == width else [f"{len(labels)} labels for {width} classes"]
+        return [] if labels else ["model.yaml has no labels, expected the characters that the model recognises"]
+    return [] if len(labels) == width else [f"{len(labels)} labels, expected one for each of the {width} classes"]

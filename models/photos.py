@@ -1,4 +1,4 @@
-"""Photographs that may be passed on freely, taken from the scikit-image wheel, and how a model wants to see them."""
+"""Freely licensed photos from the scikit-image wheel, and the preprocessing of an image by a manifest's steps."""
 
 import io
 import math
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models import wheels
+from models import pinned_wheels
 
 PACKAGE = "scikit-image"
 JPEG_QUALITY = 90
@@ -23,19 +23,19 @@ Picture = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Photo:
-    """One picture of the wheel; the licence and its giver are those its package states."""
+    """A photo in the wheel, with its licence and author as scikit-image states them."""
 
     file: str
     sha256: str
     licence: str
-    giver: str
+    author: str
 
     @property
     def jpeg_name(self) -> str:
         return Path(self.file).stem + ".jpg"
 
 
-# Shown to people and used to check the models: never used to calibrate one.
+# Shown in demos and used to check the models. Never used for calibration.
 EXAMPLES = (
     Photo("camera.png", "b0793d2adda0fa6ae899c03989482bff9a42d3d5690fc7e3648f2795d730c23a", CC0, "Lav Varshney"),
     Photo(
@@ -66,26 +66,26 @@ CALIBRATION = (
 
 
 def original(folder: Path, photo: Photo) -> Image.Image:
-    """The picture as the package has it; `folder` keeps the wheels."""
-    return Image.open(io.BytesIO(wheels.member(folder, PACKAGE, f"skimage/data/{photo.file}", photo.sha256)))
+    """The photo as it is in the package. `folder` caches downloaded wheels."""
+    return Image.open(io.BytesIO(pinned_wheels.read_file(folder, PACKAGE, f"skimage/data/{photo.file}", photo.sha256)))
 
 
 def jpeg(folder: Path, photo: Photo) -> bytes:
-    """The file that demos send and that models are checked with."""
+    """The photo as a JPEG file, as demos and checks use it."""
     stream = io.BytesIO()
     original(folder, photo).convert("RGB").save(stream, "JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
 
 
 def licence_note() -> bytes:
-    """Text to lie beside the example photographs: whose they are and what one may do with them."""
-    lines = [f"- `{it.jpeg_name}`: {it.licence}, {it.giver} (scikit-image: {it.file})" for it in EXAMPLES]
+    """The licence note (Markdown) that is written next to the example photos."""
+    lines = [f"- `{it.jpeg_name}`: {it.licence}, {it.author} (scikit-image: {it.file})" for it in EXAMPLES]
     head = ["# Example photographs", "", "JPEG copies of pictures that scikit-image distributes; free to use.", ""]
     return "\n".join([*head, *lines, ""]).encode()
 
 
 def preprocess(picture: Image.Image, steps: list[dict[str, Any]]) -> Picture:
-    """Follow a manifest's preprocessing steps; gives one input without its batch axis, FP32."""
+    """Apply a manifest's preprocessing steps. Returns one input, FP32, without the batch dimension."""
     state: Any = picture
     for step in steps:
         for name, parameter in step.items():
@@ -98,7 +98,7 @@ def _decode(picture: Image.Image, mode: str) -> Image.Image:
 
 
 def _crop(picture: Image.Image, rule: dict[str, int]) -> Image.Image:
-    """A square in the centre; its side is side/of of the shorter side, rounded."""
+    """Crop a centred square. Its side is `side / of` times the shorter side of the image, rounded."""
     width, height = picture.size
     side = round(rule["side"] / rule["of"] * min(width, height))
     left, top = (width - side) // 2, (height - side) // 2
@@ -106,7 +106,7 @@ def _crop(picture: Image.Image, rule: dict[str, int]) -> Image.Image:
 
 
 def _resize(picture: Image.Image, rule: dict[str, Any]) -> Image.Image:
-    """To a width and a height; to a height, the width follows; or so that the longer side is `longest`."""
+    """Resize to `width` and `height`, to `height` keeping the aspect ratio, or to a longer side of `longest`."""
     filters = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
     width, height = picture.size
     if "longest" in rule:
@@ -118,7 +118,7 @@ def _resize(picture: Image.Image, rule: dict[str, Any]) -> Image.Image:
 
 
 def _pad(picture: Image.Image, rule: dict[str, int]) -> Image.Image:
-    """On the right, with grey, to a multiple of a width."""
+    """Pad on the right with a grey value until the width is a multiple of `width_multiple`."""
     width = math.ceil(picture.width / rule["width_multiple"]) * rule["width_multiple"]
     padded = Image.new("RGB", (width, picture.height), (rule["value"],) * 3)
     padded.paste(picture)
@@ -131,9 +131,9 @@ def _normalise(picture: Image.Image, rule: dict[str, float]) -> Picture:
 
 
 def _layout(pixels: Picture, order: str) -> Picture:
-    """Rows of pixels, or planes of colours; the N is added with the batch."""
+    """Transpose HWC to the order that the model takes. The batch dimension N is added later."""
     if order not in ("NHWC", "NCHW"):
-        raise ValueError(f"unknown layout {order}")
+        raise ValueError(f"unknown layout {order!r}, expected NHWC or NCHW")
     return np.asarray(pixels) if order == "NHWC" else pixels.transpose(2, 0, 1)
 
 

@@ -1,6 +1,6 @@
-"""8-bit integers in place of floats: weights signed, one scale a channel; activations unsigned, their range measured.
+"""Static 8-bit quantisation: signed weights with one scale for each channel, unsigned activations.
 
-Static on purpose: with dynamic ranges a convolutional network gets slower than it was in floats.
+The ranges of the activations are calibrated. Dynamic quantisation would make a convolutional network slower than FP32.
 """
 
 import tempfile
@@ -25,13 +25,12 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # the library has n
 def quantise(
     model: onnx.ModelProto, batches: Iterable[NDArray[np.float32]], in_floats: tuple[str, ...] = ()
 ) -> onnx.ModelProto:
-    """The model with quantise/dequantise nodes.
+    """The model with quantise/dequantise nodes (QDQ).
 
-    `batches` are inputs [rows, ...] that show each activation's range; nodes whose name starts with one of `in_floats`
-    stay as they are.
+    `batches` are calibration inputs [rows, ...]. Nodes whose name starts with one of `in_floats` stay FP32.
     """
     prepared = onnx.shape_inference.infer_shapes(model)
-    # The graph comes with normalisations folded and shapes known: what ONNX Runtime would ask to have done first.
+    # Marks the model as preprocessed: batch normalisation is folded and shapes are inferred, as ONNX Runtime requires.
     add_pre_process_metadata(prepared)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "quantised.onnx"
@@ -44,7 +43,7 @@ def quantise(
             weight_type=QuantType.QInt8,
             per_channel=True,
             nodes_to_exclude=[node.name for node in model.graph.node if node.name.startswith(in_floats)],
-            # Seven bits: with eight, x86 processors without VNNI saturate in the sums and answer otherwise.
+            # 7-bit weights: with 8 bits, x86 processors without VNNI saturate in their sums and lose accuracy.
             reduce_range=True,
             calibrate_method=CalibrationMethod.MinMax,
         )

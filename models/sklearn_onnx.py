@@ -1,4 +1,4 @@
-"""From a scikit-learn estimator to an ONNX graph that gives the same answers, and proof that it does."""
+"""Converts a scikit-learn estimator to ONNX, and checks that both give the same outputs."""
 
 import warnings
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import train_test_split
 
 from models import checks, graph
+from models.build_api import BuildResult
 from models.errors import BuildError
 from models.manifest import Manifest
-from models.recipe import Product
 
 OPSET = 17
-AGREEMENT = 1e-5
+TOLERANCE = 1e-5
 HELD_OUT = 0.25
 SEED = 0
 FLOWER_COLUMNS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 
 
 class Estimator(Protocol):
-    """The part of scikit-learn's interface that is used here."""
+    """The methods of a scikit-learn estimator that are used here."""
 
     def fit(self, rows: Any, answers: Any) -> Any: ...
     def predict(self, rows: Any) -> Any: ...
@@ -34,7 +34,7 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class Table:
-    """Rows [n, columns] FP32 with their true answers [n], a stratified quarter of them held out."""
+    """A data set: rows [n, columns] FP32, their true answers [n], and which rows are held out for the test."""
 
     rows: NDArray[np.float32]
     answers: NDArray[Any]
@@ -50,7 +50,10 @@ class Table:
 
 
 def iris_table(target: str = "species") -> Table:
-    """Fisher's 150 flowers; the target is the species (0..2) or one of FLOWER_COLUMNS, then no input."""
+    """Fisher's 150 irises, a stratified quarter held out.
+
+    `target` is "species" (0..2) or one of FLOWER_COLUMNS, which then is not a column of the rows.
+    """
     measurements, species = load_iris(return_X_y=True)
     held_out = np.zeros(len(species), dtype=np.bool_)
     numbers = np.arange(len(species))
@@ -62,14 +65,14 @@ def iris_table(target: str = "species") -> Table:
     return Table(np.delete(rows, column, axis=1), measurements[:, column], held_out)
 
 
-def classifier(estimator: Any, table: Table, manifest: Manifest) -> Product:
-    """Fit, convert, compare; outputs are the probabilities and the index of the most probable class."""
+def classifier(estimator: Any, table: Table, manifest: Manifest) -> BuildResult:
+    """Fit, convert and compare a classifier. Its outputs are the probabilities and the index of the greatest."""
     estimator.fit(*table.training)
     return fitted_classifier(estimator, table, manifest)
 
 
-def fitted_classifier(estimator: Any, table: Table, manifest: Manifest) -> Product:
-    """The same for one that is fitted already, perhaps on rows that the table does not hold."""
+def fitted_classifier(estimator: Any, table: Table, manifest: Manifest) -> BuildResult:
+    """As `classifier`, for an estimator that is already fitted, possibly on rows that the table does not hold."""
     model = _converted(estimator, manifest, {"zipmap": False})
     _label_by_argmax(model.graph, *(output["name"] for output in manifest["outputs"]))
     graph.declare(model, manifest)
@@ -79,8 +82,8 @@ def fitted_classifier(estimator: Any, table: Table, manifest: Manifest) -> Produ
     return _product(model, table, manifest, metrics)
 
 
-def regressor(estimator: Any, table: Table, manifest: Manifest) -> Product:
-    """Fit, convert, compare; the one output has a column of one value a row."""
+def regressor(estimator: Any, table: Table, manifest: Manifest) -> BuildResult:
+    """Fit, convert and compare a regressor. Its output is [rows, 1]."""
     estimator.fit(*table.training)
     model = _converted(estimator, manifest, {})
     graph.rename(model.graph, model.graph.output[0].name, manifest["outputs"][0]["name"])
@@ -97,14 +100,14 @@ def _converted(estimator: Any, manifest: Manifest, options: dict[str, Any]) -> o
     (features,) = manifest["inputs"]
     types = [(features["name"], FloatTensorType([None, features["shape"][1]]))]
     with warnings.catch_warnings():
-        # skl2onnx 1.20 looks whether an SVC has probA_ and probB_, which scikit-learn 1.9 calls deprecated.
+        # skl2onnx 1.20 reads probA_ and probB_ of an SVC, which scikit-learn 1.9 has deprecated.
         warnings.filterwarnings("ignore", r"Attribute `prob[AB]_` was deprecated", FutureWarning)
         model: onnx.ModelProto = to_onnx(estimator, initial_types=types, options=options, target_opset=OPSET)
     return model
 
 
 def _label_by_argmax(nodes: onnx.GraphProto, probabilities: str, label: str) -> None:
-    """Take the label straight from the probabilities; the classes are 0, 1, 2 and need no look-up."""
+    """Compute the label as the argmax of the probabilities; the classes are 0, 1, 2, so no look-up is needed."""
     graph.rename(nodes, "label", "label_by_class_list")
     nodes.node.append(helper.make_node("ArgMax", [probabilities], [label], name=label, axis=1, keepdims=0))
 
@@ -112,17 +115,19 @@ def _label_by_argmax(nodes: onnx.GraphProto, probabilities: str, label: str) -> 
 def _require_agreement(model: onnx.ModelProto, expected: NDArray[Any], rows: NDArray[np.float32]) -> None:
     actual = checks.answers(checks.session(model.SerializeToString()), rows)
     difference = float(np.abs(actual - expected).max())
-    if not difference <= AGREEMENT:
-        raise BuildError(f"ONNX Runtime and scikit-learn differ by {difference:.2g}, more than {AGREEMENT:.0e}")
+    if not difference <= TOLERANCE:
+        raise BuildError(
+            f"the outputs of ONNX Runtime and scikit-learn differ by {difference:.2g}, expected at most {TOLERANCE:.0e}"
+        )
 
 
-def _product(model: onnx.ModelProto, table: Table, manifest: Manifest, metrics: dict[str, Any]) -> Product:
+def _product(model: onnx.ModelProto, table: Table, manifest: Manifest, metrics: dict[str, Any]) -> BuildResult:
     _require_real_examples(table, manifest)
-    return Product(model, table.rows, {"inputs": _with_ranges(table, manifest["inputs"][0]), "metrics": metrics})
+    return BuildResult(model, table.rows, {"inputs": _with_ranges(table, manifest["inputs"][0]), "metrics": metrics})
 
 
 def _with_ranges(table: Table, tensor: Manifest) -> list[Manifest]:
-    """The input with the range that each of its named columns has in training; columns without a name have none."""
+    """The input's manifest entry with the range of each named feature in the training rows."""
     if "features" not in tensor:
         return [tensor]
     training, _ = table.training
@@ -143,7 +148,7 @@ def _require_real_examples(table: Table, manifest: Manifest) -> None:
     known = {(tuple(map(_rounded, row)), answer) for row, answer in zip(table.rows, truth, strict=True)}
     for example in examples:
         if (tuple(example["features"]), example["answer"]) not in known:
-            raise BuildError(f"{manifest['name']}: example {example} is no row of the data")
+            raise BuildError(f"{manifest['name']}: example {example} is not in the data set; correct it in model.yaml")
 
 
 def _rounded(number: Any) -> float:

@@ -1,8 +1,8 @@
-"""Reads the weights out of a torch checkpoint of the years before 1.6, with numpy alone.
+"""Reads the weights from a PyTorch checkpoint in the format before version 1.6, without PyTorch.
 
-The file is five pickles (magic number, format version, facts about the writing machine, the tensors, the keys of
-their storages), then each storage: an int64 count and the raw little-endian elements.
-A pickle can run any code it names, so the unpickler here knows three names and refuses all others.
+The file holds five pickles (magic number, format version, system information, the tensors, the keys of their
+storages), then each storage: an int64 count and the raw little-endian elements (torch/serialization.py, _legacy_save).
+A pickle can run any code that it names, so this unpickler allows four names and refuses all others.
 """
 
 import io
@@ -28,7 +28,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage, which the file holds only after the pickles; sizes and strides in elements."""
+    """A view of a storage, whose elements follow the pickles in the file. Offset and strides are in elements."""
 
     storage: _Storage
     offset: int
@@ -37,7 +37,7 @@ class _Tensor(NamedTuple):
 
 
 def _tensor(storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: object) -> _Tensor:
-    """Stands in for torch._utils._rebuild_tensor_v2; what follows the strides concerns training only."""
+    """Replaces torch._utils._rebuild_tensor_v2. The arguments after the strides are for training only."""
     return _Tensor(storage, offset, shape, strides)
 
 
@@ -49,22 +49,26 @@ class _Unpickler(pickle.Unpickler):
             return _tensor
         if module == "torch" and name in STORAGE_TYPES:
             return STORAGE_TYPES[name]
-        raise pickle.UnpicklingError(f"the checkpoint asks for {module}.{name}, which is refused")
+        raise pickle.UnpicklingError(
+            f"the checkpoint refers to {module}.{name}, which is not allowed: only weights are read"
+        )
 
     def persistent_load(self, reference: Any) -> _Storage:
         kind, dtype, key, _device, count, view = reference
         if kind != "storage" or view is not None:
-            raise pickle.UnpicklingError(f"unknown reference {reference!r}")
+            raise pickle.UnpicklingError(f"unknown reference {reference!r}, expected a storage without a view")
         return _Storage(key, dtype, count)
 
 
 def read(content: bytes) -> Weights:
-    """Arrays by name, from the checkpoint's bytes; ValueError or UnpicklingError when it is anything else."""
+    """The weights in a checkpoint's bytes, as arrays by name. Raises ValueError or UnpicklingError if it is invalid."""
     stream = io.BytesIO(content)
     if _Unpickler(stream).load() != MAGIC or _Unpickler(stream).load() != FORMAT_VERSION:
-        raise ValueError("not a torch checkpoint of the old format")
+        raise ValueError(
+            "not a PyTorch checkpoint in the format before version 1.6: wrong magic number or format version"
+        )
     if not _Unpickler(stream).load()["little_endian"]:
-        raise ValueError("a big-endian checkpoint")
+        raise ValueError("the checkpoint is big-endian, expected little-endian")
     tensors: dict[str, _Tensor] = _Unpickler(stream).load()
     keys: list[str] = _Unpickler(stream).load()
     storages = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
@@ -76,14 +80,17 @@ def _elements(stream: io.BytesIO, storage: _Storage) -> NDArray[Any]:
     (count,) = struct.unpack("<q", stream.read(8))
     content = stream.read(count * storage.dtype.itemsize)
     if count != storage.elements or len(content) != count * storage.dtype.itemsize:
-        raise ValueError(f"storage {storage.key} is not the {storage.elements} elements that were announced")
+        raise ValueError(
+            f"storage {storage.key} declares {count} elements and holds {len(content)} bytes, "
+            f"expected {storage.elements} elements of {storage.dtype.itemsize} bytes"
+        )
     return np.frombuffer(content, storage.dtype)
 
 
 def _array(elements: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:
-    """A copy of the part of the storage that the tensor shows; never what lies outside of it."""
+    """A copy of the elements that the tensor views. Raises ValueError if it would read outside of its storage."""
     last = tensor.offset + sum((size - 1) * step for size, step in zip(tensor.shape, tensor.strides, strict=True))
     if min(tensor.offset, *tensor.strides, *tensor.shape, 0) < 0 or last >= elements.size:
-        raise ValueError(f"a tensor reaches outside of storage {tensor.storage.key}")
+        raise ValueError(f"a tensor of shape {tensor.shape} reads outside of storage {tensor.storage.key}")
     strides = [step * elements.itemsize for step in tensor.strides]
     return np.lib.stride_tricks.as_strided(elements[tensor.offset :], tensor.shape, strides).copy()

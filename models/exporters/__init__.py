@@ -1,1 +1,1 @@
-"""From a model as its framework keeps it to one that any pattern serves: `python -m models.exporters --help`."""
+"""Exports a trained model to ONNX so that any pattern can serve it: `python -m models.exporters --help`."""

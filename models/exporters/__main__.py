@@ -1,4 +1,4 @@
-"""Command line: `python -m models.exporters sklearn|torch|keras SOURCE --name NAME --samples FILE`."""
+"""Command line: `python -m models.exporters onnx|sklearn|torch|keras SOURCE --name NAME --samples FILE`."""
 
 from __future__ import annotations
 
@@ -11,49 +11,50 @@ import typer
 
 from models import manifest
 from models.errors import BuildError
-from models.exporters import placing, samples
-from models.exporters.export import Request
+from models.exporters import publish, samples
+from models.exporters.export import ExportRequest
 
 app = typer.Typer(add_completion=False, help=__doc__)
 
-Source = Annotated[str, typer.Argument(help="A file or folder, or package.module:function that gives the model.")]
-Name = Annotated[str, typer.Option(help="The name it is served by.")]
-SampleFile = Annotated[Path, typer.Option("--samples", help="Real inputs: .npz by name, .npy, or .csv with a header.")]
-Version = Annotated[int, typer.Option(min=1, help="Its version; one that is there is never replaced.")]
-Outputs = Annotated[str, typer.Option(help="Names for its outputs, with commas between; default: those it has.")]
-Trust = Annotated[list[str] | None, typer.Option(help="A type in a .skops file that you know, though skops does not.")]
-Describe = Annotated[Path | None, typer.Option(help=f"YAML with some of: {', '.join(placing.DESCRIBED)}.")]
-Tolerance = Annotated[float, typer.Option(min=0, help="How far an answer may be from the framework's own.")]
+Source = Annotated[str, typer.Argument(help="A file or folder, or package.module:function that returns the model.")]
+Name = Annotated[str, typer.Option(help="Name of the model in the model repository.")]
+SampleFile = Annotated[Path, typer.Option("--samples", help="File of real inputs: .npz, .npy, or .csv with a header.")]
+Version = Annotated[int, typer.Option(min=1, help="Version of the model. An existing version is never replaced.")]
+Outputs = Annotated[str, typer.Option(help="New names for the outputs, comma-separated. Default: unchanged.")]
+Trust = Annotated[list[str] | None, typer.Option(help="A type to allow in a .skops file (repeatable).")]
+Describe = Annotated[Path | None, typer.Option(help=f"YAML file with any of: {', '.join(publish.DESCRIBED)}.")]
+Tolerance = Annotated[float, typer.Option(min=0, help="Maximum absolute difference from the framework's outputs.")]
 Out = Annotated[Path, typer.Option(help="Folder for <name>/<version>/model.onnx.")]
 BUILT = Path(__file__).parents[1] / "build"
 
 
 def _command(framework: str, needs: str) -> None:
-    """One subcommand; the framework's library is imported when it runs, so that one need not have the others."""
+    """Add a subcommand. It imports its framework when it runs, so that the other frameworks need not be installed."""
 
     def command(
         source: Source, name: Name, samples_file: SampleFile, version: Version = 1, outputs: Outputs = "",
         trust: Trust = None, describe: Describe = None, tolerance: Tolerance = 1e-4, out: Out = BUILT,
     ) -> None:  # fmt: skip
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow looks at it when it is imported
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
         names = tuple(one.strip() for one in outputs.split(",") if one.strip())
         try:
-            said = manifest.read(describe) if describe else {}
-            request = Request(source, samples.read(samples_file), names, tuple(trust or ()))
+            description = manifest.read(describe) if describe else {}
+            request = ExportRequest(source, samples.read(samples_file), names, tuple(trust or ()))
             exporter = importlib.import_module(f"models.exporters.from_{framework}")
-            export = placing.renamed(exporter.export(request), names)
-            folder = placing.place(export, name, str(version), said, tolerance, out)
+            export = publish.rename_outputs(exporter.export(request), names)
+            folder = publish.publish(export, name, str(version), description, tolerance, out)
         except ModuleNotFoundError as error:
-            typer.echo(f"error: {error}; install {needs}", err=True)
+            typer.echo(f"error: {error}; install {needs} of pyproject.toml", err=True)
             raise typer.Exit(1) from None
         except (BuildError, TypeError, OSError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from None
-        typer.echo(f"{folder}: answers as {export.framework} does on {request.samples.rows} rows")
+        typer.echo(f"{folder}: {request.samples.rows} rows give the same outputs as {export.framework}")
 
     app.command(framework, help=f"Export from {framework}; needs {needs}.")(command)
 
 
+_command("onnx", "the extra `build`")
 _command("sklearn", "the extra `build`")
 _command("torch", "the extra `export-torch`")
 _command("keras", "the extra `export-keras`")

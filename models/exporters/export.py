@@ -1,4 +1,4 @@
-"""What every exporter takes and gives: real inputs, and the graph with the answers of the framework it is from."""
+"""The interface of the exporters: what each takes (ExportRequest) and returns (Export)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ OPSET = 18
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is exported: a file or folder, or `package.module:function` that gives the model; and rows to check it on.
+class ExportRequest:
+    """What to export: a file, a folder, or `package.module:function` that returns the model; and rows to check it with.
 
-    `outputs` are names for the graph's outputs, in its order; empty: those it has. `trusted` are types within a .skops
-    file that its reader takes the word of whoever asks for.
+    `outputs` are new names for the outputs, in the graph's order; empty keeps their names. `trusted` are the types that
+    the user allows in a .skops file beyond those that skops allows.
     """
 
     source: str
@@ -34,47 +34,50 @@ class Request:
 
 @dataclass(frozen=True)
 class Export:
-    """A graph, the inputs it was asked with by name, and what the framework itself answered to them, in its order.
+    """An exported graph, inputs by name, and the outputs that the framework computes for them, in the graph's order.
 
-    `found` are fields of model.yaml that the framework's model tells: task, labels, names of columns.
+    `metadata` are the fields of model.yaml that the framework's model tells, such as task and labels. `columns` are the
+    names of the features.
     """
 
     model: onnx.ModelProto
     inputs: Arrays
-    answers: Arrays
+    expected: Arrays
     framework: str
-    found: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
     columns: list[str] = field(default_factory=list)
 
 
 def is_function(source: str) -> bool:
-    """Whether a source names a function rather than a file."""
+    """Whether a source has the form package.module:function."""
     module, colon, name = source.partition(":")
     return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
-def made(source: str) -> Any:
-    """What the function gives. It is looked for in the working directory too. BuildError where there is none."""
+def call_factory(source: str) -> Any:
+    """Import the function, also from the working directory, and call it. Raises BuildError if it is missing."""
     module, _, name = source.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise BuildError(f"{source}: {error}") from None
+        raise BuildError(f"{source}: {error}; expected package.module:function that returns the model") from None
     return function()
 
 
-def existing(source: str, *kinds: str) -> Path:
-    """The file or folder that a source names. BuildError where there is none, or it is of another kind."""
+def existing_path(source: str, *suffixes: str) -> Path:
+    """The file or folder that a source names. Raises BuildError if it is missing or a file with another suffix."""
     path = Path(source)
     if not path.exists():
-        raise BuildError(f"{source}: there is no such file, and it is no package.module:function")
-    if path.is_file() and path.suffix not in kinds:
-        raise BuildError(f"{source}: expected {', '.join(kinds)} or package.module:function")
+        raise BuildError(f"{source}: no such file or folder, and not of the form package.module:function")
+    if path.is_file() and path.suffix not in suffixes:
+        raise BuildError(
+            f"{source}: found the suffix {path.suffix!r}, expected {', '.join(suffixes)} or package.module:function"
+        )
     return path
 
 
 def one_line(error: Exception) -> str:
-    """The gist of an error of a library that is generous with words."""
+    """A library's error on one line of at most 300 characters."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

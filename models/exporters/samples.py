@@ -1,4 +1,4 @@
-"""Rows to check an exported model on, out of a file: .npz (inputs by name), .npy (the only input), .csv (columns)."""
+"""Reads the rows that check an export: .npz (arrays by input name), .npy (the only input) or .csv (columns)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.errors import BuildError
 
 @dataclass(frozen=True)
 class Samples:
-    """Arrays by input name (`""` where the file does not say), first axis the row; the names of a table's columns."""
+    """Arrays [rows, ...] by input name, or by "" if the file has no names. `columns` is the header of a .csv file."""
 
     arrays: dict[str, NDArray[Any]]
     columns: list[str] = field(default_factory=list)
@@ -25,31 +25,34 @@ class Samples:
         return len(next(iter(self.arrays.values())))
 
     def named(self, names: list[str]) -> dict[str, NDArray[Any]]:
-        """The arrays under the names of a model's inputs, in that order; BuildError where they do not match."""
+        """The arrays by the names of a model's inputs, in that order. Raises BuildError if the names do not match."""
         if set(self.arrays) == {""} and len(names) == 1:
             return {names[0]: self.arrays[""]}
         if set(self.arrays) != set(names):
-            raise BuildError(f"the samples are for inputs {sorted(self.arrays)}, the model has {sorted(names)}")
+            raise BuildError(f"--samples has the inputs {sorted(self.arrays)}, expected {sorted(names)}")
         return {name: self.arrays[name] for name in names}
 
     def only(self) -> NDArray[Any]:
-        """The array of the only input."""
+        """The array of the only input. Raises BuildError if there are several."""
         if len(self.arrays) != 1:
-            raise BuildError(f"expected samples of one input, got {sorted(self.arrays)}")
+            raise BuildError(f"--samples has the inputs {sorted(self.arrays)}, expected one input")
         return next(iter(self.arrays.values()))
 
 
 def read(path: Path) -> Samples:
-    """The samples in a file, at least two rows. BuildError in one line where they cannot be read."""
+    """Read a file of at least two rows. Raises BuildError if it cannot be read."""
     try:
         samples = _READERS[path.suffix](path)
     except KeyError:
-        raise BuildError(f"{path}: expected .npz, .npy or .csv") from None
-    except (OSError, ValueError) as error:  # NumPy's word for a pickle, and csv's for text that is no number
+        raise BuildError(f"{path}: found the suffix {path.suffix!r}, expected .npz, .npy or .csv") from None
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # ValueError: a pickle in a NumPy file, or text that is not a number in a .csv file
         raise BuildError(f"{path}: {error}") from None
     rows = {len(array) if array.ndim else 0 for array in samples.arrays.values()}
     if len(rows) != 1 or min(rows) < 2:
-        raise BuildError(f"{path}: expected at least two rows, the same number in each array, got {sorted(rows)}")
+        raise BuildError(f"{path}: found {sorted(rows)} rows, expected at least two, and the same number in each array")
     return samples
 
 
@@ -69,7 +72,7 @@ def _csv(path: Path) -> Samples:
 
 
 def _single(array: NDArray[Any]) -> NDArray[Any]:
-    """Double precision is what NumPy makes of numbers, hardly ever what a network takes."""
+    """FP64 arrays as FP32: FP64 is NumPy's default, but models rarely take it."""
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 

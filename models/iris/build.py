@@ -6,11 +6,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from models import sklearn_onnx
-from models.recipe import Product, Workspace
+from models.build_api import BuildContext, BuildResult
 
 
-def build(workspace: Workspace) -> Product:
-    """One machine on all the training rows; its probabilities are fitted to decisions made by cross-validation."""
-    machine = CalibratedClassifierCV(SVC(), ensemble=False)
-    estimator = make_pipeline(StandardScaler(), machine)
-    return sklearn_onnx.classifier(estimator, sklearn_onnx.iris_table(), workspace.manifest)
+def build(context: BuildContext) -> BuildResult:
+    """Fit one SVC on all training rows. Its probabilities are calibrated on cross-validated decision values."""
+    classifier = CalibratedClassifierCV(SVC(), ensemble=False)
+    estimator = make_pipeline(StandardScaler(), classifier)
+    return sklearn_onnx.classifier(estimator, sklearn_onnx.iris_table(), context.manifest)

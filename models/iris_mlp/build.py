@@ -5,13 +5,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from models import sklearn_onnx
-from models.recipe import Product, Workspace
+from models.build_api import BuildContext, BuildResult
 
 HIDDEN_UNITS = 16
 
 
-def build(workspace: Workspace) -> Product:
-    """lbfgs suits a table this small; alpha keeps the network from being certain of everything."""
+def build(context: BuildContext) -> BuildResult:
+    """Fit with lbfgs, which suits a small data set. alpha regularises, so that probabilities are less extreme."""
     network = MLPClassifier((HIDDEN_UNITS,), solver="lbfgs", alpha=1.0, max_iter=2000, random_state=sklearn_onnx.SEED)
     estimator = make_pipeline(StandardScaler(), network)
-    return sklearn_onnx.classifier(estimator, sklearn_onnx.iris_table(), workspace.manifest)
+    return sklearn_onnx.classifier(estimator, sklearn_onnx.iris_table(), context.manifest)

@@ -1,16 +1,19 @@
-"""message_topic_ja: which part of a program a Japanese message is from, by the morphemes that it is made of."""
+"""message_topic_ja: classifies Japanese messages by the component of Django they are from, by their morphemes."""
 
 from importlib import import_module
 
-from models import catalogues, texts
-from models.recipe import Product, Workspace
+from models import gettext_catalogues, text_classifier
+from models.build_api import BuildContext, BuildResult
 
 SHA256 = "e840f5d427f0e7a5378c8832d621634308d97decc2379670307353280dfdda05"  # of the Japanese catalogues
-SHORTEST = 4  # characters; less says little
+MINIMUM_LENGTH = 4  # characters; shorter messages carry too little information
 
 
-def analyser() -> texts.Analyser:
-    """Dictionary forms, words cut long: what the step `ngrams` with `analyser: sudachi` stands for."""
+def analyser() -> text_classifier.Analyser:
+    """A tokeniser that returns dictionary forms, with Sudachi's split mode C (longest units).
+
+    It is the same as the step `ngrams` with `analyser: sudachi` in common/preprocessing.
+    """
     library = import_module("sudachipy")
     tokenizer = library.Dictionary(dict="small").tokenizer(mode=library.SplitMode.C)
 
@@ -21,15 +24,15 @@ def analyser() -> texts.Analyser:
     return analyse
 
 
-def data(workspace: Workspace) -> texts.Texts:
-    """Every message of the parts that the manifest's labels name; a catalogue's head translates nothing."""
-    labels = workspace.manifest["labels"]
-    found = catalogues.messages(workspace.wheels, ["ja"], SHA256)
-    rows = [it for it in found if it.part in labels and it.original and len(it.text) >= SHORTEST]
-    answers = [labels.index(it.part) for it in rows]
-    return texts.split([it.original for it in rows], [it.text for it in rows], answers)
+def data(context: BuildContext) -> text_classifier.TextDataset:
+    """The messages of the components that the manifest's labels name, without the headers of the catalogues."""
+    labels = context.manifest["labels"]
+    found = gettext_catalogues.messages(context.wheels, ["ja"], SHA256)
+    rows = [it for it in found if it.component in labels and it.original and len(it.text) >= MINIMUM_LENGTH]
+    answers = [labels.index(it.component) for it in rows]
+    return text_classifier.split([it.original for it in rows], [it.text for it in rows], answers)
 
 
-def build(workspace: Workspace) -> Product:
-    """As text_language, with morphemes in place of characters."""
-    return texts.classifier(workspace, data(workspace), texts.vectoriser(workspace.manifest, analyser()))
+def build(context: BuildContext) -> BuildResult:
+    """Train as text_language does, with morphemes instead of characters."""
+    return text_classifier.classifier(context, data(context), text_classifier.vectoriser(context.manifest, analyser()))

@@ -1,4 +1,4 @@
-"""penguins: a linear classifier of categories and measurements, some of them missing."""
+"""penguins: a linear classifier of categorical and numerical features, any of which may be missing."""
 
 import csv
 import random
@@ -14,9 +14,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from models import prepared, sklearn_onnx, wheels
+from models import learned_steps, pinned_wheels, sklearn_onnx
+from models.build_api import BuildContext, BuildResult
 from models.manifest import Manifest
-from models.recipe import Product, Workspace
 
 PACKAGE = "palmerpenguins"
 FILE = "palmerpenguins/data/penguins.csv"
@@ -27,36 +27,36 @@ Penguin = dict[str, Any]
 
 
 @dataclass
-class Preparation:
-    """What is fitted to the training rows: columns of the categories, then the imputed and standardised numbers."""
+class Preprocessor:
+    """Preprocessing fitted to the training rows: one-hot categories, then imputed and standardised numbers."""
 
     encoder: Any
     numbers: Any
     categories: dict[str, dict[str, Any]]
 
     @classmethod
-    def fitted(cls, penguins: Sequence[Penguin], manifest: Manifest) -> "Preparation":
-        """The categories and their stand-ins are those that the manifest states."""
+    def fitted(cls, penguins: Sequence[Penguin], manifest: Manifest) -> "Preprocessor":
+        """Fit to these rows. The categories and the replacements of missing values are those of the manifest."""
         (categories,) = [step["one_hot"] for step in manifest["preprocessing"]["steps"] if "one_hot" in step]
         encoder = OneHotEncoder(categories=[rule["categories"] for rule in categories.values()], sparse_output=False)
         numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-        made = cls(encoder, numbers, categories)
-        encoder.fit(made._words(penguins))
+        preprocessor = cls(encoder, numbers, categories)
+        encoder.fit(preprocessor._categories_of(penguins))
         numbers.fit(_measurements(penguins))
-        return made
+        return preprocessor
 
     def rows(self, penguins: Sequence[Penguin]) -> NDArray[np.float32]:
-        hot = self.encoder.transform(self._words(penguins))
+        hot = self.encoder.transform(self._categories_of(penguins))
         return np.hstack([hot, self.numbers.transform(_measurements(penguins))]).astype(np.float32)
 
     @property
     def learned(self) -> dict[str, Any]:
-        """The parameters of the steps `impute` and `standardise`."""
+        """The learned parameters of the steps `impute` and `standardise`."""
         imputer, scaler = (step for _, step in self.numbers.steps)
-        medians = dict(zip(NUMBERS, prepared.rounded(imputer.statistics_), strict=True))
-        return {"impute": medians, "standardise": prepared.scaling(NUMBERS, scaler)}
+        medians = dict(zip(NUMBERS, learned_steps.rounded(imputer.statistics_), strict=True))
+        return {"impute": medians, "standardise": learned_steps.standardise_parameters(NUMBERS, scaler)}
 
-    def _words(self, penguins: Sequence[Penguin]) -> NDArray[Any]:
+    def _categories_of(self, penguins: Sequence[Penguin]) -> NDArray[Any]:
         rules = self.categories.items()
         return np.array([[it[name] or rule["missing_as"] for name, rule in rules] for it in penguins], dtype=object)
 
@@ -65,11 +65,11 @@ def _measurements(penguins: Sequence[Penguin]) -> NDArray[np.float64]:
     return np.array([[it[name] for name in NUMBERS] for it in penguins], dtype=np.float64)  # None becomes NaN
 
 
-def data(workspace: Workspace) -> tuple[list[Penguin], NDArray[np.int64], NDArray[np.bool_]]:
-    """The penguins, the index of each one's species, and which are held out, a stratified quarter."""
-    text = wheels.member(workspace.wheels, PACKAGE, FILE, SHA256).decode()
+def data(context: BuildContext) -> tuple[list[Penguin], NDArray[np.int64], NDArray[np.bool_]]:
+    """The penguins, the species index of each, and which are held out: a stratified quarter."""
+    text = pinned_wheels.read_file(context.wheels, PACKAGE, FILE, SHA256).decode()
     table = list(csv.DictReader(text.splitlines()))
-    names = workspace.manifest["labels"]
+    names = context.manifest["labels"]
     species = np.array([names.index(line["species"]) for line in table])
     held_out = np.zeros(len(table), dtype=np.bool_)
     numbers = np.arange(len(table))
@@ -82,29 +82,29 @@ def _penguin(line: dict[str, str]) -> Penguin:
     return known | {name: float(value) for name in NUMBERS if (value := known[name]) is not None}
 
 
-def build(workspace: Workspace) -> Product:
-    """Trained on each penguin as it is and once more with a value hidden, so that it has seen what is missing."""
-    penguins, species, held_out = data(workspace)
+def build(context: BuildContext) -> BuildResult:
+    """Train on each penguin twice: as it is, and with one value removed, so that the model learns missing values."""
+    penguins, species, held_out = data(context)
     training = [it for it, held in zip(penguins, held_out, strict=True) if not held]
-    preparation = Preparation.fitted(training, workspace.manifest)
-    seen = preparation.rows([*training, *_each_with_a_value_hidden(training)])
-    estimator = LogisticRegression(C=10, max_iter=1000).fit(seen, np.tile(species[~held_out], 2))
-    table = sklearn_onnx.Table(preparation.rows(penguins), species, held_out)
-    product = sklearn_onnx.fitted_classifier(estimator, table, workspace.manifest)
+    preprocessor = Preprocessor.fitted(training, context.manifest)
+    rows = preprocessor.rows([*training, *_with_one_random_value_missing(training)])
+    estimator = LogisticRegression(C=10, max_iter=1000).fit(rows, np.tile(species[~held_out], 2))
+    table = sklearn_onnx.Table(preprocessor.rows(penguins), species, held_out)
+    result = sklearn_onnx.fitted_classifier(estimator, table, context.manifest)
     _, answers = table.test
-    guesses = estimator.predict(preparation.rows(_with_every_value_hidden(penguins, held_out)))
-    hidden = float(np.mean(guesses.reshape(-1, len(answers)) == answers))
-    product.derived["metrics"]["accuracy_one_missing"] = round(hidden, 4)
-    examples = prepared.real_examples(workspace.manifest, penguins, species, table.rows)
-    return prepared.with_steps(product, workspace.manifest, preparation.learned, examples)
+    predicted = estimator.predict(preprocessor.rows(_with_each_value_missing(penguins, held_out)))
+    accuracy = float(np.mean(predicted.reshape(-1, len(answers)) == answers))
+    result.manifest_fields["metrics"]["accuracy_one_missing"] = round(accuracy, 4)
+    examples = learned_steps.verified_examples(context.manifest, penguins, species, table.rows)
+    return learned_steps.with_learned_steps(result, context.manifest, preprocessor.learned, examples)
 
 
-def _each_with_a_value_hidden(penguins: Sequence[Penguin]) -> list[Penguin]:
-    dice = random.Random(0)
-    return [it | {dice.choice(sorted(it)): None} for it in penguins]
+def _with_one_random_value_missing(penguins: Sequence[Penguin]) -> list[Penguin]:
+    generator = random.Random(0)
+    return [it | {generator.choice(sorted(it)): None} for it in penguins]
 
 
-def _with_every_value_hidden(penguins: Sequence[Penguin], chosen: NDArray[np.bool_]) -> list[Penguin]:
-    """The chosen ones with the first value hidden, then all of them with the second, and so on."""
+def _with_each_value_missing(penguins: Sequence[Penguin], chosen: NDArray[np.bool_]) -> list[Penguin]:
+    """The chosen penguins without their first value, then all of them without their second value, and so on."""
     held = [it for it, is_chosen in zip(penguins, chosen, strict=True) if is_chosen]
     return [it | {name: None} for name in held[0] for it in held]

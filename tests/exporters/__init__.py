@@ -1,1 +1,1 @@
-"""Models of each framework, exported by the command that users run, in a process of its own."""
+"""Tests of `python -m models.exporters` with models of each framework."""

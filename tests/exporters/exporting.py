@@ -1,4 +1,4 @@
-"""Runs the exporters as a user does, and reads what they made as a service does."""
+"""Runs the exporters as a user does, and loads the exported models as a service does."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def needs(library: str, extra: str) -> pytest.MarkDecorator:
-    """Marks tests of a framework that takes gigabytes; `make exporters` installs it."""
+    """Skip a test if its framework is not installed; `make exporters` installs it (gigabytes)."""
     return pytest.mark.skipif(find_spec(library) is None, reason=f"{library} is not installed (the extra {extra})")
 
 
-def ran(*command: str, folder: Path) -> tuple[int, str]:
-    """How a module's command ended and what it said, in a process of its own."""
+def run_module(*command: str, folder: Path) -> tuple[int, str]:
+    """Run `python -m` in a subprocess. Returns the exit code and the output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300,
@@ -37,10 +37,10 @@ def ran(*command: str, folder: Path) -> tuple[int, str]:
 
 
 def export(folder: Path, framework: str, source: str, name: str, samples: str, *rest: str) -> tuple[int, str]:
-    """`python -m models.exporters` in a folder; scikit-learn here, where it has been imported, which takes seconds."""
+    """Run the exporter in a folder. scikit-learn runs in this process, which has imported it: that saves seconds."""
     arguments = [framework, source, "--name", name, "--samples", samples, "--out", "out", *rest]
-    if framework != "sklearn":
-        return ran("models.exporters", *arguments, folder=folder)
+    if framework not in ("onnx", "sklearn"):
+        return run_module("models.exporters", *arguments, folder=folder)
     with chdir(folder):
         result = CliRunner().invoke(app, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -48,45 +48,45 @@ def export(folder: Path, framework: str, source: str, name: str, samples: str, *
 
 
 def exported(folder: Path, framework: str, source: str, name: str, samples: str, *rest: str) -> Path:
-    """The version's folder that the command says it has made."""
-    code, said = export(folder, framework, source, name, samples, *rest)
-    assert code == 0, said
-    (line,) = [one for one in said.splitlines() if one.startswith("out/")]
+    """Run the exporter, which must succeed. Returns the folder of the version that it prints."""
+    code, output = export(folder, framework, source, name, samples, *rest)
+    assert code == 0, output
+    (line,) = [one for one in output.splitlines() if one.startswith("out/")]
     return folder / line.partition(":")[0]
 
 
 def refused(folder: Path, framework: str, source: str, name: str, samples: str, *rest: str) -> str:
-    """The one line of error, after which nothing new is there."""
+    """Run the exporter, which must fail and write nothing. Returns the error, which is one line."""
     before = sorted((folder / "out").rglob("*"))
-    code, said = export(folder, framework, source, name, samples, *rest)
-    assert code == 1, said
+    code, output = export(folder, framework, source, name, samples, *rest)
+    assert code == 1, output
     assert sorted((folder / "out").rglob("*")) == before
-    (line,) = [one for one in said.splitlines() if one.startswith("error: ")]
+    (line,) = [one for one in output.splitlines() if one.startswith("error: ")]
     return line
 
 
-def made(folder: Path, toys: str) -> None:
-    """The files that a module of toys writes."""
-    code, said = ran(toys, str(folder), folder=folder)
-    assert code == 0, said
+def write_toys(folder: Path, module: str) -> None:
+    """Run a toys module, which writes its models and samples to the folder."""
+    code, output = run_module(module, str(folder), folder=folder)
+    assert code == 0, output
 
 
-class Served:
-    """A version as a service opens it: checked against its manifest, warmed, and asked."""
+class LoadedExport:
+    """An exported version, loaded as a service loads it: checked against its manifest, and warmed up."""
 
     def __init__(self, folder: Path) -> None:
         self.manifest: Manifest
         self.manifest, self._session = open_model(folder, 1)
         self.warm = warm_up(self._session, self.manifest)
 
-    def ask(self, inputs: dict[str, Array]) -> dict[str, Array]:
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
         outputs = self._session.run(inputs)
         return dict(zip((one.name for one in self.manifest.outputs), outputs, strict=True))
 
-    def answers_as(self, samples: Path, answers: Path) -> bool:
-        """Whether it gives the answers in one file to the samples in another."""
-        asked = self.ask(dict(np.load(samples)))
-        expected = dict(np.load(answers))
-        return asked.keys() == expected.keys() and all(
-            np.allclose(asked[name], expected[name], rtol=0, atol=1e-5) for name in expected
+    def matches(self, samples: Path, outputs: Path) -> bool:
+        """Whether the outputs for the samples in one file are those in another file."""
+        actual = self.infer(dict(np.load(samples)))
+        expected = dict(np.load(outputs))
+        return actual.keys() == expected.keys() and all(
+            np.allclose(actual[name], expected[name], rtol=0, atol=1e-5) for name in expected
         )

@@ -1,4 +1,4 @@
-"""Models of Keras, as a user has them; `python -m tests.exporters.toys_keras FOLDER` saves them, with answers."""
+"""Toy Keras models. `python -m tests.exporters.toys_keras FOLDER` saves them with samples and their outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tensorflow
 
 
 def pictures() -> Any:
-    """A small network of the usual parts; dropout shows whether it is exported for inference."""
+    """A small network with common layers. Dropout shows whether it is exported in inference mode."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
     return keras.Sequential(
@@ -31,7 +31,7 @@ def pictures() -> Any:
 
 
 def both() -> Any:
-    """Two inputs, two outputs with names."""
+    """Two inputs and two named outputs."""
     keras.utils.set_random_seed(0)
     a, b = keras.Input((4,), name="a"), keras.Input((2,), name="b")
     joined = keras.layers.Concatenate()([a, b])
@@ -51,7 +51,7 @@ def nothing() -> Any:
 
 
 def main(folder: Path) -> None:
-    """Writes samples, answers, and the models in their files."""
+    """Write samples, outputs and model files."""
     random = np.random.default_rng(0)
     rows = random.random((5, 8, 8, 3), np.float32)
     model = pictures()

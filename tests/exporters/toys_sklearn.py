@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn, as a user has them."""
+"""Toy scikit-learn estimators."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ COLUMNS = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
 
 
 def flowers() -> Any:
-    """A classifier of three kinds by name, fitted to four columns."""
-    rows, kinds = load_iris(return_X_y=True)
+    """A classifier with three string classes, fitted to four columns."""
+    rows, classes = load_iris(return_X_y=True)
     names = load_iris().target_names
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(rows, names[kinds])
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)).fit(rows, names[classes])
 
 
 def forest() -> Any:
@@ -27,13 +27,13 @@ def forest() -> Any:
 
 
 def width() -> Any:
-    """A regressor of the last column by the others."""
+    """A regressor that predicts the last column from the others."""
     rows, _ = load_iris(return_X_y=True)
     return Ridge().fit(rows[:, :3], rows[:, 3])
 
 
-def two_at_once() -> Any:
-    """A regressor of the last two columns by the first two."""
+def two_targets() -> Any:
+    """A regressor that predicts the last two columns from the first two."""
     rows, _ = load_iris(return_X_y=True)
     return Ridge().fit(rows[:, :2], rows[:, 2:])
 
@@ -50,9 +50,9 @@ def without_answers() -> Any:
     return KMeans(3).fit(load_iris(return_X_y=True)[0])
 
 
-def two_questions() -> Any:
-    rows, kinds = load_iris(return_X_y=True)
-    return RandomForestClassifier(2).fit(rows, [[kind, kind > 0] for kind in kinds])
+def two_classifications() -> Any:
+    rows, classes = load_iris(return_X_y=True)
+    return RandomForestClassifier(2).fit(rows, [[one, one > 0] for one in classes])
 
 
 def nothing() -> Any:

@@ -1,4 +1,4 @@
-"""Modules of PyTorch, as a user has them; `python -m tests.exporters.toys_torch FOLDER` saves them, with answers."""
+"""Toy PyTorch modules. `python -m tests.exporters.toys_torch FOLDER` saves them with samples and their outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ torch.manual_seed(0)
 
 
 class Pictures(torch.nn.Module):  # type: ignore[misc]  # torch is not always there to be typed
-    """A small network of the usual parts; dropout shows whether it is exported for evaluation."""
+    """A small network with common layers. Dropout shows whether it is exported in evaluation mode."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,14 +35,14 @@ class Both(torch.nn.Module):  # type: ignore[misc]  # torch is not always there 
 
 
 class Neighbours(torch.nn.Module):  # type: ignore[misc]  # torch is not always there to be typed
-    """Its answer to a row depends on the others."""
+    """Its output for a row depends on the other rows."""
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         return numbers - numbers.mean(0)
 
 
 class FiveRows(torch.nn.Module):  # type: ignore[misc]  # torch is not always there to be typed
-    """Takes five rows, neither more nor fewer."""
+    """Takes exactly five rows."""
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         return numbers + torch.ones(5, 4)
@@ -70,7 +70,7 @@ def nothing() -> Any:
 
 
 def main(folder: Path) -> None:
-    """Writes samples, answers, and the first module in both of its files."""
+    """Write samples, outputs, and the module `pictures` in both file formats."""
     rows = torch.rand(5, 3, 8, 8)
     module = pictures().eval()
     np.savez(folder / "pictures.npz", picture=rows.numpy())
@@ -82,7 +82,7 @@ def main(folder: Path) -> None:
     free = ({0: torch.export.Dim.DYNAMIC},)
     torch.export.save(torch.export.export(module, (rows,), dynamic_shapes=free), folder / "pictures.pt2")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that TorchScript is the older of the two
+        warnings.simplefilter("ignore")  # PyTorch warns that TorchScript is deprecated
         torch.jit.script(module).save(str(folder / "pictures.pt"))
     torch.save(module.state_dict(), folder / "weights.pt")
 

@@ -36,7 +36,7 @@ TURNS = {
 }
 
 
-@pytest.fixture(params=[None, "whole"], ids=["separate", "whole"])
+@pytest.fixture(params=[None, "end_to_end"], ids=["separate", "end_to_end"])
 def stack(request: pytest.FixtureRequest, start_shared: Start) -> Stack:
     return start_shared("synchronous", request.param)
 

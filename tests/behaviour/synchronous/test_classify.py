@@ -14,10 +14,10 @@ from tests.conftest import Start
 from tests.support import eventually, log_lines, metric
 
 TOLERANCE = 0.002  # between Pillow and the same filter inside the graph
-VARIANTS = [None, "whole"]
+VARIANTS = [None, "end_to_end"]
 
 
-@pytest.fixture(params=VARIANTS, ids=["separate", "whole"])
+@pytest.fixture(params=VARIANTS, ids=["separate", "end_to_end"])
 def stack(request: pytest.FixtureRequest, start_shared: Start) -> Stack:
     return start_shared("synchronous", request.param)
 
@@ -31,10 +31,12 @@ def test_a_photo_is_named(http: httpx.Client, stack: Stack, photo: str) -> None:
 
 @pytest.mark.parametrize("photo", TRUTH)
 def test_one_graph_and_separate_steps_give_the_same_answer(http: httpx.Client, start_shared: Start, photo: str) -> None:
-    separate, whole = (post(http, start_shared("synchronous", one).url(), PHOTOS[photo], "?top=10") for one in VARIANTS)
-    assert names(separate)[0] == names(whole)[0]
+    separate, end_to_end = (
+        post(http, start_shared("synchronous", one).url(), PHOTOS[photo], "?top=10") for one in VARIANTS
+    )
+    assert names(separate)[0] == names(end_to_end)[0]
     for label in names(separate)[:5]:
-        assert shares(whole)[label] == pytest.approx(shares(separate)[label], abs=TOLERANCE)
+        assert shares(end_to_end)[label] == pytest.approx(shares(separate)[label], abs=TOLERANCE)
 
 
 def test_the_answer_says_who_made_it(http: httpx.Client, stack: Stack) -> None:

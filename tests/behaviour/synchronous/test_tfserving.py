@@ -25,11 +25,11 @@ from tests.conftest import Start
 from tests.support import metric
 
 ROOT = Path(__file__).parents[3]
-NAMES = {None: "imagenet_lite0", "whole": "imagenet_lite0_whole"}
+NAMES = {None: "imagenet_lite0", "end_to_end": "imagenet_lite0_end_to_end"}
 SMALL = (240, 160)  # as JSON, every pixel costs a dozen bytes
 
 
-@pytest.fixture(params=NAMES, ids=["separate", "whole"])
+@pytest.fixture(params=NAMES, ids=["separate", "end_to_end"])
 def variant(request: pytest.FixtureRequest) -> str | None:
     found: str | None = request.param
     return found
@@ -62,7 +62,7 @@ def picture(stack: Stack, http: httpx.Client) -> tuple[str, Any]:
 
 
 def best(stack: Stack, http: httpx.Client, predictions: Any) -> str:
-    """The likeliest class of a row: the whole graph names it, of the network the greatest logit does."""
+    """The top class of a row: the end-to-end graph outputs its name, the network outputs logits."""
     if isinstance(predictions, dict):
         return str(predictions["labels"][0])
     labels = http.get(f"{stack.url()}/metadata").json()["model"]["labels"]

@@ -42,9 +42,9 @@ def test_numbers_that_were_prepared_elsewhere(http: httpx.Client, start_shared: 
 
 
 def test_a_picture_as_it_is(http: httpx.Client, start_shared: Start, tmp_path: Path) -> None:
-    stack = start_shared("synchronous", "whole")
+    stack = start_shared("synchronous", "end_to_end")
     np.savez(tmp_path / "pixels.npz", pixels=np.asarray(opened("coffee.jpg"))[None])
-    answers = asked(stack, "imagenet_lite0_whole", tmp_path / "pixels.npz")
+    answers = asked(stack, "imagenet_lite0_end_to_end", tmp_path / "pixels.npz")
     expected = shares(post(http, stack.url(), COFFEE))
     for way in ("http", "grpc"):
         assert answers[way]["labels"][0][0] == "espresso"

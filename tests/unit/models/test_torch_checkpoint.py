@@ -1,4 +1,4 @@
-"""The reader of torch checkpoints takes weights and nothing else."""
+"""The reader of PyTorch checkpoints reads weights and refuses everything else."""
 
 import io
 import os
@@ -17,7 +17,7 @@ ELEMENTS = np.arange(6, dtype="<f4")
 
 
 class _Global:
-    """Pickles as a reference to a global that this process does not have."""
+    """A reference to a global that this process does not have."""
 
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name
@@ -29,11 +29,11 @@ class _Tensor:
 
 
 class _Stored:
-    """The one storage of the file, key "0", six floats."""
+    """The only storage of the file: key "0", six floats."""
 
 
 class _Writer(pickle._Pickler):
-    """Writes what torch wrote, without torch: in Python, so that a global can be named that cannot be imported."""
+    """Writes the format without PyTorch. In Python, so that it can name globals that cannot be imported."""
 
     def persistent_id(self, value: object) -> Any:
         if not isinstance(value, _Stored):
@@ -65,8 +65,8 @@ def test_weights_are_read_in_their_shape_and_strides() -> None:
 
 
 @pytest.mark.parametrize("tensor", [_Tensor(0, (7,), (1,)), _Tensor(5, (2,), (1,)), _Tensor(0, (2,), (-1,))])
-def test_a_tensor_that_reaches_outside_its_storage_is_refused(tensor: _Tensor) -> None:
-    with pytest.raises(ValueError, match="reaches outside of storage 0"):
+def test_a_tensor_that_reads_outside_its_storage_is_refused(tensor: _Tensor) -> None:
+    with pytest.raises(ValueError, match="reads outside of storage 0"):
         torch_checkpoint.read(_checkpoint(OrderedDict(w=tensor)))
 
 
@@ -75,7 +75,7 @@ def test_a_tensor_that_reaches_outside_its_storage_is_refused(tensor: _Tensor) -
     [("os", "system"), ("builtins", "eval"), ("torch", "load"), ("collections", "Counter"), ("torch._utils", "x")],
 )
 def test_any_other_global_is_refused(module: str, name: str) -> None:
-    with pytest.raises(pickle.UnpicklingError, match=f"asks for {module}.{name}, which is refused"):
+    with pytest.raises(pickle.UnpicklingError, match=f"refers to {module}.{name}, which is not allowed"):
         torch_checkpoint.read(_checkpoint({"w": _Global(module, name)}))
 
 
@@ -89,11 +89,11 @@ def test_a_pickle_that_would_run_a_command_runs_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_cut_file_is_refused() -> None:
-    with pytest.raises(ValueError, match="not the 6 elements that were announced"):
+def test_a_truncated_file_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected 6 elements of 4 bytes"):
         torch_checkpoint.read(_checkpoint(OrderedDict(w=_Tensor(0, (6,), (1,))))[:-1])
 
 
 def test_another_pickle_is_refused() -> None:
-    with pytest.raises(ValueError, match="not a torch checkpoint"):
+    with pytest.raises(ValueError, match="not a PyTorch checkpoint"):
         torch_checkpoint.read(pickle.dumps(1))

@@ -1,4 +1,4 @@
-"""Recipes small enough to build in milliseconds, written into a folder as a user would write them."""
+"""Recipes that build in milliseconds, written into a folder as a user would write them."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ name: {name}
 version: "1"
 task: regression
 title: A toy
-description: Gives back what it is given.
+description: Returns its input.
 inputs:
   - {{name: x, datatype: FP32, shape: [-1, 2], features: [{{name: a, unit: cm}}, {{name: b, unit: cm}}]}}
 outputs:
@@ -28,25 +28,25 @@ licence: {{code: Apache-2.0, weights: none, data: none}}
 source: {{weights: none, data: none}}
 build:
   libraries: [numpy, onnx]
-  floors: {{quality: {floor}}}
+  minimum_metrics: {{quality: {minimum}}}
 """
 
 RECIPE = """
 import numpy as np
 from onnx import helper
 from models import graph
-from models.recipe import Product
+from models.build_api import BuildResult
 
-def build(workspace):
+def build(context):
     {first}
-    stated = workspace.manifest
+    stated = context.manifest
     nodes = [{nodes}]
     inputs = [graph.value_info(it) for it in stated["inputs"]]
     outputs = [graph.value_info(it) for it in stated["outputs"]]
     built = helper.make_graph(nodes, "toy", inputs, outputs)
     model = helper.make_model(built, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     samples = np.arange(8, dtype=np.float32).reshape(4, 2)
-    return Product(model, samples, {{"metrics": {{"quality": 1.0}}}}, {photos})
+    return BuildResult(model, samples, {{"metrics": {{"quality": 1.0}}}}, {photos})
 """
 
 IDENTITY = 'helper.make_node("Identity", ["x"], ["y"])'
@@ -60,23 +60,23 @@ def write(
     name: str = "toy",
     *,
     nodes: str = IDENTITY,
-    floor: float = 0.5,
+    minimum: float = 0.5,
     first: str = "pass",
     photos: str = "{}",
-    needs: str = "",
+    dependency: str = "",
 ) -> None:
-    """A model's folder; `first` runs at the start of its build."""
+    """Write a recipe. `first` is code that runs at the start of its build."""
     folder = recipes / name
     folder.mkdir(parents=True, exist_ok=True)
-    models = f'  models: {{{needs}: "1"}}\n' if needs else ""
-    (folder / "model.yaml").write_text(MANIFEST.format(name=name, floor=floor) + models)
+    models = f'  models: {{{dependency}: "1"}}\n' if dependency else ""
+    (folder / "model.yaml").write_text(MANIFEST.format(name=name, minimum=minimum) + models)
     (folder / "build.py").write_text(RECIPE.format(nodes=nodes, first=first, photos=photos))
 
 
 def build(recipes: Path, output: Path, *names: str, force: bool = False) -> list[str]:
-    """Names of the models that had to be built."""
-    sources = builder.catalogue(recipes)
-    ordered = builder.in_order(sources, names or list(sources))
+    """Build the named recipes, or all. Returns the names of those that were out of date."""
+    sources = builder.find_recipes(recipes)
+    ordered = builder.in_build_order(sources, names or list(sources))
     return [source.name for source, built in builder.build(ordered, output, force, lambda _: None) if built]
 
 
@@ -88,7 +88,7 @@ def build_in_another_process(recipes: Path, output: Path) -> subprocess.Popen[by
     return subprocess.Popen([sys.executable, "-c", code, str(recipes), str(output)], cwd=ROOT)
 
 
-def whole(output: Path, name: str = "toy") -> bool:
-    """Whether nothing but whole models stands in the output: no leftovers, no half files."""
+def is_complete(output: Path, name: str = "toy") -> bool:
+    """Whether the model has all its files and no others, and no temporary folder is left."""
     files = {file.name for file in (output / name / "1").iterdir()}
     return files == {"model.onnx", "model.yaml", "sources.sha256"} and not list(output.glob(f"{builder.TEMPORARY}*"))

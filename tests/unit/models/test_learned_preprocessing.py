@@ -1,4 +1,4 @@
-"""Models that want prepared input: common/preprocessing, told by model.yaml, gives what training was given."""
+"""Models whose preprocessing is in model.yaml: common/preprocessing computes the same features as training did."""
 
 import subprocess
 import sys
@@ -13,20 +13,19 @@ from sklearn.datasets import load_iris
 
 from common.inference.manifest import read_manifest
 from common.preprocessing.steps import Preparer, preparer
-from models import builder, catalogues, manifest, wheels
-from models import texts as text_vectors
+from models import builder, gettext_catalogues, manifest, pinned_wheels, text_classifier
+from models.build_api import BuildContext
 from models.errors import BuildError
 from models.iris_standardised import build as iris_standardised
 from models.message_topic_ja import build as message_topic_ja
 from models.penguins import build as penguins
-from models.recipe import Workspace
 from models.text_language import build as text_language
 from tests.unit.models import toy_models
 
 ROOT = Path(builder.__file__).parents[1]
-PREPARED = ("iris_standardised", "penguins", "text_language", "message_topic_ja")
+MODELS = ("iris_standardised", "penguins", "text_language", "message_topic_ja")
 EXACT = 1e-6
-# Said of other things than the messages that the model was trained on.
+# Sentences about other topics than the messages that the model was trained on.
 EVERYDAY = {
     "en": "The train to Berlin leaves at nine from platform four.",
     "de": "Morgen fahren wir mit dem Zug nach Hamburg und essen dort Fisch.",
@@ -54,16 +53,16 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _built(folder: Path) -> Path:
-    """The wheels are those of the real builds; where they are missing, they are fetched."""
+    """Build the models; wheels come from the cache of the real builds, and are downloaded if they are missing."""
     kept = ROOT / "models" / "build" / ".wheels"
     kept.mkdir(parents=True, exist_ok=True)
     (folder / ".wheels").symlink_to(kept)
-    toy_models.build(ROOT / "models", folder, "iris", *PREPARED)
+    toy_models.build(ROOT / "models", folder, "iris", *MODELS)
     return folder
 
 
-def _workspace(output: Path, name: str) -> Workspace:
-    return Workspace(manifest.read(ROOT / "models" / name / "model.yaml"), output)
+def _context(output: Path, name: str) -> BuildContext:
+    return BuildContext(manifest.read(ROOT / "models" / name / "model.yaml"), output)
 
 
 def _preparer(output: Path, name: str) -> Preparer:
@@ -78,24 +77,24 @@ def _answers(output: Path, name: str, rows: NDArray[np.float32]) -> tuple[NDArra
 
 def test_another_process_builds_the_same_bytes(output: Path, tmp_path: Path) -> None:
     (tmp_path / ".wheels").symlink_to(output / ".wheels")
-    command = [sys.executable, "-W", "error", "-m", "models", *PREPARED, "--out", str(tmp_path)]
+    command = [sys.executable, "-W", "error", "-m", "models", *MODELS, "--out", str(tmp_path)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    for name in PREPARED:
+    for name in MODELS:
         for file in ("model.onnx", "model.yaml"):
             first, second = (folder / name / "1" / file for folder in (output, tmp_path))
             assert first.read_bytes() == second.read_bytes(), first
 
 
-@pytest.mark.parametrize("name", PREPARED)
+@pytest.mark.parametrize("name", MODELS)
 def test_built_manifest_is_complete_and_small(output: Path, name: str) -> None:
     file = output / name / "1" / "model.yaml"
     assert manifest.problems(manifest.read(file)) == []
     assert file.stat().st_size < 200_000
 
 
-@pytest.mark.parametrize("name", PREPARED)
-def test_model_knows_its_own_examples(output: Path, name: str) -> None:
+@pytest.mark.parametrize("name", MODELS)
+def test_the_model_predicts_its_own_examples(output: Path, name: str) -> None:
     built = manifest.read(output / name / "1" / "model.yaml")
     rows = _preparer(output, name).prepare_many([it["item"] for it in built["examples"]])["features"]
     labels = [built["labels"][index] for index in _answers(output, name, rows)[1]]
@@ -116,7 +115,7 @@ def _columns() -> list[str]:
     return [name.removesuffix(" (cm)").replace(" ", "_") for name in load_iris().feature_names]
 
 
-def test_the_model_behind_the_scaler_answers_as_the_one_that_holds_it(output: Path) -> None:
+def test_the_model_without_scaler_predicts_as_the_model_with_scaler(output: Path) -> None:
     table, measurements, _ = iris_standardised.data()
     ours, _ = _answers(output, "iris_standardised", table.rows)
     theirs, _ = _answers(output, "iris", measurements.astype(np.float32))
@@ -124,27 +123,27 @@ def test_the_model_behind_the_scaler_answers_as_the_one_that_holds_it(output: Pa
 
 
 def test_categories_and_missing_values_become_the_columns_of_training(output: Path) -> None:
-    workspace = _workspace(output, "penguins")
-    known, _, held_out = penguins.data(workspace)
+    context = _context(output, "penguins")
+    known, _, held_out = penguins.data(context)
     training = [it for it, held in zip(known, held_out, strict=True) if not held]
-    fitted = penguins.Preparation.fitted(training, workspace.manifest)
+    fitted = penguins.Preprocessor.fitted(training, context.manifest)
     hidden = [it | {name: None} for it in known[:20] for name in it]
     ready = _preparer(output, "penguins")
     for some in (known, hidden):
         assert np.abs(ready.prepare_many(some)["features"] - fitted.rows(some)).max() <= EXACT
 
 
-def test_a_penguin_of_which_nothing_is_known_is_answered_without_conviction(output: Path) -> None:
+def test_a_penguin_without_any_value_gets_no_confident_prediction(output: Path) -> None:
     ready = _preparer(output, "penguins")
     probabilities, _ = _answers(output, "penguins", ready.prepare({})["features"])
     assert probabilities.max() < 0.9
     assert (ready.prepare({"island": "Elba"})["features"] == ready.prepare({})["features"]).all()
 
 
-def test_texts_are_weighed_as_in_training(output: Path) -> None:
-    workspace = _workspace(output, "text_language")
-    texts, _, held_out = text_language.data(workspace)
-    terms = text_vectors.vectoriser(workspace.manifest).fit(texts[~held_out])
+def test_tfidf_of_characters_is_the_same_as_in_training(output: Path) -> None:
+    context = _context(output, "text_language")
+    texts, _, held_out = text_language.data(context)
+    terms = text_classifier.vectoriser(context.manifest).fit(texts[~held_out])
     some = [*texts[held_out][::7], "", "Ǆ ﬁ ½ ΣΑΣ", "\t a\n b ", "x" * 5000, "ab " * 1000, "☃☃☃☃☃☃"]
     ready = _preparer(output, "text_language")
     rows = np.concatenate([ready.prepare(text)["features"] for text in some if text])
@@ -152,40 +151,40 @@ def test_texts_are_weighed_as_in_training(output: Path) -> None:
     assert np.abs(rows - expected).max() <= EXACT
 
 
-def test_morphemes_are_weighed_as_in_training(output: Path) -> None:
-    workspace = _workspace(output, "message_topic_ja")
-    texts, _, held_out = message_topic_ja.data(workspace)
-    terms = text_vectors.vectoriser(workspace.manifest, message_topic_ja.analyser()).fit(texts[~held_out])
+def test_tfidf_of_morphemes_is_the_same_as_in_training(output: Path) -> None:
+    context = _context(output, "message_topic_ja")
+    texts, _, held_out = message_topic_ja.data(context)
+    terms = text_classifier.vectoriser(context.manifest, message_topic_ja.analyser()).fit(texts[~held_out])
     some = [*texts, "ﾊﾟｽﾜｰﾄﾞ と ｕｒｌ", "\u3000一\n二 ", "パスワード" * 1000, "☃☃☃"]
     rows = _preparer(output, "message_topic_ja").prepare_many(some)["features"]
     assert np.abs(rows - terms.transform(some).toarray()).max() <= EXACT
 
 
-def test_an_analyser_shared_by_threads_finds_what_it_finds_alone(output: Path) -> None:
-    texts, _, _ = message_topic_ja.data(_workspace(output, "message_topic_ja"))
+def test_an_analyser_is_thread_safe(output: Path) -> None:
+    texts, _, _ = message_topic_ja.data(_context(output, "message_topic_ja"))
     ready = _preparer(output, "message_topic_ja")
     with ThreadPoolExecutor(8) as threads:
         rows = list(threads.map(lambda text: ready.prepare(text)["features"], texts))
     assert (np.concatenate(rows) == ready.prepare_many(list(texts))["features"]).all()
 
 
-def test_what_an_analyser_does_not_take_is_prepared_all_the_same(output: Path) -> None:
-    """More bytes than it takes at once, for each of these signs stands for 18, and half a surrogate pair."""
+def test_text_that_the_analyser_refuses_is_preprocessed_without_error(output: Path) -> None:
+    """Text longer than the analyser takes (each of these characters normalises to 18), and a lone surrogate."""
     ready = _preparer(output, "message_topic_ja")
     assert not ready.prepare("\ufdfa" * 2000)["features"].any()
     half, unknown = ready.prepare("パスワード\ud800")["features"], ready.prepare("パスワード?")["features"]
     assert (half == unknown).all()
 
 
-def test_a_topic_is_told_more_often_than_by_naming_the_commonest(output: Path) -> None:
-    _, topics, held_out = message_topic_ja.data(_workspace(output, "message_topic_ja"))
+def test_topics_are_predicted_better_than_by_the_most_frequent_one(output: Path) -> None:
+    _, topics, held_out = message_topic_ja.data(_context(output, "message_topic_ja"))
     built = manifest.read(output / "message_topic_ja" / "1" / "model.yaml")
     commonest = np.bincount(topics[held_out]).max() / held_out.sum()
     assert built["metrics"]["rows"] == held_out.sum()
     assert built["metrics"]["accuracy"] > commonest + 0.3
 
 
-def test_a_catalogue_and_its_translators_are_no_message(output: Path) -> None:
+def test_the_headers_of_a_catalogue_are_not_messages(output: Path) -> None:
     (idf,) = [
         step["tfidf"]["idf"]
         for step in manifest.read(output / "message_topic_ja" / "1" / "model.yaml")["preprocessing"]["steps"]
@@ -195,33 +194,33 @@ def test_a_catalogue_and_its_translators_are_no_message(output: Path) -> None:
 
 
 def test_held_out_messages_are_held_out_in_every_language(output: Path) -> None:
-    texts, languages, held_out = text_language.data(_workspace(output, "text_language"))
+    texts, languages, held_out = text_language.data(_context(output, "text_language"))
     assert 0.2 < held_out.mean() < 0.3
     assert set(languages[held_out]) == set(range(28))
     assert len(texts) == len(languages)
 
 
-def test_sentences_of_every_day_are_told_apart(output: Path) -> None:
+def test_languages_of_everyday_sentences_are_recognised(output: Path) -> None:
     rows = _preparer(output, "text_language").prepare_many(list(EVERYDAY.values()))["features"]
     labels = manifest.read(output / "text_language" / "1" / "model.yaml")["labels"]
     found = [labels[index] for index in _answers(output, "text_language", rows)[1]]
-    wrong = [(true, said) for true, said in zip(EVERYDAY, found, strict=True) if true != said]
+    wrong = [(true, predicted) for true, predicted in zip(EVERYDAY, found, strict=True) if true != predicted]
     assert len(wrong) <= 1, wrong
 
 
 def test_an_example_that_is_not_in_the_data_is_refused(output: Path) -> None:
-    workspace = _workspace(output, "penguins")
-    workspace.manifest["examples"][0]["item"]["sex"] = "female"
-    with pytest.raises(BuildError, match="is not in the data"):
-        penguins.build(workspace)
+    context = _context(output, "penguins")
+    context.manifest["examples"][0]["item"]["sex"] = "female"
+    with pytest.raises(BuildError, match="is not in the data set; correct it"):
+        penguins.build(context)
 
 
 def test_catalogues_of_another_release_are_refused(output: Path) -> None:
-    with pytest.raises(BuildError, match="expected 00; it is not used"):
-        catalogues.messages(output / ".wheels", ["fr"], "00")
+    with pytest.raises(BuildError, match="expected 00; they are not used"):
+        gettext_catalogues.messages(output / ".wheels", ["fr"], "00")
 
 
-def test_a_message_is_read_whole_and_without_its_holes() -> None:
+def test_a_message_is_read_in_full_without_placeholders() -> None:
     catalogue = """
 #, python-format
 msgid ""
@@ -246,13 +245,13 @@ msgstr[1] "Assurez-vous de %d caractères."
 msgid "Short"
 msgstr "Court"
 """
-    assert list(catalogues._translated(catalogue)) == [
+    assert list(gettext_catalogues._translated(catalogue)) == [
         ("Please enter the and password.", "Saisissez le et le mot de passe."),
         ("Ensure this has character.", "Assurez-vous de caractères."),
         ("Short", "Court"),
     ]
 
 
-def test_several_files_of_a_wheel_are_pinned_as_one(output: Path) -> None:
-    with pytest.raises(BuildError, match="has sha256"):
-        wheels.members(output / ".wheels", "palmerpenguins", r"palmerpenguins/data/.*\.csv", "00")
+def test_files_of_a_wheel_with_another_combined_hash_are_refused(output: Path) -> None:
+    with pytest.raises(BuildError, match="have sha256"):
+        pinned_wheels.read_files(output / ".wheels", "palmerpenguins", r"palmerpenguins/data/.*\.csv", "00")

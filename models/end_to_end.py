@@ -1,8 +1,8 @@
-"""A picture model made whole: preprocessing before it and naming the classes after it, in one ONNX graph.
+"""Builds an end-to-end image classifier: preprocessing, network and class names in one ONNX graph.
 
-What the manifest of a model says of its preprocessing becomes nodes: crop, resize, normalise, layout. Decoding stays
-outside, for ONNX has no JPEG. The bicubic filter is Pillow's: on 8-bit pixels ONNX Runtime computes the same two passes
-in fixed-point arithmetic, and a pixel differs by one level at most.
+The preprocessing steps of a manifest become nodes: crop, resize, normalise, layout. Decoding is not part of the graph,
+because ONNX has no JPEG operator. The bicubic filter is the same as Pillow's: on 8-bit pixels ONNX Runtime computes the
+same two passes in fixed-point arithmetic, and a pixel differs by at most one level.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,31 +12,31 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 18  # the first in which Resize filters as it shrinks
+OPSET = 18  # the first version whose Resize has antialiasing
 Step = Callable[["Graph", str, Any], str]
 
 
 class Graph:
-    """Nodes and constants in the making; a tensor bears the name of the node that makes it, none of the network's."""
+    """A graph under construction. The tensors added here have the prefix `end_to_end.`, which no network uses."""
 
     def __init__(self, network: onnx.ModelProto) -> None:
-        later = onnx.version_converter.convert_version(network, OPSET)
+        converted = onnx.version_converter.convert_version(network, OPSET)
         self.nodes: list[onnx.NodeProto] = []
-        self.constants = list(later.graph.initializer)
-        self._network = later.graph
+        self.constants = list(converted.graph.initializer)
+        self._network = converted.graph
 
     def constant(self, name: str, values: Any) -> str:
-        self.constants.append(numpy_helper.from_array(np.asarray(values), f"whole.{name}"))
-        return f"whole.{name}"
+        self.constants.append(numpy_helper.from_array(np.asarray(values), f"end_to_end.{name}"))
+        return f"end_to_end.{name}"
 
     def node(self, kind: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        made = f"whole.{name}"
+        made = f"end_to_end.{name}"
         self.nodes.append(helper.make_node(kind, list(inputs), [made], name=made, **attributes))
         return made
 
     def network(self, image: str) -> str:
-        """The network itself, fed with `image`; its first output."""
-        self.nodes.append(helper.make_node("Identity", [image], [self._network.input[0].name], name="whole.image"))
+        """Append the network with `image` as its input. Returns the name of its first output."""
+        self.nodes.append(helper.make_node("Identity", [image], [self._network.input[0].name], name="end_to_end.image"))
         self.nodes += self._network.node
         return str(self._network.output[0].name)
 
@@ -44,10 +44,11 @@ class Graph:
 def build(
     network: onnx.ModelProto, steps: Sequence[dict[str, Any]], labels: Sequence[str], top: int
 ) -> onnx.ModelProto:
-    """`pixels` [batch, height, width, 3] UINT8 in; `scores` [batch, top] FP32 and `labels` [batch, top] BYTES out.
+    """A graph with input `pixels` [batch, height, width, 3] UINT8 and outputs `scores` [batch, top] FP32 and `labels`
+    [batch, top] BYTES, sorted by score.
 
-    `network` takes [batch, 3, side, side] FP32, prepared by `steps`, and answers logits. Raises KeyError for a step
-    that has no nodes here.
+    `network` takes [batch, 3, side, side] FP32, preprocessed by `steps`, and outputs logits. Raises KeyError for a step
+    and ValueError for a parameter that is not supported.
     """
     graph = Graph(network)
     image = "pixels"
@@ -58,21 +59,21 @@ def build(
     pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["batch", "height", "width", 3])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", top])
     names = helper.make_tensor_value_info("labels", TensorProto.STRING, ["batch", top])
-    made = helper.make_graph(graph.nodes, "whole", [pixels], [scores, names], graph.constants)
+    made = helper.make_graph(graph.nodes, "end_to_end", [pixels], [scores, names], graph.constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=network.ir_version)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 def _decode(graph: Graph, image: str, mode: str) -> str:
-    """Done before the graph."""
+    """Decoding is not part of the graph, so this adds no node."""
     if mode != "rgb":
-        raise ValueError(f"pixels come as rgb, not {mode}")
+        raise ValueError(f"decode is {mode!r}, but the graph supports only 'rgb'")
     return image
 
 
 def _crop(graph: Graph, image: str, rule: dict[str, Any]) -> str:
-    """A square in the centre; its side is side/of of the shorter side, rounded, as integers all the way."""
+    """Crop a centred square. Its side is `side / of` times the shorter side of the image, rounded."""
     shape = graph.node("Shape", [image], "size", start=1, end=3)
     shorter = graph.node("ReduceMin", [shape], "shorter_side", keepdims=0)
     share = graph.constant("share", np.float64(rule["side"] / rule["of"]))
@@ -81,13 +82,13 @@ def _crop(graph: Graph, image: str, rule: dict[str, Any]) -> str:
     margins = graph.node("Sub", [shape, side], "margins")
     start = graph.node("Div", [margins, graph.constant("two", np.int64(2))], "start")
     end = graph.node("Add", [start, side], "end")
-    return graph.node("Slice", [image, start, end, graph.constant("across", [1, 2])], "cropped")
+    return graph.node("Slice", [image, start, end, graph.constant("crop_axes", [1, 2])], "cropped")
 
 
 def _resize(graph: Graph, image: str, rule: dict[str, Any]) -> str:
-    """Pillow's bicubic: filtered over the whole of what shrinks, nothing beyond the edge."""
+    """Bicubic as in Pillow: antialiased, and pixels outside of the image have no weight."""
     if rule["filter"] != "bicubic":
-        raise ValueError(f"no nodes for the filter {rule['filter']}")
+        raise ValueError(f"resize has the filter {rule['filter']!r}, but the graph supports only 'bicubic'")
     planes = graph.node("Transpose", [image], "planes", perm=[0, 3, 1, 2])
     sizes = graph.constant("sizes", [rule["height"], rule["width"]])
     pillow = {"mode": "cubic", "antialias": 1, "cubic_coeff_a": -0.5, "exclude_outside": 1}
@@ -101,21 +102,25 @@ def _normalise(graph: Graph, image: str, rule: dict[str, Any]) -> str:
 
 
 def _layout(graph: Graph, image: str, order: str) -> str:
-    """Already so, since resizing needs planes."""
+    """Resizing has already transposed to NCHW, so this adds no node."""
     if order != "NCHW":
-        raise ValueError(f"no nodes for the layout {order}")
+        raise ValueError(f"layout is {order!r}, but the graph supports only 'NCHW'")
     return image
 
 
 def _name(graph: Graph, logits: str, labels: Sequence[str], top: int) -> None:
-    """The greatest probabilities and what they are of."""
-    shares = graph.node("Softmax", [logits], "probabilities", axis=1)
+    """Append softmax and top-k; write the outputs `scores` and `labels`."""
+    probabilities = graph.node("Softmax", [logits], "probabilities", axis=1)
     count = graph.constant("top", np.array([top], np.int64))
-    names = helper.make_tensor("whole.names", TensorProto.STRING, [len(labels)], [one.encode() for one in labels])
+    names = helper.make_tensor("end_to_end.names", TensorProto.STRING, [len(labels)], [one.encode() for one in labels])
     graph.constants.append(names)
     graph.nodes += [
-        helper.make_node("TopK", [shares, count], ["scores", "whole.classes"], name="whole.greatest", axis=1),
-        helper.make_node("Gather", ["whole.names", "whole.classes"], ["labels"], name="whole.named", axis=0),
+        helper.make_node(
+            "TopK", [probabilities, count], ["scores", "end_to_end.classes"], name="end_to_end.top_k", axis=1
+        ),
+        helper.make_node(
+            "Gather", ["end_to_end.names", "end_to_end.classes"], ["labels"], name="end_to_end.label_lookup", axis=0
+        ),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A graph that takes pixels answers as the network alone does for the same picture prepared by Pillow."""
+"""An end-to-end graph gives the same outputs as the network alone after preprocessing by Pillow."""
 
 import io
 from typing import Any
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from models import checks, photos, whole
+from models import checks, end_to_end, photos
 
 SIDE = 32
 LABELS = ["red", "green", "blue", "grey"]
@@ -21,11 +21,11 @@ STEPS: list[dict[str, Any]] = [
     {"normalise": {"mean": 127.0, "scale": 128.0}},
     {"layout": "NCHW"},
 ]
-ONE_LEVEL = 1 / 128  # what a pixel may differ by after normalising
+ONE_LEVEL = 1 / 128  # one grey level after normalisation
 
 
 def network() -> onnx.ModelProto:
-    """The mean of each colour, and minus the mean of red, as logits."""
+    """A toy network: its logits are the mean of each channel, and the negative mean of red."""
     matrix = np.vstack([np.eye(3), [-1.0, 0.0, 0.0]]).astype(np.float32) * 4
     nodes = [
         helper.make_node("GlobalAveragePool", ["image"], ["mean"]),
@@ -43,14 +43,14 @@ def noise(width: int, height: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def prepared_inside(picture: Image.Image) -> NDArray[Any]:
-    """What the whole graph feeds the network with."""
-    model = whole.build(network(), STEPS, LABELS, 4)
+def preprocessed_by_graph(picture: Image.Image) -> NDArray[Any]:
+    """The tensor that the graph feeds to the network."""
+    model = end_to_end.build(network(), STEPS, LABELS, 4)
     model.graph.output.append(
-        helper.make_tensor_value_info("whole.scaled", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])
+        helper.make_tensor_value_info("end_to_end.scaled", TensorProto.FLOAT, ["batch", 3, SIDE, SIDE])
     )
     session = checks.session(model.SerializeToString())
-    (found,) = session.run(["whole.scaled"], {"pixels": np.asarray(picture)[None]})[0]
+    (found,) = session.run(["end_to_end.scaled"], {"pixels": np.asarray(picture)[None]})[0]
     return np.asarray(found)
 
 
@@ -59,25 +59,25 @@ def prepared_inside(picture: Image.Image) -> NDArray[Any]:
     [(200, 100), (101, 203), (36, 36), (20, 60), (1, 1), (3, 900), (77, 4)],
     ids=lambda size: "x".join(map(str, size)),
 )
-def test_pixels_are_prepared_as_pillow_prepares_them(size: tuple[int, int]) -> None:
+def test_preprocessing_is_the_same_as_by_pillow(size: tuple[int, int]) -> None:
     picture = noise(*size)
-    apart = np.abs(prepared_inside(picture) - photos.preprocess(picture, STEPS))
-    assert apart.max() <= ONE_LEVEL
-    assert apart.mean() < ONE_LEVEL / 20
+    difference = np.abs(preprocessed_by_graph(picture) - photos.preprocess(picture, STEPS))
+    assert difference.max() <= ONE_LEVEL
+    assert difference.mean() < ONE_LEVEL / 20
 
 
-def test_the_greatest_probabilities_come_first_with_their_names() -> None:
+def test_scores_are_sorted_and_have_their_labels() -> None:
     picture = Image.new("RGB", (50, 40), (40, 255, 130))
-    session = checks.session(whole.build(network(), STEPS, LABELS, 3).SerializeToString())
+    session = checks.session(end_to_end.build(network(), STEPS, LABELS, 3).SerializeToString())
     scores, names = session.run(["scores", "labels"], {"pixels": np.asarray(picture)[None]})
     logits = checks.answers(checks.session(network().SerializeToString()), photos.preprocess(picture, STEPS)[None])[0]
-    shares = np.exp(logits) / np.exp(logits).sum()
+    probabilities = np.exp(logits) / np.exp(logits).sum()
     assert names.tolist() == [["green", "grey", "blue"]]
-    assert scores[0] == pytest.approx(np.sort(shares)[::-1][:3], abs=1e-6)
+    assert scores[0] == pytest.approx(np.sort(probabilities)[::-1][:3], abs=1e-6)
 
 
-def test_pictures_of_one_size_may_share_a_run() -> None:
-    session = checks.session(whole.build(network(), STEPS, LABELS, 2).SerializeToString())
+def test_images_of_the_same_size_can_be_batched() -> None:
+    session = checks.session(end_to_end.build(network(), STEPS, LABELS, 2).SerializeToString())
     pixels = np.stack([np.asarray(noise(60, 40)), np.asarray(Image.new("RGB", (60, 40), (0, 0, 255)))])
     together = session.run(["scores", "labels"], {"pixels": pixels})
     alone = [session.run(["scores", "labels"], {"pixels": one[None]}) for one in pixels]
@@ -94,15 +94,15 @@ def test_pictures_of_one_size_may_share_a_run() -> None:
         ({"layout": "NHWC"}, ValueError),
     ],
 )
-def test_a_step_without_nodes_is_refused(step: dict[str, Any], error: type[Exception]) -> None:
+def test_an_unsupported_step_is_refused(step: dict[str, Any], error: type[Exception]) -> None:
     with pytest.raises(error):
-        whole.build(network(), [*STEPS, step], LABELS, 2)
+        end_to_end.build(network(), [*STEPS, step], LABELS, 2)
 
 
-def test_a_jpeg_through_both_ways_has_the_same_first_name() -> None:
+def test_a_jpeg_has_the_same_top_class_in_both_models() -> None:
     stream = io.BytesIO()
     noise(90, 120).save(stream, "JPEG")
     picture = Image.open(stream).convert("RGB")
-    session = checks.session(whole.build(network(), STEPS, LABELS, 1).SerializeToString())
+    session = checks.session(end_to_end.build(network(), STEPS, LABELS, 1).SerializeToString())
     logits = checks.answers(checks.session(network().SerializeToString()), photos.preprocess(picture, STEPS)[None])[0]
     assert session.run(["labels"], {"pixels": np.asarray(picture)[None]})[0][0, 0] == LABELS[int(logits.argmax())]

@@ -1,4 +1,4 @@
-"""An exported graph, checked against the framework it is from and put where services look for models."""
+"""Checks an exported graph against its framework and publishes it into the model repository."""
 
 from __future__ import annotations
 
@@ -21,29 +21,34 @@ TYPES = {
     onnx.TensorProto.FLOAT16: "FP16", onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.DOUBLE: "FP64",
     onnx.TensorProto.STRING: "BYTES",
 }  # fmt: skip
-NEIGHBOURS = 32  # rows that are asked alone and beside one another
-BATCHING = 1e-5
+BATCHED_ROWS = 32  # rows that are run alone and in one batch
+BATCHING_TOLERANCE = 1e-5
 DESCRIBED = (
     "task", "title", "description", "labels", "unit", "examples", "preprocessing", "licence", "source",
 )  # fmt: skip
 
 
-def place(export: Export, name: str, version: str, said: manifest.Manifest, tolerance: float, out: Path) -> Path:
-    """The version's folder, with model.onnx and model.yaml; `said` are fields that its author knows.
+def publish(
+    export: Export, name: str, version: str, description: manifest.Manifest, tolerance: float, out: Path
+) -> Path:
+    """Write model.onnx and model.yaml to <out>/<name>/<version>. Returns that folder.
 
-    BuildError where the version is there already, or ONNX Runtime's answers differ by more than `tolerance`.
+    `description` are fields of model.yaml that the user gives. Raises BuildError if the version exists, or if an output
+    of ONNX Runtime differs from the framework's by more than `tolerance`.
     """
     target = out / name / version
     if target.exists():
-        raise BuildError(f"{target}: is there already, and a version never changes; choose another --version")
-    if unknown := said.keys() - set(DESCRIBED):
-        raise BuildError(f"the description has {', '.join(sorted(unknown))}; expected some of {', '.join(DESCRIBED)}")
+        raise BuildError(f"{target} exists, and a version is never replaced; choose another --version")
+    if unknown := description.keys() - set(DESCRIBED):
+        raise BuildError(
+            f"--describe: unknown keys {', '.join(sorted(unknown))}, expected any of {', '.join(DESCRIBED)}"
+        )
     content, sha256 = graph.serialised(_checked(export.model))
     answers = _Runtime(content)
-    difference = _difference(answers(export.inputs), export.answers, tolerance)
-    written = _manifest(export, said, difference) | {"name": name, "version": version, "sha256": sha256}
+    difference = _difference(answers(export.inputs), export.expected, tolerance)
+    written = _manifest(export, description, difference) | {"name": name, "version": version, "sha256": sha256}
     if _independent(answers, export, written):
-        written["batching"] = {"tolerance": BATCHING}
+        written["batching"] = {"tolerance": BATCHING_TOLERANCE}
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as temporary:
         new = Path(temporary) / version
@@ -55,37 +60,40 @@ def place(export: Export, name: str, version: str, said: manifest.Manifest, tole
     return target
 
 
-def renamed(export: Export, names: tuple[str, ...]) -> Export:
-    """The export with other names for its outputs, in their order."""
-    if not names or tuple(export.answers) == names:
+def rename_outputs(export: Export, names: tuple[str, ...]) -> Export:
+    """The export with new names for its outputs, in their order. Raises BuildError if their number differs."""
+    if not names or tuple(export.expected) == names:
         return export
-    if len(names) != len(export.answers):
-        raise BuildError(f"{len(names)} names for {len(export.answers)} outputs: {', '.join(export.answers)}")
+    if len(names) != len(export.expected):
+        raise BuildError(
+            f"found {len(names)} names in --outputs, expected {len(export.expected)}, one for each output: "
+            f"{', '.join(export.expected)}"
+        )
     model = onnx.ModelProto()
     model.CopyFrom(export.model)
     for output, new in zip(model.graph.output, names, strict=True):
         graph.rename(model.graph, output.name, new)
         output.name = new
-    answers = dict(zip(names, export.answers.values(), strict=True))
-    return Export(model, export.inputs, answers, export.framework, export.found, export.columns)
+    expected = dict(zip(names, export.expected.values(), strict=True))
+    return Export(model, export.inputs, expected, export.framework, export.metadata, export.columns)
 
 
 def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model, full_check=True)
-    except Exception as error:  # ONNX has a class for each of its checks
+    except Exception as error:  # each of ONNX's checks raises its own class
         raise BuildError(f"the exported graph is not valid: {one_line(error)}") from None
     return model
 
 
 class _Runtime:
-    """ONNX Runtime's answers by name."""
+    """Runs a graph with ONNX Runtime. Returns the outputs by name."""
 
     def __init__(self, content: bytes) -> None:
         try:
             self._session = checks.session(content)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-            raise BuildError(f"ONNX Runtime cannot open the graph: {one_line(error)}") from None
+            raise BuildError(f"ONNX Runtime cannot load the graph: {one_line(error)}") from None
         self._outputs = [one.name for one in self._session.get_outputs()]
 
     def __call__(self, inputs: Arrays) -> Arrays:
@@ -96,19 +104,24 @@ class _Runtime:
 
 
 def _difference(actual: Arrays, expected: Arrays, tolerance: float) -> float:
-    """The greatest difference from the framework's own answers; BuildError where it is too great."""
+    """The maximum absolute difference from the framework's outputs. Raises BuildError if it exceeds `tolerance`."""
     greatest = 0.0
     for name, theirs in expected.items():
         ours = actual[name]
         if ours.shape != theirs.shape:
-            raise BuildError(f"output {name!r} is {list(ours.shape)}, but the framework's is {list(theirs.shape)}")
+            raise BuildError(
+                f"output {name!r} has the shape {list(ours.shape)}, expected the framework's {list(theirs.shape)}"
+            )
         if theirs.dtype.kind not in "fiub":
-            apart = 0.0 if _texts(ours) == _texts(theirs) else float("inf")
+            difference = 0.0 if _texts(ours) == _texts(theirs) else float("inf")
         else:
-            apart = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0))
-        if not apart <= tolerance:
-            raise BuildError(f"output {name!r} differs from the framework's by {apart:.2g}, more than {tolerance:.2g}")
-        greatest = max(greatest, apart)
+            difference = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0))
+        if not difference <= tolerance:
+            raise BuildError(
+                f"output {name!r} differs from the framework's by {difference:.2g}, expected at most {tolerance:.2g}; "
+                "raise --tolerance if that is acceptable"
+            )
+        greatest = max(greatest, difference)
     return greatest
 
 
@@ -116,35 +129,37 @@ def _texts(array: NDArray[Any]) -> list[str]:
     return [one.decode() if isinstance(one, bytes) else str(one) for one in array.reshape(-1)]
 
 
-def _manifest(export: Export, said: manifest.Manifest, difference: float) -> manifest.Manifest:
+def _manifest(export: Export, description: manifest.Manifest, difference: float) -> manifest.Manifest:
     values = export.model.graph
     inputs = [_described(value) for value in values.input]
     if export.columns and len(inputs) == 1 and inputs[0]["shape"][1:] == [len(export.columns)]:
         inputs[0]["features"] = _features(export.columns, next(iter(export.inputs.values())))
-    steps = said.get("preprocessing", {}).get("steps", [])
+    steps = description.get("preprocessing", {}).get("steps", [])
     rows = len(next(iter(export.inputs.values())))
     return {
         "task": "other",
         "source": {"weights": f"exported from {export.framework}"},
-        **export.found,
-        **said,
+        **export.metadata,
+        **description,
         "inputs": inputs,
         "outputs": [_described(value) for value in values.output],
         "preprocessing": {"steps": steps, "fingerprint": manifest.fingerprint(steps)},
-        "metrics": {"greatest_difference": float(f"{difference:.2g}"), "samples": rows},
+        "metrics": {"max_difference": float(f"{difference:.2g}"), "samples": rows},
     }
 
 
 def _described(value: onnx.ValueInfoProto) -> manifest.Manifest:
     tensor = value.type.tensor_type
     if tensor.elem_type not in TYPES:
-        raise BuildError(f"{value.name!r} is no tensor of a type that is served")
+        raise BuildError(
+            f"{value.name!r} has an ONNX type that is not supported, expected one of {', '.join(TYPES.values())}"
+        )
     shape = [size.dim_value if size.HasField("dim_value") else -1 for size in tensor.shape.dim]
     return {"name": value.name, "datatype": TYPES[tensor.elem_type], "shape": shape}
 
 
 def _features(columns: list[str], rows: NDArray[Any]) -> list[manifest.Manifest]:
-    """Each column with the range that the samples have; the first row is the example."""
+    """The manifest entry of each column: its range in the samples, and its value in the first row as the example."""
     ranges = zip(columns, rows.min(axis=0), rows.max(axis=0), rows[0], strict=True)
     return [
         {"name": name, "minimum": _short(low), "maximum": _short(high), "example": _short(first)}
@@ -157,10 +172,10 @@ def _short(number: Any) -> float:
 
 
 def _independent(answers: _Runtime, export: Export, written: manifest.Manifest) -> bool:
-    """Whether a row's answer does not depend on its neighbours, so that requests may share a run."""
+    """Whether the outputs for a row do not depend on the other rows in a batch, so that requests may be batched."""
     if any(tensor["shape"][:1] != [-1] for tensor in (*written["inputs"], *written["outputs"])):
         return False
-    few = {name: array[:NEIGHBOURS] for name, array in export.inputs.items()}
+    few = {name: array[:BATCHED_ROWS] for name, array in export.inputs.items()}
     together = answers(few)
     for row in range(len(next(iter(few.values())))):
         alone = answers({name: array[row : row + 1] for name, array in few.items()})
@@ -168,7 +183,7 @@ def _independent(answers: _Runtime, export: Export, written: manifest.Manifest) 
             if shared.dtype.kind != "f":
                 same = alone[name].tolist() == shared[row : row + 1].tolist()
             else:
-                same = np.allclose(alone[name], shared[row : row + 1], rtol=0, atol=BATCHING)
+                same = np.allclose(alone[name], shared[row : row + 1], rtol=0, atol=BATCHING_TOLERANCE)
             if not same:
                 return False
     return True
