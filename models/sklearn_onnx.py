@@ -33,7 +33,7 @@ class Estimator(Protocol):
 
 
 @dataclass(frozen=True)
-class Table:
+class Dataset:
     """A data set: rows [n, columns] FP32, their true answers [n], and which rows are held out for the test."""
 
     rows: NDArray[np.float32]
@@ -49,7 +49,7 @@ class Table:
         return self.rows[self.held_out], self.answers[self.held_out]
 
 
-def iris_table(target: str = "species") -> Table:
+def iris_dataset(target: str = "species") -> Dataset:
     """Fisher's 150 irises, a stratified quarter held out.
 
     `target` is "species" (0..2) or one of FLOWER_COLUMNS, which then is not a column of the rows.
@@ -60,40 +60,40 @@ def iris_table(target: str = "species") -> Table:
     held_out[train_test_split(numbers, test_size=HELD_OUT, random_state=SEED, stratify=species)[1]] = True
     rows = measurements.astype(np.float32)
     if target == "species":
-        return Table(rows, species, held_out)
+        return Dataset(rows, species, held_out)
     column = FLOWER_COLUMNS.index(target)
-    return Table(np.delete(rows, column, axis=1), measurements[:, column], held_out)
+    return Dataset(np.delete(rows, column, axis=1), measurements[:, column], held_out)
 
 
-def classifier(estimator: Any, table: Table, manifest: Manifest) -> BuildResult:
+def classifier(estimator: Any, dataset: Dataset, manifest: Manifest) -> BuildResult:
     """Fit, convert and compare a classifier. Its outputs are the probabilities and the index of the greatest."""
-    estimator.fit(*table.training)
-    return fitted_classifier(estimator, table, manifest)
+    estimator.fit(*dataset.training)
+    return fitted_classifier(estimator, dataset, manifest)
 
 
-def fitted_classifier(estimator: Any, table: Table, manifest: Manifest) -> BuildResult:
-    """As `classifier`, for an estimator that is already fitted, possibly on rows that the table does not hold."""
+def fitted_classifier(estimator: Any, dataset: Dataset, manifest: Manifest) -> BuildResult:
+    """As `classifier`, for an estimator that is already fitted, possibly on rows that the dataset does not hold."""
     model = _converted(estimator, manifest, {"zipmap": False})
     _label_by_argmax(model.graph, *(output["name"] for output in manifest["outputs"]))
     graph.declare(model, manifest)
-    _require_agreement(model, estimator.predict_proba(table.rows), table.rows)
-    rows, answers = table.test
+    _require_agreement(model, estimator.predict_proba(dataset.rows), dataset.rows)
+    rows, answers = dataset.test
     metrics = {"accuracy": _rounded(np.mean(estimator.predict(rows) == answers)), "rows": len(rows)}
-    return _product(model, table, manifest, metrics)
+    return _result(model, dataset, manifest, metrics)
 
 
-def regressor(estimator: Any, table: Table, manifest: Manifest) -> BuildResult:
+def regressor(estimator: Any, dataset: Dataset, manifest: Manifest) -> BuildResult:
     """Fit, convert and compare a regressor. Its output is [rows, 1]."""
-    estimator.fit(*table.training)
+    estimator.fit(*dataset.training)
     model = _converted(estimator, manifest, {})
     graph.rename(model.graph, model.graph.output[0].name, manifest["outputs"][0]["name"])
     graph.declare(model, manifest)
-    _require_agreement(model, estimator.predict(table.rows).reshape(-1, 1), table.rows)
-    rows, answers = table.test
+    _require_agreement(model, estimator.predict(dataset.rows).reshape(-1, 1), dataset.rows)
+    rows, answers = dataset.test
     error = np.abs(estimator.predict(rows) - answers)
     r2 = 1 - np.square(error).sum() / np.square(answers - answers.mean()).sum()
     metrics = {"r2": _rounded(r2), "mean_absolute_error": _rounded(error.mean()), "rows": len(rows)}
-    return _product(model, table, manifest, metrics)
+    return _result(model, dataset, manifest, metrics)
 
 
 def _converted(estimator: Any, manifest: Manifest, options: dict[str, Any]) -> onnx.ModelProto:
@@ -121,16 +121,18 @@ def _require_agreement(model: onnx.ModelProto, expected: NDArray[Any], rows: NDA
         )
 
 
-def _product(model: onnx.ModelProto, table: Table, manifest: Manifest, metrics: dict[str, Any]) -> BuildResult:
-    _require_real_examples(table, manifest)
-    return BuildResult(model, table.rows, {"inputs": _with_ranges(table, manifest["inputs"][0]), "metrics": metrics})
+def _result(model: onnx.ModelProto, dataset: Dataset, manifest: Manifest, metrics: dict[str, Any]) -> BuildResult:
+    _require_real_examples(dataset, manifest)
+    return BuildResult(
+        model, dataset.rows, {"inputs": _with_ranges(dataset, manifest["inputs"][0]), "metrics": metrics}
+    )
 
 
-def _with_ranges(table: Table, tensor: Manifest) -> list[Manifest]:
+def _with_ranges(dataset: Dataset, tensor: Manifest) -> list[Manifest]:
     """The input's manifest entry with the range of each named feature in the training rows."""
     if "features" not in tensor:
         return [tensor]
-    training, _ = table.training
+    training, _ = dataset.training
     columns = zip(tensor["features"], training.min(axis=0), training.max(axis=0), strict=True)
     features = [
         {"name": it["name"], "unit": it.get("unit", ""), "minimum": _rounded(low), "maximum": _rounded(high)} | it
@@ -139,13 +141,13 @@ def _with_ranges(table: Table, tensor: Manifest) -> list[Manifest]:
     return [tensor | {"features": features}]
 
 
-def _require_real_examples(table: Table, manifest: Manifest) -> None:
+def _require_real_examples(dataset: Dataset, manifest: Manifest) -> None:
     examples = [it for it in manifest["examples"] if "features" in it]
     if not examples:
         return
     labels = manifest.get("labels")
-    truth = [labels[answer] for answer in table.answers] if labels else [float(answer) for answer in table.answers]
-    known = {(tuple(map(_rounded, row)), answer) for row, answer in zip(table.rows, truth, strict=True)}
+    truth = [labels[answer] for answer in dataset.answers] if labels else [float(answer) for answer in dataset.answers]
+    known = {(tuple(map(_rounded, row)), answer) for row, answer in zip(dataset.rows, truth, strict=True)}
     for example in examples:
         if (tuple(example["features"]), example["answer"]) not in known:
             raise BuildError(f"{manifest['name']}: example {example} is not in the data set; correct it in model.yaml")

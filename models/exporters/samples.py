@@ -52,7 +52,9 @@ def read(path: Path) -> Samples:
         raise BuildError(f"{path}: {error}") from None
     rows = {len(array) if array.ndim else 0 for array in samples.arrays.values()}
     if len(rows) != 1 or min(rows) < 2:
-        raise BuildError(f"{path}: found {sorted(rows)} rows, expected at least two, and the same number in each array")
+        raise BuildError(
+            f"{path}: found {sorted(rows)} rows, expected at least two rows, and the same number in each array"
+        )
     return samples
 
 

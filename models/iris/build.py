@@ -13,4 +13,4 @@ def build(context: BuildContext) -> BuildResult:
     """Fit one SVC on all training rows. Its probabilities are calibrated on cross-validated decision values."""
     classifier = CalibratedClassifierCV(SVC(), ensemble=False)
     estimator = make_pipeline(StandardScaler(), classifier)
-    return sklearn_onnx.classifier(estimator, sklearn_onnx.iris_table(), context.manifest)
+    return sklearn_onnx.classifier(estimator, sklearn_onnx.iris_dataset(), context.manifest)

@@ -14,4 +14,4 @@ def build(context: BuildContext) -> BuildResult:
     """Fit with lbfgs, which suits a small data set. alpha regularises, so that probabilities are less extreme."""
     network = MLPClassifier((HIDDEN_UNITS,), solver="lbfgs", alpha=1.0, max_iter=2000, random_state=sklearn_onnx.SEED)
     estimator = make_pipeline(StandardScaler(), network)
-    return sklearn_onnx.classifier(estimator, sklearn_onnx.iris_table(), context.manifest)
+    return sklearn_onnx.classifier(estimator, sklearn_onnx.iris_dataset(), context.manifest)

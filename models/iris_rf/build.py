@@ -14,4 +14,4 @@ def build(context: BuildContext) -> BuildResult:
     """Fit one forest for each fold, calibrated on the rows of that fold. The output is the mean of the ten forests."""
     forest = RandomForestClassifier(n_estimators=TREES, random_state=sklearn_onnx.SEED)
     calibrated = CalibratedClassifierCV(forest, cv=FOLDS)
-    return sklearn_onnx.classifier(calibrated, sklearn_onnx.iris_table(), context.manifest)
+    return sklearn_onnx.classifier(calibrated, sklearn_onnx.iris_dataset(), context.manifest)

@@ -14,20 +14,20 @@ from models import learned_steps, sklearn_onnx
 from models.build_api import BuildContext, BuildResult
 
 
-def data() -> tuple[sklearn_onnx.Table, NDArray[np.float64], Any]:
+def data() -> tuple[sklearn_onnx.Dataset, NDArray[np.float64], Any]:
     """The data set with standardised rows, the measurements in cm [150, 4], and the fitted scaler."""
     measurements, _ = load_iris(return_X_y=True)
-    table = sklearn_onnx.iris_table()
-    scaler = StandardScaler().fit(measurements[~table.held_out])
-    return replace(table, rows=scaler.transform(measurements).astype(np.float32)), measurements, scaler
+    dataset = sklearn_onnx.iris_dataset()
+    scaler = StandardScaler().fit(measurements[~dataset.held_out])
+    return replace(dataset, rows=scaler.transform(measurements).astype(np.float32)), measurements, scaler
 
 
 def build(context: BuildContext) -> BuildResult:
     """Fit as iris does, so that both models give the same probabilities for the same flower."""
-    table, measurements, scaler = data()
-    result = sklearn_onnx.classifier(CalibratedClassifierCV(SVC(), ensemble=False), table, context.manifest)
+    dataset, measurements, scaler = data()
+    result = sklearn_onnx.classifier(CalibratedClassifierCV(SVC(), ensemble=False), dataset, context.manifest)
     names = sklearn_onnx.FLOWER_COLUMNS
     flowers = [dict(zip(names, map(float, row), strict=True)) for row in measurements]
-    examples = learned_steps.verified_examples(context.manifest, flowers, table.answers, table.rows)
+    examples = learned_steps.verified_examples(context.manifest, flowers, dataset.answers, dataset.rows)
     learned = {"standardise": learned_steps.standardise_parameters(names, scaler)}
     return learned_steps.with_learned_steps(result, context.manifest, learned, examples)

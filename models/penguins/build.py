@@ -68,13 +68,13 @@ def _measurements(penguins: Sequence[Penguin]) -> NDArray[np.float64]:
 def data(context: BuildContext) -> tuple[list[Penguin], NDArray[np.int64], NDArray[np.bool_]]:
     """The penguins, the species index of each, and which are held out: a stratified quarter."""
     text = pinned_wheels.read_file(context.wheels, PACKAGE, FILE, SHA256).decode()
-    table = list(csv.DictReader(text.splitlines()))
+    lines = list(csv.DictReader(text.splitlines()))
     names = context.manifest["labels"]
-    species = np.array([names.index(line["species"]) for line in table])
-    held_out = np.zeros(len(table), dtype=np.bool_)
-    numbers = np.arange(len(table))
+    species = np.array([names.index(line["species"]) for line in lines])
+    held_out = np.zeros(len(lines), dtype=np.bool_)
+    numbers = np.arange(len(lines))
     held_out[train_test_split(numbers, test_size=sklearn_onnx.HELD_OUT, random_state=0, stratify=species)[1]] = True
-    return [_penguin(line) for line in table], species, held_out
+    return [_penguin(line) for line in lines], species, held_out
 
 
 def _penguin(line: dict[str, str]) -> Penguin:
@@ -89,13 +89,13 @@ def build(context: BuildContext) -> BuildResult:
     preprocessor = Preprocessor.fitted(training, context.manifest)
     rows = preprocessor.rows([*training, *_with_one_random_value_missing(training)])
     estimator = LogisticRegression(C=10, max_iter=1000).fit(rows, np.tile(species[~held_out], 2))
-    table = sklearn_onnx.Table(preprocessor.rows(penguins), species, held_out)
-    result = sklearn_onnx.fitted_classifier(estimator, table, context.manifest)
-    _, answers = table.test
+    dataset = sklearn_onnx.Dataset(preprocessor.rows(penguins), species, held_out)
+    result = sklearn_onnx.fitted_classifier(estimator, dataset, context.manifest)
+    _, answers = dataset.test
     predicted = estimator.predict(preprocessor.rows(_with_each_value_missing(penguins, held_out)))
     accuracy = float(np.mean(predicted.reshape(-1, len(answers)) == answers))
     result.manifest_fields["metrics"]["accuracy_one_missing"] = round(accuracy, 4)
-    examples = learned_steps.verified_examples(context.manifest, penguins, species, table.rows)
+    examples = learned_steps.verified_examples(context.manifest, penguins, species, dataset.rows)
     return learned_steps.with_learned_steps(result, context.manifest, preprocessor.learned, examples)
 
 

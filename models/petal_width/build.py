@@ -10,6 +10,6 @@ from models.build_api import BuildContext, BuildResult
 
 def build(context: BuildContext) -> BuildResult:
     """Predict the petal width in cm from the other three measurements."""
-    flowers = sklearn_onnx.iris_table(target="petal_width")
+    flowers = sklearn_onnx.iris_dataset(target="petal_width")
     estimator = make_pipeline(StandardScaler(), SVR())
     return sklearn_onnx.regressor(estimator, flowers, context.manifest)

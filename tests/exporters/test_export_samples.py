@@ -62,7 +62,7 @@ def test_arrays_of_objects_are_not_unpickled(tmp_path: Path) -> None:
 
 def test_arrays_of_different_length_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", a=np.ones(3), b=np.ones(4))
-    with pytest.raises(BuildError, match=r"found \[3, 4\] rows, expected at least two, and the same number"):
+    with pytest.raises(BuildError, match=r"found \[3, 4\] rows, expected at least two rows, and the same number"):
         read(tmp_path / "x.npz")
     with pytest.raises(BuildError, match="expected one input"):
         Samples({"a": np.ones(2), "b": np.ones(2)}).only()

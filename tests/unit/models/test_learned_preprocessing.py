@@ -104,11 +104,11 @@ def test_the_model_predicts_its_own_examples(output: Path, name: str) -> None:
 
 
 def test_measurements_are_standardised_as_in_training(output: Path) -> None:
-    table, measurements, scaler = iris_standardised.data()
+    dataset, measurements, scaler = iris_standardised.data()
     flowers = [dict(zip(_columns(), row, strict=True)) for row in measurements.tolist()]
     rows = _preparer(output, "iris_standardised").prepare_many(flowers)["features"]
     assert np.abs(rows - scaler.transform(measurements)).max() <= EXACT
-    assert np.abs(rows - table.rows).max() <= EXACT
+    assert np.abs(rows - dataset.rows).max() <= EXACT
 
 
 def _columns() -> list[str]:
@@ -116,8 +116,8 @@ def _columns() -> list[str]:
 
 
 def test_the_model_without_scaler_predicts_as_the_model_with_scaler(output: Path) -> None:
-    table, measurements, _ = iris_standardised.data()
-    ours, _ = _answers(output, "iris_standardised", table.rows)
+    dataset, measurements, _ = iris_standardised.data()
+    ours, _ = _answers(output, "iris_standardised", dataset.rows)
     theirs, _ = _answers(output, "iris", measurements.astype(np.float32))
     assert np.abs(ours - theirs).max() <= 1e-4
 
