@@ -1,5 +1,5 @@
-# The only door. `make` lists what there is. Needs Python 3.11 or later; Docker where containers are wanted, kubectl
-# and a KUBECONFIG where a cluster is.
+# All commands of the project; `make` lists them. Needs Python 3.11 or later. RUNTIME=compose also needs Docker, and
+# RUNTIME=kubernetes needs kubectl and a KUBECONFIG.
 
 PATTERN ?= web_single
 RUNTIME ?= auto
@@ -15,28 +15,28 @@ START = $(STACK) --port $(PORT) $(if $(VARIANT),--variant $(VARIANT))
 .PHONY: help up down demo logs status test drills lint bench models exporters images docs lock clean
 .DEFAULT_GOAL := help
 
-help:  ## list the targets
+help:  ## list these commands
 	@echo 'make TARGET [PATTERN=web_single] [RUNTIME=auto|local|compose|kubernetes] [PORT=8000] [VARIANT=replicas]'; echo
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-9s %s\n", $$1, $$2}'
 
-up: .venv/.run  ## start PATTERN; its URL is the last line
+up: .venv/.run  ## start PATTERN; the last line is its URL
 	@$(PY) -m runtimes up $(START)
 
-down: .venv/.run  ## end PATTERN and remove what it left
+down: .venv/.run  ## stop PATTERN and remove its containers, processes and data
 	@$(PY) -m runtimes down $(STACK)
 
-demo: .venv/.run  ## start PATTERN, show what it does and leave it running
+demo: .venv/.run  ## start PATTERN, send example requests and leave it running
 	@$(PY) -m runtimes demo $(START)
 
-logs: .venv/.run  ## print PATTERN's logs; SERVICE=api for one service, FOLLOW=1 to go on
+logs: .venv/.run  ## print the logs of PATTERN; SERVICE=api for one service, FOLLOW=1 to follow
 	@$(PY) -m runtimes logs $(STACK) $(if $(SERVICE),--service $(SERVICE)) $(if $(FOLLOW),--follow)
 
-status: .venv/.run  ## show PATTERN's services: state, URL, uptime, memory
+status: .venv/.run  ## show the services of PATTERN: state, URL, uptime and memory
 	@$(PY) -m runtimes status $(STACK)
 
-# local always; containers too where an engine answers, unless RUNTIME says which
+# RUNTIME=auto: local, and compose if Docker is running
 test: RUNTIMES = $(if $(filter auto,$(RUNTIME)),local $(shell docker info >/dev/null 2>&1 && echo compose),$(RUNTIME))
-test: .venv/.dev  ## run the tests; PATTERN=x for one pattern, ARGS="-k name" for pytest
+test: .venv/.dev  ## run the tests; PATTERN=x for one pattern, ARGS="-k name" for options of pytest
 	@$(PY) -m pytest $(addprefix --runtime=,$(RUNTIMES)) $(if $(filter file,$(origin PATTERN)),,--pattern=$(PATTERN)) $(ARGS)
 
 # the same runtimes; what they show is kept with its date
@@ -48,23 +48,24 @@ drills: .venv/.dev  ## run the drills that wait for minutes; results in bench/re
 lint: .venv/.dev  ## check style and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet . && $(PY) -m mypy .
 
-bench: .venv/.dev  ## measure PATTERN and print its numbers
+bench: .venv/.dev  ## run the benchmark of PATTERN and print the results
 	@$(PY) -m bench $(PATTERN) $(ARGS)
 
-models: .venv/.run  ## build every model, or MODELS="iris iris_rf"
+models: .venv/.run  ## build all models that are out of date, or MODELS="iris iris_rf"
 	@$(PY) -m models $(or $(MODELS),--all)
 
-exporters: .venv/.export  ## try the exporters with PyTorch and TensorFlow installed (8.5 GB)
+exporters: .venv/.export  ## test the exporters with PyTorch and TensorFlow (installs 8.5 GB)
 	@.venv/export/bin/python -m pytest tests/exporters tests/behaviour/synchronous/test_tfserving.py $(ARGS)
 
-images: .venv/.run  ## build the images of PATTERN and its variants
+images: .venv/.run  ## build the container images of PATTERN and its variants
 	@$(PY) -m runtimes images $(PATTERN)
 
 PAGES = README.md docs/*.md k8s/README.md patterns/*/README.md
-docs: .venv/.dev  ## write the settings tables and the measured numbers of the documentation
+docs: .venv/.dev  ## update the generated tables and numbers in the documentation (needs kubectl)
 	@$(PY) -m tools.settings_table $(PAGES) && $(PY) -m tools.numbers $(PAGES)
+	@$(PY) -m tools.pods_table k8s/README.md
 
-lock: $(UV)  ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 for the newest versions
+lock: $(UV)  ## update requirements/*.txt from pyproject.toml; UPGRADE=1 for the newest versions
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) -c requirements/dev.txt --extra api --extra telemetry pyproject.toml -o requirements/api.txt
 	@$(COMPILE) -c requirements/dev.txt --extra model --extra telemetry pyproject.toml -o requirements/model.txt
@@ -76,7 +77,7 @@ lock: $(UV)  ## write requirements/*.txt anew from pyproject.toml; UPGRADE=1 for
 
 	@$(COMPILE) -c requirements/dev.txt --extra dev --extra export-torch --extra export-keras pyproject.toml -o requirements/export.txt
 
-clean:  ## end what runs locally and remove what was built
+clean:  ## stop local stacks and remove everything that was built or installed
 	@for stack in .run/*/; do [ ! -d "$$stack" ] || $(MAKE) -s down RUNTIME=local \
 	  PATTERN="$$(basename "$$stack" | tr - _)"; done
 	@rm -rf .venv .run models/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -88,7 +89,7 @@ $(PY):
 	  $$python -m venv .venv && exit 0; rm -rf .venv; exit 1; \
 	done; echo 'error: Python 3.11 or later is needed (python3, python3.13, python3.12 or python3.11)' >&2; exit 1
 
-# two stamps in one environment: a demo does not wait for what only tests need
+# two stamp files for one environment, so that `make demo` does not install what only tests need
 .venv/.run .venv/.dev: .venv/.%: requirements/%.txt | $(PY)
 	@echo 'installing $< into .venv (once; a minute or two)' >&2
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<

@@ -253,7 +253,7 @@ def roll(namespace: str) -> float:
 def await_drained(space: cluster.Namespace) -> None:
     """Until those that leave are gone."""
     deadline = time.perf_counter() + LONGEST_ROLL_SECONDS
-    while any(pod.leaving for pod in space.pods()):
+    while any(pod.terminating for pod in space.pods()):
         if time.perf_counter() > deadline:
             raise BenchError(f"a pod of {space.name} does not end")
         time.sleep(LOOK_SECONDS)

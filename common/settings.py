@@ -23,8 +23,8 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; images set it to 0.0.0.0.")
     http_port: int = Field(8000, ge=0, le=65535, description="HTTP port.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC port; 0 turns gRPC off.")
-    log_level: Literal["info", "warning", "error"] = Field(
-        "info", description="Lowest level that is logged: info, warning or error, in either case."
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
+        "info", description="Lowest level that is logged: debug, info, warning, error or critical, in either case."
     )
     access_log: bool = Field(True, description="Logs one JSON line for each request.")
     max_body_bytes: int = Field(64_000_000, gt=0, description="Largest request body; a larger one gets 413.")

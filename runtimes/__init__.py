@@ -1,4 +1,4 @@
-"""Starts a pattern's services in one of several runtimes, behind one interface: `Stack`."""
+"""Starts the services of a pattern in a runtime (local, compose or kubernetes), behind one interface: `Stack`."""
 
 from runtimes.base import ServiceStatus, Stack
 from runtimes.errors import StackError

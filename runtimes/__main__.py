@@ -1,4 +1,4 @@
-"""Command line of the runtimes: `python -m runtimes up|down|demo|logs|status|images PATTERN`; the Makefile calls it."""
+"""Command line: `python -m runtimes up|down|demo|logs|status|images PATTERN`. The Makefile calls it."""
 
 import importlib
 import importlib.util
@@ -9,59 +9,62 @@ from rich.console import Console
 from rich.table import Table
 
 from runtimes import composefile
-from runtimes.base import COMPOSE_DIRECTORY, ServiceStatus, Stack, say
-from runtimes.errors import NotUp, StackError
+from runtimes.base import COMPOSE_DIRECTORY, ServiceStatus, Stack, print_progress
+from runtimes.errors import StackError, StackNotRunning
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
-Pattern = Annotated[str, typer.Argument(help="A pattern: a compose file's name, such as web_single.")]
-Runtime = Annotated[str, typer.Option(help="auto, local, compose or kubernetes; auto: compose if an engine answers.")]
-Port = Annotated[int, typer.Option(help="The entry's HTTP port; gRPC is the next one; 0 takes free ones.")]
-Variant = Annotated[
-    str | None, typer.Option(help="A variant: the part after the dot in compose/<pattern>.<variant>.yaml.")
+Pattern = Annotated[str, typer.Argument(help="Name of a pattern, such as web_single.")]
+Runtime = Annotated[
+    str, typer.Option(help="auto, local, compose or kubernetes. auto is compose if Docker is running, else local.")
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds that the services may take to become ready.")]
+Port = Annotated[int, typer.Option(help="HTTP port on 127.0.0.1; gRPC uses the next port. 0 uses free ports.")]
+Variant = Annotated[str | None, typer.Option(help="A variant of the pattern, from compose/<pattern>.<variant>.yaml.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait until all services are ready.")]
 
 
 @app.command()
 def up(
     pattern: Pattern, runtime: Runtime = "auto", port: Port = 8000, variant: Variant = None, timeout: Timeout = 120
 ) -> None:
-    """Start PATTERN; the entry's URL is the last line."""
-    typer.echo(_started(pattern, runtime, port, variant, timeout))
+    """Start PATTERN. The last line is its URL."""
+    typer.echo(_start(pattern, runtime, port, variant, timeout))
 
 
 @app.command()
 def down(pattern: Pattern, runtime: Runtime = "auto") -> None:
-    """End PATTERN and remove what it left."""
-    Stack.find(pattern, runtime).down()
+    """Stop PATTERN and remove its containers, processes and data."""
+    stack = Stack.find(pattern, runtime)
+    running = stack.is_up()
+    stack.down()
+    print_progress(f"{stack.name} is {'stopped and removed' if running else 'not running; nothing to stop'}")
 
 
 @app.command()
 def logs(
     pattern: Pattern,
     runtime: Runtime = "auto",
-    service: Annotated[str | None, typer.Option(help="One service alone.")] = None,
-    follow: Annotated[bool, typer.Option(help="Go on until the stack is down.")] = False,
+    service: Annotated[str | None, typer.Option(help="Only this service.")] = None,
+    follow: Annotated[bool, typer.Option(help="Keep printing new lines until PATTERN is stopped.")] = False,
 ) -> None:
-    """Print what the services of PATTERN wrote."""
+    """Print the logs of PATTERN."""
     for line in Stack.find(pattern, runtime).logs(service, follow):
         typer.echo(line)
 
 
 @app.command()
 def status(pattern: Pattern, runtime: Runtime = "auto") -> None:
-    """Show the services of PATTERN: state, URL, uptime, memory."""
+    """Show the services of PATTERN: state, URL, uptime and memory."""
     stack = Stack.find(pattern, runtime)
     services = stack.status()
     if not services:
-        raise NotUp(stack.name, pattern)
+        raise StackNotRunning(stack.name, pattern)
     Console(soft_wrap=True).print(_table(f"{stack.name} ({stack.runtime})", services))
 
 
 @app.command()
 def images(pattern: Pattern) -> None:
-    """Build the images of PATTERN and its variants."""
+    """Build the container images of PATTERN and its variants."""
     for variant in (None, *composefile.variants(COMPOSE_DIRECTORY, pattern)):
         Stack.create(pattern, "compose", variant).build()
 
@@ -70,25 +73,25 @@ def images(pattern: Pattern) -> None:
 def demo(
     pattern: Pattern, runtime: Runtime = "auto", port: Port = 8000, variant: Variant = None, timeout: Timeout = 120
 ) -> None:
-    """Start PATTERN, show what it does and leave it running."""
-    url = _started(pattern, runtime, port, variant, timeout)
+    """Start PATTERN, send example requests and leave it running."""
+    url = _start(pattern, runtime, port, variant, timeout)
     module = f"patterns.{pattern}.demo"
     if importlib.util.find_spec(module):
         importlib.import_module(module).main(url)
-    typer.echo(f"\n{pattern} is running. Look at it, then end it:")
-    for what, where in (
+    typer.echo(f"\n{pattern} is running. Next:")
+    for label, value in (
         ("page", f"{url}/"),
         ("API documentation", f"{url}/docs"),
         ("metrics", f"{url}/metrics"),
         ("logs", f"make logs PATTERN={pattern}"),
-        ("end it", f"make down PATTERN={pattern}"),
+        ("stop it", f"make down PATTERN={pattern}"),
     ):
-        typer.echo(f"  {what:18} {where}")
+        typer.echo(f"  {label:18} {value}")
 
 
-def _started(pattern: str, runtime: str, port: int, variant: str | None, timeout: float) -> str:
+def _start(pattern: str, runtime: str, port: int, variant: str | None, timeout: float) -> str:
     stack = Stack.create(pattern, runtime, variant, port)
-    say(f"starting {pattern}{f' ({variant})' if variant else ''} with the {stack.runtime} runtime")
+    print_progress(f"starting {pattern}{f' (variant {variant})' if variant else ''} with RUNTIME={stack.runtime}")
     return stack.up(timeout)
 
 
@@ -102,13 +105,13 @@ def _table(title: str, services: list[ServiceStatus]) -> Table:
 
 
 def main() -> None:
-    """Runs the command line; what goes wrong is one message and exit code 1, without a traceback."""
+    """Run the command line. A StackError is printed as one message, without a traceback; the exit code is 1."""
     try:
         app()
     except StackError as error:
-        asked = composefile.patterns(COMPOSE_DIRECTORY) if isinstance(error, NotUp) else []
-        there = [one for one in asked if Stack.find(one).is_up()]
-        say(f"error: {error}" + "".join(f"\nup is {one}: PATTERN={one}" for one in there))
+        patterns = composefile.patterns(COMPOSE_DIRECTORY) if isinstance(error, StackNotRunning) else []
+        running = [one for one in patterns if Stack.find(one).is_up()]
+        print_progress(f"error: {error}" + "".join(f"\n{one} is running: use PATTERN={one}" for one in running))
         raise SystemExit(1) from None
 
 

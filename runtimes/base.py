@@ -1,4 +1,4 @@
-"""What every runtime offers, and how one is chosen."""
+"""The interface of all runtimes (`Stack`), and the selection of a runtime."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from runtimes import composefile, engine, ports
-from runtimes.errors import EngineMissing, PortTaken, UnknownName
+from runtimes.errors import EngineUnavailable, PortInUse, UnknownName
 
 HTTP, GRPC = 8000, 8001
 COMPOSE_DIRECTORY = Path(__file__).resolve().parents[1] / "compose"
@@ -27,9 +27,9 @@ _RUNTIMES = {
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One instance of a service as seen from this host; None where a runtime cannot tell.
+    """The status of one instance of a service; None where a runtime cannot tell.
 
-    `service` is the instance's name: the service's own, or `<service>-<number>` when it has replicas.
+    `service` is the name of the instance: that of the service, or `<service>-<number>` if it has several replicas.
     """
 
     service: str
@@ -41,7 +41,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What a stack is made of; `variables` fill the compose files' `${...}`."""
+    """The pattern, variant, name and ports of a stack. `variables` are the values of `${...}` in its compose files."""
 
     pattern: str
     variant: str | None
@@ -52,18 +52,18 @@ class StackOptions:
     directory: Path
 
     def compose_file(self) -> composefile.ComposeFile:
-        """The pattern's compose files, filled in. Raises StackError for an unknown name or variable."""
+        """The pattern's compose files, merged and interpolated. Raises StackError for an unknown name or variable."""
         given = {**os.environ, "PORT": str(self.http_port), "GRPC_PORT": str(self.grpc_port), **self.variables}
         file = composefile.load(self.directory, self.pattern, self.variant, given)
         for name in self.variables.keys() - file.variables:
-            raise UnknownName("setting (no service of the compose file takes it)", name, list(file.variables))
+            raise UnknownName("setting of the compose file", name, list(file.variables))
         return file
 
 
 class Stack(ABC):
-    """A pattern's services, started together; also a context manager that starts them and takes them down.
+    """The services of a pattern, started together. As a context manager, it starts them and stops them at the end.
 
-    Where a method takes a service, the name of a single replica (`api-2`) does as well.
+    Every parameter `service` is the name of a service or of one of its replicas (`api-2`).
     """
 
     runtime: str
@@ -84,89 +84,92 @@ class Stack(ABC):
     ) -> Stack:
         """A stack that is not started yet.
 
-        The entry listens on `port` (HTTP) and `port` + 1 (gRPC) of 127.0.0.1; 0 takes free ones, which then stay the
-        same over a restart. `env` fills the compose files' variables. Two stacks with different names run side by
-        side. Raises UnknownName, EngineMissing.
+        The entry listens on 127.0.0.1 at `port` (HTTP) and `port` + 1 (gRPC). 0 uses free ports, which stay the same
+        when a service is restarted. `env` gives values to the compose files' variables. Stacks with different names
+        can run at the same time. Raises UnknownName, EngineUnavailable.
         """
         composefile.find(compose_dir, pattern, variant)
         http_port, grpc_port = (port, port + 1) if port else ports.free_ports(2)
-        shown = name or pattern.replace("_", "-")
-        options = StackOptions(pattern, variant, shown, http_port, grpc_port, env or {}, compose_dir)
-        return _runtime_class(_chosen(runtime))(options)
+        stack_name = name or pattern.replace("_", "-")
+        options = StackOptions(pattern, variant, stack_name, http_port, grpc_port, env or {}, compose_dir)
+        return _runtime_class(_select_runtime(runtime))(options)
 
     @staticmethod
     def find(
         pattern: str, runtime: str = "auto", name: str | None = None, compose_dir: Path = COMPOSE_DIRECTORY
     ) -> Stack:
-        """The stack of `pattern` that some process started; with `auto`, in whichever runtime it is up.
+        """The stack of `pattern` that another process started; with `auto`, in the runtime in which it is running.
 
-        Raises UnknownName, EngineMissing; what is not up says so when it is used.
+        Raises UnknownName, EngineUnavailable. If it is not running, its methods raise StackNotRunning.
         """
-        candidates = [runtime] if runtime != "auto" else ["local", *(["compose"] if engine.missing() is None else [])]
+        candidates = (
+            [runtime] if runtime != "auto" else ["local", *(["compose"] if engine.unavailable_reason() is None else [])]
+        )
         stacks = [Stack.create(pattern, one, name=name, compose_dir=compose_dir) for one in candidates]
         return next((stack for stack in stacks if stack.is_up()), stacks[0])
 
     @abstractmethod
     def up(self, timeout_seconds: float = 120) -> str:
-        """Starts every service, anew if some are there already, waits until all are ready and gives the entry's URL.
+        """Build, start every service and wait until all are ready. Returns the URL of the entry.
 
-        The time does not count what is built first. Leaves nothing behind when it fails. Raises StackError.
+        Services of this stack that are running are stopped first. The timeout does not include the build. If it fails,
+        everything is removed again. Raises StackError.
         """
 
     @abstractmethod
     def build(self) -> None:
-        """Builds what the services need and what is not fresh: images, or models where there are no images."""
+        """Build what is out of date: the images, or the models if the runtime uses no images."""
 
     @abstractmethod
     def down(self) -> None:
-        """Ends every service and removes what it kept; does nothing when nothing is there."""
+        """Stop every service and remove its data. Does nothing if the stack is not running."""
 
     @abstractmethod
     def is_up(self) -> bool:
-        """Whether something of this stack is there, ready or not."""
+        """Whether any service of this stack exists, ready or not."""
 
     @abstractmethod
     def replicas(self, service: str | None = None) -> list[str]:
-        """HTTP base URLs of the service's running replicas (the entry's when None), reachable from this host."""
+        """HTTP base URLs of the running replicas of a service (None: the entry), reachable from this host."""
 
     @abstractmethod
     def grpc(self, service: str | None = None) -> str:
-        """`host:port` of the service's gRPC side (the entry's when None), reachable from this host."""
+        """`host:port` of the gRPC port of a service (None: the entry), reachable from this host."""
 
     @abstractmethod
     def stop(self, service: str) -> None:
-        """SIGTERM; returns when the service has ended, by SIGKILL once its grace is over."""
+        """Send SIGTERM, and SIGKILL after the grace period. Returns when the service has ended."""
 
     @abstractmethod
     def signal(self, service: str, signum: int) -> None:
-        """Sends a signal and does not wait."""
+        """Send a signal. Does not wait."""
 
     @abstractmethod
     def kill(self, service: str) -> None:
-        """SIGKILL; returns when the service has ended. It is not restarted."""
+        """Send SIGKILL. Returns when the service has ended. It is not restarted."""
 
     @abstractmethod
     def start(self, service: str, timeout_seconds: float = 60, wait: bool = True) -> None:
-        """Starts what was stopped or killed, on the same ports, and waits until it is ready unless `wait` is False."""
+        """Start a stopped or killed service on the same ports, and wait until it is ready unless `wait` is False."""
 
     @abstractmethod
     def freeze(self, service: str) -> None:
-        """Halts the service without its knowing; sockets stay open, nothing answers."""
+        """Suspend the processes of a service (SIGSTOP). Its sockets stay open, but it does not respond."""
 
     @abstractmethod
     def thaw(self, service: str) -> None:
-        """Lets a frozen service go on."""
+        """Resume a frozen service (SIGCONT)."""
 
     @abstractmethod
     def logs(self, service: str | None = None, follow: bool = False) -> Iterator[str]:
-        """What the services wrote, each line behind its instance's name; `follow` goes on until the stack is down."""
+        """The log lines as `<instance> | <line>`. With `follow`, until the stack is stopped."""
 
     @abstractmethod
     def status(self) -> list[ServiceStatus]:
-        """One entry for each instance of each service; empty when the stack is not up."""
+        """The status of every instance; empty if the stack is not running."""
 
     def url(self, service: str | None = None) -> str:
-        """HTTP base URL of a service (the entry when None), of its first replica if it has several."""
+        """HTTP base URL of a service (None: the entry); of its first replica if it has several."""
         return self.replicas(service)[0]
 
     def __enter__(self) -> Self:
@@ -178,25 +181,25 @@ class Stack(ABC):
 
 
 def require_free_ports(file: composefile.ComposeFile, options: StackOptions) -> None:
-    """Raises PortTaken when somebody listens where the entry is to listen."""
+    """Raise PortInUse if a port of the entry is in use."""
     for port in file.entry.ports:
         if not ports.is_free(port.host):
-            raise PortTaken(port.host, ports.owner(port.host), options.pattern, options.http_port + 10)
+            raise PortInUse(port.host, ports.owner(port.host), options.pattern, options.http_port + 10)
 
 
-def say(message: str) -> None:
-    """Progress, for a person, on standard error."""
+def print_progress(message: str) -> None:
+    """Print a progress message to standard error."""
     print(message, file=sys.stderr, flush=True)
 
 
-def _chosen(runtime: str) -> str:
-    missing = engine.missing() if runtime in ("auto", "compose") else None
+def _select_runtime(runtime: str) -> str:
+    missing = engine.unavailable_reason() if runtime in ("auto", "compose") else None
     if runtime == "auto":
         return "local" if missing else "compose"
     if missing:
-        raise EngineMissing(f"runtime compose: {missing}; run with RUNTIME=local")
+        raise EngineUnavailable(f"RUNTIME=compose is not available: {missing}; fix that, or use RUNTIME=local")
     if runtime == "kubernetes" and not shutil.which("kubectl"):
-        raise EngineMissing("runtime kubernetes: kubectl is not installed")
+        raise EngineUnavailable("RUNTIME=kubernetes is not available: kubectl is not installed; install it")
     return runtime
 
 

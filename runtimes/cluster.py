@@ -1,30 +1,34 @@
-"""What a Kubernetes cluster tells about a stack's pods, and the few ways in which it is changed."""
+"""Reads the pods and workloads of a stack from a Kubernetes cluster with kubectl, and changes them."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from runtimes import engine
-from runtimes.errors import ClusterMissing, CommandFailed
+from runtimes.errors import ClusterUnavailable, CommandFailed
 
 COMPONENT = "app.kubernetes.io/component"
 INSTANCE = "serving-patterns/instance"
-OURS = "app.kubernetes.io/part-of=serving-patterns"
-APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+STACK_SELECTOR = "app.kubernetes.io/part-of=serving-patterns"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 WORKLOADS = "deployments.apps,statefulsets.apps"
-_HOPELESS = {"CrashLoopBackOff", "CreateContainerError", "RunContainerError"}
-_NO_IMAGE = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}
+_CRASH_REASONS = {"CrashLoopBackOff", "CreateContainerError", "RunContainerError"}
+_IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}
 Tree = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod with its `app` container; `name` is the instance's, as in the other runtimes, `id` the pod's own.
+    """A pod and the state of its container `app`.
 
-    `exit_code` is how the container ended last, None when it never did.
+    `name` is the name of the instance, as in the other runtimes; `id` is the name of the pod. `exit_code` is the last
+    exit code of the container, None if it never ended. `waiting` is the reason why the container does not run, such as
+    ImagePullBackOff; `message` is the text that explains it.
     """
 
     id: str
@@ -32,56 +36,60 @@ class Pod:
     service: str
     ready: bool
     running: bool
-    leaving: bool
+    terminating: bool
     restarts: int
     exit_code: int | None
     waiting: str
-    why: str
+    message: str
     image: str
     started: datetime | None
 
     @property
-    def lacks_image(self) -> bool:
-        return self.waiting in _NO_IMAGE
+    def image_missing(self) -> bool:
+        return self.waiting in _IMAGE_REASONS
 
     @property
-    def died(self) -> bool:
-        """Whether its process ended or could not be started; waiting for a Secret is neither."""
-        return self.restarts > 0 or self.waiting in _HOPELESS
+    def crashed(self) -> bool:
+        """Whether its process ended or could not be started. A pod that waits for a Secret has not crashed."""
+        return self.restarts > 0 or self.waiting in _CRASH_REASONS
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A Deployment or StatefulSet: `wanted` replicas by its manifest, `scaled` to so many now."""
+    """A Deployment or StatefulSet.
+
+    `replicas` is the number in its manifest, `current_replicas` the number in its spec now. `rolled_out` tells whether
+    all replicas are updated and ready.
+    """
 
     kind: str
     name: str
-    wanted: int
-    scaled: int
-    settled: bool
+    replicas: int
+    current_replicas: int
+    rolled_out: bool
 
     def instances(self) -> list[str]:
-        """The names of its replicas."""
-        return instance_names(self.name, self.wanted)
+        """The names of its instances."""
+        return instance_names(self.name, self.replicas)
 
 
 class Namespace:
-    """One namespace of the cluster that kubectl's configuration names."""
+    """A namespace of the cluster in kubectl's current context."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def kubectl(self, *words: str, timeout_seconds: float = 60) -> str:
-        """Standard output of kubectl in this namespace. Raises CommandFailed, EngineMissing, ClusterMissing."""
+        """Run kubectl in this namespace, as the function `kubectl` does."""
         return kubectl("--namespace", self.name, *words, timeout_seconds=timeout_seconds)
 
     def get(self, kinds: str, *words: str) -> list[Tree]:
-        """The objects of these kinds that belong to the stack; none when there is no namespace."""
+        """The objects of these kinds; empty if the namespace does not exist."""
         items: list[Tree] = json.loads(self.kubectl("get", kinds, "--output", "json", *words))["items"]
         return items
 
     def exists(self) -> bool:
-        """Whether it is there to stay; one that is being deleted is not."""
+        """Whether the namespace exists and is not being deleted."""
         phase = ("--output", "jsonpath={.status.phase}")
         return kubectl("get", "namespace", self.name, "--ignore-not-found", *phase) == "Active"
 
@@ -91,12 +99,16 @@ class Namespace:
         return {one.name: one for one in found}
 
     def pods(self) -> list[Pod]:
-        """Pods of Deployments and StatefulSets, by instance; several for a moment while one takes another's place."""
-        trees = [tree for tree in self.get("pods", "--selector", OURS) if _owner(tree) in ("ReplicaSet", "StatefulSet")]
-        return sorted((_pod(tree) for tree in trees), key=lambda pod: (pod.name, pod.leaving, pod.id))
+        """The pods of Deployments and StatefulSets, by instance. During a rollout an instance may have several pods."""
+        trees = [
+            tree
+            for tree in self.get("pods", "--selector", STACK_SELECTOR)
+            if _owner(tree) in ("ReplicaSet", "StatefulSet")
+        ]
+        return sorted((_pod(tree) for tree in trees), key=lambda pod: (pod.name, pod.terminating, pod.id))
 
     def ports(self) -> dict[str, dict[int, int]]:
-        """For each Service that is open on the nodes: its ports, and the nodes' ports that lead there."""
+        """For each Service of type NodePort: the node port of each of its ports."""
         return {
             tree["metadata"]["name"]: {port["port"]: port["nodePort"] for port in tree["spec"]["ports"]}
             for tree in self.get("services")
@@ -107,24 +119,24 @@ class Namespace:
         self.kubectl("scale", f"{workload.kind}/{workload.name}", f"--replicas={replicas}")
 
     def signal(self, pod: Pod, signal: str) -> None:
-        """Sends a signal to every process of the pod, which shares one process namespace; does not wait."""
+        """Send a signal to every process of the pod, which has shareProcessNamespace. Does not wait."""
         command = ["exec", pod.id, "--container", "app", "--", "sh", "-c", f"kill -{signal} -1"]
         try:
             self.kubectl(*command)
         except CommandFailed:
-            if signal != "KILL":  # which ends the shell with the container
+            if signal != "KILL":  # KILL also ends the shell that sends it
                 raise
 
     def name_replicas(self, workloads: dict[str, Workload], pods: list[Pod]) -> None:
-        """Gives each pod of a replicated service the name of its Service; pods that stay keep theirs."""
-        for workload in (one for one in workloads.values() if one.wanted > 1):
-            mine = [pod for pod in pods if pod.service == workload.name and not pod.leaving]
+        """Label each pod of a replicated service with an instance name, so that a Service selects it alone."""
+        for workload in (one for one in workloads.values() if one.replicas > 1):
+            mine = [pod for pod in pods if pod.service == workload.name and not pod.terminating]
             free = [name for name in workload.instances() if name not in {pod.name for pod in mine}]
             for pod, name in zip([one for one in mine if one.name == workload.name], free, strict=False):
                 self.kubectl("label", "pod", pod.id, f"{INSTANCE}={name}")
 
     def memory(self) -> dict[str, int]:
-        """Bytes that each pod uses, by its own name; empty where the cluster does not measure."""
+        """Memory of each pod in bytes, by pod name; empty if the cluster has no metrics-server."""
         try:
             tree = kubectl("get", "--raw", f"/apis/metrics.k8s.io/v1beta1/namespaces/{self.name}/pods")
         except CommandFailed:
@@ -135,57 +147,69 @@ class Namespace:
         }
 
     def last_lines(self, pod: Pod, count: int = 20) -> str:
-        """The last lines that the pod wrote, before it was restarted if it was."""
+        """The last log lines of the pod; those before the restart if it was restarted."""
         for earlier in (["--previous"], []) if pod.restarts else ([],):
             try:
                 lines = self.kubectl("logs", pod.id, "--container", "app", f"--tail={count}", *earlier).strip()
             except CommandFailed:
-                continue  # a container that has just gone
+                continue  # the container has just ended
             if lines and not lines.startswith("unable to retrieve"):
                 return lines
-        return pod.why
+        return pod.message
+
+    def log_lines(self, *options: str, names: Mapping[str, str]) -> Iterator[str]:
+        """The log of the pods that kubectl's options select, as `<name> | <line>`; `names` are by pod name."""
+        command = ["kubectl", "--namespace", self.name, "logs", "--prefix", "--tail=-1", "--container", "app", *options]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                for line in process.stdout or []:
+                    source, _, text = line.rstrip("\n").partition("] ")  # [pod/<name>/app] text
+                    if (pod := source.removeprefix("[pod/").removesuffix("/app")) in names:
+                        yield f"{names[pod]} | {text}"
+            finally:
+                process.terminate()
 
     def remove(self) -> None:
-        """Deletes the namespace and everything in it; pods at once, the rest as soon as the cluster gets to it."""
+        """Delete the namespace. Pods are deleted at once, the rest in the background."""
         kubectl("delete", "namespace", self.name, "--wait=false")
         self.kubectl("delete", "pods", "--all", "--force", "--grace-period=0")
 
     def wait_removed(self) -> None:
-        """Returns when nothing is left of a namespace of this name."""
+        """Wait until the namespace is deleted."""
         kubectl("wait", "--for=delete", f"namespace/{self.name}", "--timeout=120s", timeout_seconds=130)
 
 
 def kubectl(*words: str, timeout_seconds: float = 60) -> str:
-    """Standard output of kubectl. Raises CommandFailed, EngineMissing, ClusterMissing."""
+    """Run kubectl. Returns standard output. Raises CommandFailed, EngineUnavailable, ClusterUnavailable."""
     try:
         return engine.run(["kubectl", *words], timeout_seconds=timeout_seconds)
     except CommandFailed as error:
         if any(sign in str(error) for sign in ("was refused", "Unable to connect", "current-context", "no such host")):
-            raise ClusterMissing(str(error)) from None
+            raise ClusterUnavailable(str(error)) from None
         raise
 
 
 def node_addresses() -> list[str]:
-    """Addresses at which this host may reach the nodes' ports, likely ones first."""
+    """Addresses at which this host may reach the node ports: 127.0.0.1, then the IPs of the nodes."""
     nodes = json.loads(kubectl("get", "nodes", "--output", "json"))["items"]
-    given = [one["address"] for node in nodes for one in node["status"]["addresses"] if one["type"].endswith("IP")]
-    return ["127.0.0.1", *given]
+    addresses = [one["address"] for node in nodes for one in node["status"]["addresses"] if one["type"].endswith("IP")]
+    return ["127.0.0.1", *addresses]
 
 
 def instance_names(service: str, replicas: int) -> list[str]:
-    """The names of a service's replicas: its own, or `<service>-<number>` when there are several."""
+    """The names of a service's instances: the service's own, or `<service>-<number>` if there are several."""
     return [service] if replicas <= 1 else [f"{service}-{number}" for number in range(1, replicas + 1)]
 
 
 def _workload(tree: Tree) -> Workload:
     status, scaled = tree["status"], tree["spec"]["replicas"]
-    applied = json.loads(tree["metadata"].get("annotations", {}).get(APPLIED, "{}"))
+    applied = json.loads(tree["metadata"].get("annotations", {}).get(LAST_APPLIED, "{}"))
     return Workload(
         kind=tree["kind"].lower(),
         name=tree["metadata"]["name"],
-        wanted=applied.get("spec", {}).get("replicas", 1),
-        scaled=scaled,
-        settled=status.get("observedGeneration", 0) >= tree["metadata"]["generation"]
+        replicas=applied.get("spec", {}).get("replicas", 1),
+        current_replicas=scaled,
+        rolled_out=status.get("observedGeneration", 0) >= tree["metadata"]["generation"]
         and status.get("updatedReplicas", 0) == status.get("readyReplicas", 0) == status.get("replicas", 0) == scaled,
     )
 
@@ -203,11 +227,11 @@ def _pod(tree: Tree) -> Pod:
         service=labels[COMPONENT],
         ready=bool(app.get("ready")) and "deletionTimestamp" not in tree["metadata"],
         running="running" in state,
-        leaving="deletionTimestamp" in tree["metadata"],
+        terminating="deletionTimestamp" in tree["metadata"],
         restarts=app.get("restartCount", 0),
         exit_code=ended["exitCode"] if ended else None,
         waiting=waiting.get("reason", ""),
-        why=waiting.get("message", "") or _unscheduled(tree),
+        message=waiting.get("message", "") or _unscheduled(tree),
         image=next(one["image"] for one in tree["spec"]["containers"] if one["name"] == "app"),
         started=datetime.fromisoformat(started) if started else None,
     )
@@ -223,6 +247,6 @@ def _unscheduled(tree: Tree) -> str:
 
 
 def _bytes(quantity: str) -> int:
-    """A quantity of memory as metrics-server writes it: `12345Ki`."""
+    """Bytes of a memory quantity as metrics-server writes it: `12345Ki`."""
     units = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
     return int(quantity[:-2]) * units[quantity[-2:]] if quantity[-2:] in units else int(quantity)

@@ -1,4 +1,4 @@
-"""The compose runtime: the pattern's compose files on the container engine of this machine."""
+"""The compose runtime: runs the pattern's compose files with `docker compose`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import IO
 
 from runtimes import containers, engine, probes
-from runtimes.base import GRPC, HTTP, ServiceStatus, Stack, StackOptions, require_free_ports, say
+from runtimes.base import GRPC, HTTP, ServiceStatus, Stack, StackOptions, print_progress, require_free_ports
 from runtimes.containers import Container
-from runtimes.errors import CommandFailed, NotReady, NotUp, ServiceExited, UnknownName
+from runtimes.errors import CommandFailed, ServiceExited, StackNotReady, StackNotRunning, UnknownName
 
 _POLL_SECONDS = 0.25
 _BUILD_SECONDS = 1800
-_BUILT_AS = "serving-patterns"  # the project of all images, whatever stack they are for
+_IMAGE_PROJECT = "serving-patterns"  # all images are built in this compose project
 
 
 class ComposeStack(Stack):
-    """Stack on containers; the project is called `sp-<name>`."""
+    """A stack of containers. Its compose project is `sp-<name>`."""
 
     runtime = "compose"
 
@@ -50,15 +50,15 @@ class ComposeStack(Stack):
         built = {service.image: service.name for service in reversed(file.services.values()) if service.built}
         if not built:
             return
-        say(f"building the images of {self.name} where they have changed (the first time takes some minutes)")
-        # An image bears the names of project and service as labels: under others it would be another image.
-        command = [*self._command(file.paths, _BUILT_AS), "build", *built.values()]
+        print_progress(f"building the images of {self.name} (some minutes the first time, seconds if nothing changed)")
+        # Images are labelled with their project, so another project would build different images.
+        command = [*self._command(file.paths, _IMAGE_PROJECT), "build", *built.values()]
         if not sys.stderr.isatty():
             engine.run([*command, "--quiet"], self._variables, _BUILD_SECONDS)
             return
         done = subprocess.run(command, env=engine.environment(self._variables), stdout=sys.stderr, check=False)
         if done.returncode != 0:
-            raise CommandFailed(command, done.returncode, "the images could not be built (see above)")
+            raise CommandFailed(command, done.returncode, "the images could not be built; see the output above")
 
     def down(self) -> None:
         found = self._containers()
@@ -126,13 +126,13 @@ class ComposeStack(Stack):
                 command, env=engine.environment(self._variables), stdout=output, stderr=output, start_new_session=True
             )
             try:
-                self._watch(process, command, output, deadline, timeout_seconds)
+                self._wait_ready(process, command, output, deadline, timeout_seconds)
             finally:
                 process.kill()
                 process.wait()
-        say(f"{self.name} is ready: {', '.join(one.name for one in self._containers())}")
+        print_progress(f"{self.name} is ready, with {', '.join(one.name for one in self._containers())}")
 
-    def _watch(
+    def _wait_ready(
         self,
         process: subprocess.Popen[bytes],
         command: list[str],
@@ -140,7 +140,7 @@ class ComposeStack(Stack):
         deadline: float,
         timeout_seconds: float,
     ) -> None:
-        """Until all is ready; compose itself would go on waiting for a service that keeps dying."""
+        """Wait until all containers are ready. Compose itself would wait forever for a container that keeps exiting."""
         while True:
             ended = process.poll()
             found = self._containers()
@@ -155,12 +155,12 @@ class ComposeStack(Stack):
 
     def _require_progress(self, late: list[Container], deadline: float, timeout_seconds: float) -> None:
         for one in late:
-            if one.died:
+            if one.crashed:
                 raise ServiceExited(one.name, f"exited with code {one.exit_code}", containers.last_lines(one))
         if time.monotonic() > deadline:
             names = ", ".join(one.name for one in late) or self.name
-            answer = probes.http_ready(HTTP, host=late[0].ip) if late and late[0].ip else "it was not started"
-            raise NotReady(names, timeout_seconds, answer, containers.last_lines(late[0]) if late else "")
+            reason = probes.http_ready(HTTP, host=late[0].ip) if late and late[0].ip else "it was not started"
+            raise StackNotReady(names, timeout_seconds, reason, containers.last_lines(late[0]) if late else "")
 
     def _containers(self) -> list[Container]:
         return containers.of_project(self._project)
@@ -168,11 +168,11 @@ class ComposeStack(Stack):
     def _all(self) -> list[Container]:
         found = self._containers()
         if not found:
-            raise NotUp(self.name, self.options.pattern)
+            raise StackNotRunning(self.name, self.options.pattern)
         return found
 
     def _find(self, service: str | None) -> list[Container]:
-        """The containers of a service, of one replica, or of the entry when None."""
+        """The containers of a service or of one replica; None: of the entry."""
         known = self._all()
         if service is None:
             return [one for one in known if one.published]

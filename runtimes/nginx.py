@@ -1,26 +1,26 @@
-"""The machine's own nginx in place of an nginx container, with the same configuration, led to this machine's ports."""
+"""Runs the nginx of this machine instead of an nginx container, with its configuration adapted to local ports."""
 
 import re
 import shutil
 from pathlib import Path
 
-from runtimes.composefile import Service
-from runtimes.errors import NoStandIn
+from runtimes.composefile import ComposeService
+from runtimes.errors import NoLocalSubstitute
 
 CONFIGURATION = "/etc/nginx/nginx.conf"
 
 
 def command(
-    service: Service,
+    service: ComposeService,
     directory: Path,
     state: Path,
     ports: dict[int, int],
     backends: dict[str, list[dict[int, int]]],
 ) -> list[str]:
-    """Writes the configuration below `state` and gives the command that serves it. Raises NoStandIn."""
+    """Write the adapted configuration below `state`. Returns the command of nginx. Raises NoLocalSubstitute."""
     binary = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/opt/homebrew/bin")
     if not binary:
-        raise NoStandIn(service.name, service.image, "nginx is not installed on this machine")
+        raise NoLocalSubstitute(service.name, service.image, "nginx is not installed on this machine")
     folder = state / service.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "nginx.conf"
@@ -29,9 +29,10 @@ def command(
 
 
 def localise(text: str, folder: Path, ports: dict[int, int], backends: dict[str, list[dict[int, int]]]) -> str:
-    """The configuration `text` with its files in `folder` and its ports and `service:port` names led to this machine.
+    """Replace paths, ports and `service:port` names in a configuration by those of this machine.
 
-    A name with several replicas becomes an upstream group, which nginx prefers to asking a resolver.
+    `backends` gives the ports of each replica of each service. A service becomes an upstream group of its replicas, so
+    that nginx does not resolve its name.
     """
     text = re.sub(r"/tmp/", f"{folder}/", text)
     text = re.sub(r"listen (\d+)", lambda match: f"listen 127.0.0.1:{ports[int(match[1])]}", text)
@@ -44,9 +45,11 @@ def localise(text: str, folder: Path, ports: dict[int, int], backends: dict[str,
     return text.replace("http {\n", "\n".join(["http {", *groups, ""]), 1)
 
 
-def _source(service: Service, directory: Path) -> Path:
+def _source(service: ComposeService, directory: Path) -> Path:
     for volume in service.volumes:
         source, _, target = volume.partition(":")
         if target.startswith(CONFIGURATION):
             return directory / source
-    raise NoStandIn(service.name, service.image, f"no volume gives it {CONFIGURATION}, so it cannot run here")
+    raise NoLocalSubstitute(
+        service.name, service.image, f"no volume mounts {CONFIGURATION}, which the local runtime needs"
+    )

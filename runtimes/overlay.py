@@ -1,4 +1,4 @@
-"""The kustomize overlay that a stack lays over its pattern's manifests: its namespace, settings, images, ways in."""
+"""Writes the kustomize overlay of a stack: its namespace, settings, images and node ports."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def write(
     environment: Mapping[str, Mapping[str, str]],
     images: Mapping[str, str],
 ) -> None:
-    """Writes the overlay of `manifests` into `folder`.
+    """Write the overlay of `manifests` to `folder`.
 
-    `rendered` are the manifests' objects, `environment` gives what each service's settings shall be beyond them,
-    `images` leads from an image's name to the name and tag that the cluster knows.
+    `rendered` are the objects of the manifests. `environment` are the variables to set for each service, and `images`
+    the name and tag in the cluster of each image.
     """
     workloads = [tree for tree in rendered if tree["kind"] in ("Deployment", "StatefulSet")]
     _dump(folder / "added.yaml", [_namespace(namespace), *[one for tree in workloads for one in _direct(tree)]])
@@ -36,7 +36,7 @@ def write(
         "resources": ["added.yaml", os.path.relpath(manifests.resolve(), folder.resolve())],
         "images": [_image(name, image) for name, image in sorted(images.items())],
         "patches": [
-            # so that the shell in an image can freeze and kill what runs there
+            # so that a shell in the container can send signals to the main process
             *[_patch(tree, {"shareProcessNamespace": True}) for tree in workloads],
             *[_patch(tree, _settings(environment.get(tree["metadata"]["name"], {}))) for tree in workloads],
             {"patch": json.dumps({"kind": "Service", "metadata": {"name": ENTRY}, "spec": {"type": "NodePort"}} | _V1)},
@@ -46,7 +46,7 @@ def write(
 
 
 def images_of(rendered: list[Tree]) -> set[str]:
-    """The images that the pods of these objects run, those that run first included."""
+    """The images of all containers and init containers of these objects."""
     pods = [tree["spec"]["template"]["spec"] for tree in rendered if "template" in tree.get("spec", {})]
     return {one["image"] for pod in pods for one in [*pod.get("initContainers", []), *pod["containers"]]}
 
@@ -60,7 +60,7 @@ def _namespace(name: str) -> Tree:
 
 
 def _direct(workload: Tree) -> list[Tree]:
-    """A Service for each replica that leads to it from outside, ready or not, as a container's own address would."""
+    """A NodePort Service for each replica, which reaches it from outside of the cluster whether it is ready or not."""
     name, replicas = workload["metadata"]["name"], workload["spec"].get("replicas", 1)
     (app,) = (one for one in workload["spec"]["template"]["spec"]["containers"] if one["name"] == "app")
     ports = [{"name": port["name"], "port": port["containerPort"]} for port in app["ports"]]

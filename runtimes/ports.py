@@ -1,4 +1,4 @@
-"""Free ports, and who holds one that is not free."""
+"""Finds free ports, and the process that uses a port."""
 
 import contextlib
 import os
@@ -12,10 +12,10 @@ _CANDIDATES = range(20000, 30000)
 
 
 def free_ports(count: int) -> list[int]:
-    """`count` different ports that nobody listens on at this moment.
+    """`count` different ports that no process listens on.
 
-    From below the ranges of Kubernetes' node ports (from 30000) and of outgoing connections (from 32768 on Linux, 49152
-    on macOS): one of those would block the port of a service that is stopped and started again.
+    They are below the node ports of Kubernetes (from 30000) and the ephemeral ports (from 32768 on Linux, from 49152 on
+    macOS): an outgoing connection could otherwise take the port of a service while it restarts.
     """
     found: list[int] = []
     for port in random.sample(_CANDIDATES, len(_CANDIDATES)):
@@ -27,7 +27,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on `port` of 127.0.0.1."""
+    """Whether a server can listen on this port of 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -38,7 +38,7 @@ def is_free(port: int) -> bool:
 
 
 def owner(port: int) -> str:
-    """Who listens on `port`, as far as this machine tells."""
+    """The container or process that listens on a port, for an error message."""
     return _container_on(port) or _process_on(port) or "another process"
 
 
@@ -66,7 +66,7 @@ def _process_on(port: int) -> str:
 
 
 def _listening_sockets(port: int) -> set[str]:
-    """Names of the listening sockets on `port`, as /proc/<pid>/fd shows them (proc(5), net/tcp)."""
+    """The listening sockets on a port, as the links in /proc/<pid>/fd name them (proc(5), net/tcp)."""
     found = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Asks a service whether it is ready, the way its kind wants to be asked."""
+"""Readiness probes: HTTP and Redis."""
 
 import http.client
 import socket
@@ -8,21 +8,21 @@ READY = "ready"
 
 
 def http_ready(port: int, path: str = "/readyz", host: str = "127.0.0.1", timeout_seconds: float = 2) -> str:
-    """READY when GET `path` answers 2xx, else what it answered, in words."""
+    """READY if GET `path` returns 2xx, else a description of the response or error."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
         body = response.read(500).decode(errors="replace").strip()
     except (OSError, http.client.HTTPException) as error:
-        return f"{path} gave no answer ({type(error).__name__}: {error})"
+        return f"GET {path} failed ({type(error).__name__}: {error})"
     finally:
         connection.close()
-    return READY if 200 <= response.status < 300 else f"{path} answered {response.status} {body}"
+    return READY if 200 <= response.status < 300 else f"GET {path} returned {response.status} {body}"
 
 
-def listens(port: int, host: str = "127.0.0.1", timeout_seconds: float = 2) -> bool:
-    """Whether somebody takes a connection there."""
+def accepts_connections(port: int, host: str = "127.0.0.1", timeout_seconds: float = 2) -> bool:
+    """Whether a TCP connection to this address succeeds."""
     try:
         socket.create_connection((host, port), timeout=timeout_seconds).close()
     except OSError:
@@ -31,17 +31,17 @@ def listens(port: int, host: str = "127.0.0.1", timeout_seconds: float = 2) -> b
 
 
 def redis_ready(port: int, timeout_seconds: float = 2) -> str:
-    """READY when a Redis answers PING, else what it answered, in words."""
+    """READY if a Redis server replies to PING, else a description of the reply or error."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds) as connection:
             connection.sendall(b"PING\r\n")
             answer = connection.recv(100)
     except OSError as error:
-        return f"PING gave no answer ({error})"
-    return READY if answer.startswith(b"+PONG") else f"PING answered {answer.decode(errors='replace').strip()}"
+        return f"PING failed ({error})"
+    return READY if answer.startswith(b"+PONG") else f"PING returned {answer.decode(errors='replace').strip()}"
 
 
-def named(probe: str, port: int) -> str:
-    """Asks `port` by a probe's written name: `redis`, or an HTTP path."""
+def run(probe: str, port: int) -> str:
+    """Run a probe given by name: `redis`, or an HTTP path. Returns READY or a description."""
     ask: Callable[[], str] = (lambda: redis_ready(port)) if probe == "redis" else (lambda: http_ready(port, probe))
     return ask()

@@ -1,4 +1,4 @@
-"""Detached processes that another process of ours can find, signal and end later."""
+"""Detached processes, which a later process can find, signal and stop."""
 
 import contextlib
 import os
@@ -11,29 +11,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-# Children of this very process and their exit codes, None while they run: a child must be waited for to go altogether.
+# Exit codes of this process's children, None while they run. A child stays a zombie until it is waited for.
 _children: dict[int, int | None] = {}
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process, told from a later one with the same number by the moment it started."""
+    """A process. Its start time distinguishes it from a later process with the same pid."""
 
     pid: int
     started: str
 
 
 @dataclass(frozen=True)
-class Condition:
-    """How a process is doing; `memory_bytes` is its resident set, None where unknown."""
+class ProcessState:
+    """The state of a process. `memory_bytes` is its resident set size, None if unknown."""
 
-    state: Literal["running", "frozen", "gone"]
+    state: Literal["running", "frozen", "ended"]
     started: str = ""
     memory_bytes: int | None = None
 
 
 def launch(command: list[str], environment: Mapping[str, str], directory: Path, log: Path) -> Process:
-    """Starts `command` in a session of its own with its output appended to `log`. Raises OSError."""
+    """Start a command in a new session. Its output is appended to `log`. Raises OSError."""
     with log.open("ab") as output:
         child = subprocess.Popen(
             command,
@@ -44,65 +44,67 @@ def launch(command: list[str], environment: Mapping[str, str], directory: Path, 
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    child.returncode = 0  # it outlives this object, which would complain: _reap() waits for it instead
+    child.returncode = (
+        0  # avoids the ResourceWarning of a Popen that outlives this object; _reap() waits for the process
+    )
     _children[child.pid] = None
-    return Process(child.pid, _look(child.pid).started)
+    return Process(child.pid, _read_state(child.pid).started)
 
 
-def condition(process: Process) -> Condition:
-    """How `process` is doing now."""
+def state_of(process: Process) -> ProcessState:
+    """The state of a process now."""
     _reap(process.pid)
-    seen = _look(process.pid)
-    return seen if seen.started == process.started else Condition("gone")
+    seen = _read_state(process.pid)
+    return seen if seen.started == process.started else ProcessState("ended")
 
 
-def ending(process: Process) -> str:
-    """How an ended process ended, in words."""
+def exit_description(process: Process) -> str:
+    """How a process ended, for an error message."""
     _reap(process.pid)
     code = _children.get(process.pid)
     if code is None:
         return "exited"
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
 
-def send(process: Process, signum: int) -> None:
-    """Signals `process`, if it is still there."""
-    if condition(process).state != "gone":
+def send_signal(process: Process, signum: int) -> None:
+    """Send a signal to a process, if it is still running."""
+    if state_of(process).state != "ended":
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signum)
 
 
-def send_all(process: Process, signum: int) -> None:
-    """Signals `process` and its descendants in the same session, even when it has gone before them."""
-    if condition(process).state != "gone" or _look(process.pid).state == "gone":
+def signal_session(process: Process, signum: int) -> None:
+    """Send a signal to a process and its descendants in the same session, even if the process itself has ended."""
+    if state_of(process).state != "ended" or _read_state(process.pid).state == "ended":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signum)
 
 
-def wait_gone(process: Process, timeout_seconds: float) -> bool:
-    """Waits until `process` has ended; False when it has not in time."""
+def wait_ended(process: Process, timeout_seconds: float) -> bool:
+    """Wait until a process has ended. Returns False at the timeout."""
     deadline = time.monotonic() + timeout_seconds
-    while condition(process).state != "gone":
+    while state_of(process).state != "ended":
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
     return True
 
 
-def end(process: Process, grace_seconds: float) -> None:
-    """SIGTERM, then after `grace_seconds` SIGKILL for it and what it has left behind."""
-    send(process, signal.SIGTERM)
-    send_all(process, signal.SIGCONT)
-    if not wait_gone(process, grace_seconds):
-        send(process, signal.SIGKILL)
-        wait_gone(process, 10)
-    send_all(process, signal.SIGKILL)
+def terminate(process: Process, grace_seconds: float) -> None:
+    """Send SIGTERM, after `grace_seconds` SIGKILL, and SIGKILL to descendants that are left."""
+    send_signal(process, signal.SIGTERM)
+    signal_session(process, signal.SIGCONT)
+    if not wait_ended(process, grace_seconds):
+        send_signal(process, signal.SIGKILL)
+        wait_ended(process, 10)
+    signal_session(process, signal.SIGKILL)
 
 
 def kill(process: Process) -> None:
-    """SIGKILL for it and its descendants, and waits until it has gone."""
-    send_all(process, signal.SIGKILL)
-    wait_gone(process, 10)
+    """Send SIGKILL to a process and its descendants. Returns when it has ended."""
+    signal_session(process, signal.SIGKILL)
+    wait_ended(process, 10)
 
 
 def _reap(pid: int) -> None:
@@ -112,43 +114,45 @@ def _reap(pid: int) -> None:
             _children[pid] = os.waitstatus_to_exitcode(status) if ended else None
 
 
-def _look(pid: int) -> Condition:
+def _read_state(pid: int) -> ProcessState:
     if Path("/proc/self/stat").exists():
-        return _look_in_proc(pid)
-    return _look_with_ps(pid)
+        return _read_proc(pid)
+    return _read_ps(pid)
 
 
-def _look_in_proc(pid: int) -> Condition:
-    """proc(5): after the bracketed name, `stat` has the state first and the start time 20th."""
+def _read_proc(pid: int) -> ProcessState:
+    """Read /proc/<pid>/stat (proc(5)): after the name in brackets, the state is field 0 and the start time field 19."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
         threads = len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
-        return Condition("gone")
-    if fields[0] == "Z" and threads > 1:  # the first thread has ended, the others still hold the sockets
-        return Condition("running", fields[19])
-    return _condition(fields[0], fields[19], pages * os.sysconf("SC_PAGE_SIZE"))
+        return ProcessState("ended")
+    if fields[0] == "Z" and threads > 1:  # the main thread has ended, but the others still hold the sockets
+        return ProcessState("running", fields[19])
+    return _process_state(fields[0], fields[19], pages * os.sysconf("SC_PAGE_SIZE"))
 
 
-def _look_with_ps(pid: int) -> Condition:
+def _read_ps(pid: int) -> ProcessState:
     ps = shutil.which("ps") or "/bin/ps"
     done = subprocess.run(
         [ps, "-o", "state=,rss=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     words = done.stdout.split(None, 2)
-    return _condition(words[0], words[2].strip(), int(words[1]) * 1024) if len(words) == 3 else Condition("gone")
+    return (
+        _process_state(words[0], words[2].strip(), int(words[1]) * 1024) if len(words) == 3 else ProcessState("ended")
+    )
 
 
-def _condition(state: str, started: str, memory_bytes: int) -> Condition:
+def _process_state(state: str, started: str, memory_bytes: int) -> ProcessState:
     if state[0] in "ZX":
-        return Condition("gone")
-    return Condition("frozen" if state[0] in "Tt" else "running", started, memory_bytes)
+        return ProcessState("ended")
+    return ProcessState("frozen" if state[0] in "Tt" else "running", started, memory_bytes)
 
 
 def tree_memory_bytes(pid: int) -> int:
-    """Resident memory of a process and all its descendants (Linux alone)."""
+    """Resident memory of a process and all its descendants, in bytes (Linux only)."""
     children = [
         int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()
     ]
-    return (_look(pid).memory_bytes or 0) + sum(map(tree_memory_bytes, children))
+    return (_read_state(pid).memory_bytes or 0) + sum(map(tree_memory_bytes, children))

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtimes import containers, processes, records
+from runtimes import containers, processes, state_file
 from runtimes.base import HTTP, Stack
 from runtimes.kubernetes import KubernetesStack
 
@@ -126,8 +126,8 @@ def exit_code(stack: Stack, service: str = "api") -> int | None:
         pods = stack.pods(service)
         return pods[0].exit_code if pods else 0  # a pod that is gone has ended within its grace
     state = stack.options.directory.parent / ".run" / stack.name / "state.json"
-    (process,) = (one.process for one in records.load(state) if one.instance.name == service)
-    if process is None or processes.condition(process).state != "gone":
+    (process,) = (one.process for one in state_file.load(state) if one.instance.name == service)
+    if process is None or processes.state_of(process).state != "ended":
         return None
-    how = processes.ending(process)
+    how = processes.exit_description(process)
     return int(how.removeprefix("exited with code ")) if how.startswith("exited with") else -1

@@ -1,1 +1,1 @@
-"""Writes the tables and numbers that the documentation shows."""
+"""Generates the tables and numbers in the documentation."""

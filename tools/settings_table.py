@@ -1,7 +1,7 @@
-"""The tables of settings in the documentation, written from where the settings are declared.
+"""Generates the tables of settings in the documentation from the settings classes.
 
-A page has them between `<!-- settings: module:Class -->` and `<!-- end of settings -->`;
-`python -m tools.settings_table PAGE...` writes them anew.
+A table is between `<!-- settings: module:Class -->` and `<!-- end of settings -->` on a page.
+`python -m tools.settings_table PAGE...` updates the tables of these pages.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _BLOCK = re.compile(r"(<!-- settings: ([\w.]+):(\w+) -->\n).*?(<!-- end of setti
 
 
 def table(settings: type[ServiceSettings]) -> str:
-    """A row for each field; of a role's settings only what it adds to those that every service has."""
-    every = set(ServiceSettings.model_fields) if settings is not ServiceSettings else set()
+    """A Markdown table with a row for each field. A subclass has only the fields that it adds to ServiceSettings."""
+    common = set(ServiceSettings.model_fields) if settings is not ServiceSettings else set()
     rows = [
         f"| `{name.upper()}` | {_default(field.default)} | {field.description} |"
         for name, field in settings.model_fields.items()
-        if name not in every
+        if name not in common
     ]
     return "\n".join(("| variable | default | what |", "|---|---|---|", *rows)) + "\n"
 

@@ -13,13 +13,13 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from bench.rivals import alone
-from models.sklearn_onnx import iris_table
+from models.sklearn_onnx import iris_dataset
 
 
 def fitted() -> Any:
     """A scaler and a calibrated support vector machine, as in models/iris/build.py."""
     estimator = make_pipeline(StandardScaler(), CalibratedClassifierCV(SVC(), ensemble=False))
-    return estimator.fit(*iris_table().training)
+    return estimator.fit(*iris_dataset().training)
 
 
 def rows_of(raw: bytes) -> NDArray[np.float32]:

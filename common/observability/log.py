@@ -20,7 +20,7 @@ import msgspec
 from common.request.context import current
 
 FLUSH_SECONDS = 0.05
-LEVELS = {"info": 0, "warning": 1, "error": 2}
+LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 4}
 
 
 Line = Mapping[str, Any] | msgspec.Struct

@@ -12,7 +12,7 @@ import pytest
 
 from common.inference.manifest import Manifest, read_manifest
 from runtimes.base import Stack
-from runtimes.errors import NoStandIn
+from runtimes.errors import NoLocalSubstitute
 from tests.conftest import Start
 from tests.support import built, metric
 
@@ -31,7 +31,7 @@ def start_layout(start: Start, layout: str | None, **env: str) -> Stack:
     """A stack of that layout; where nginx is not installed, tests that need it on local processes are skipped."""
     try:
         return start("prep_pred", layout, **env)
-    except NoStandIn as error:
+    except NoLocalSubstitute as error:
         if shutil.which("nginx"):
             raise
         pytest.skip(str(error))

@@ -1,1 +1,1 @@
-"""Clients of others, each run in a process of its own."""
+"""Third-party clients. Each runs in its own process."""

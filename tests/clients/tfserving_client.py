@@ -1,10 +1,10 @@
-"""Asks a service as clients of TensorFlow Serving do: `... tests.clients.tfserving_client ADDRESS MODEL [FEATURES]`.
+"""Calls the gRPC API of TensorFlow Serving: `python -m tests.clients.tfserving_client ADDRESS MODEL [FEATURES]`.
 
-With `tensorflow-serving-api` where that is installed (it needs TensorFlow), else with the stubs generated from our
-.proto files, whose names and numbers are the same. A process of its own, because one process takes only one of them.
+It uses `tensorflow-serving-api` if that is installed (it needs TensorFlow), else the stubs generated from our .proto
+files, which have the same names and field numbers. A process can load only one of them, so this is a separate process.
 
-It reads the model's signature, makes an input for it and prints one JSON object: what each call answered. FEATURES is
-one example as a JSON object, for Classify and Regress.
+It reads the model's signature, creates an input for it and prints the response of each call as one JSON object.
+FEATURES is one example as a JSON object, for Classify and Regress.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROWS = 2
 
 
 def _stubs() -> tuple[str, SimpleNamespace, Any]:
-    """What they are, all their classes by name, and TensorFlow where there is one."""
+    """A description of the stubs, their classes by name, and the TensorFlow module if it is installed."""
     if find_spec("tensorflow_serving") is None:
         return "our own", _classes(f"common.protocol.grpc.{name}" for name in OURS), None
     tensorflow = import_module("tensorflow")
@@ -49,7 +49,7 @@ STUBS, pb, tensorflow = _stubs()
 
 
 class Client:
-    """Both services of one server, asked about one model."""
+    """A client of PredictionService and ModelService for one model."""
 
     def __init__(self, channel: grpc.Channel, model: str) -> None:
         self.prediction = pb.PredictionServiceStub(channel)
@@ -73,11 +73,11 @@ class Client:
         answer = self.prediction.Predict(request, timeout=20)
         return {
             "model": [answer.model_spec.name, answer.model_spec.version.value, answer.model_spec.signature_name],
-            "outputs": {name: _told(tensor) for name, tensor in sorted(answer.outputs.items())},
+            "outputs": {name: _to_json(tensor) for name, tensor in sorted(answer.outputs.items())},
         }
 
     def examples(self, features: dict[str, float]) -> dict[str, Any]:
-        """What Classify and Regress say of two equal examples, one feature of which overrules that of the context."""
+        """Call Classify and Regress with two equal examples. Their features override the feature in the context."""
         own, context = _example(features), _example(dict.fromkeys(list(features)[:1], 0.0))
         given = {"example_list_with_context": {"examples": [own, own], "context": context}}
         classify = pb.ClassificationRequest(model_spec=self.spec, input=given)
@@ -99,9 +99,9 @@ def _results(answer: Any) -> Any:
     return [one.value for one in answer.result.regressions]
 
 
-def _told(tensor: Any) -> dict[str, Any]:
+def _to_json(tensor: Any) -> dict[str, Any]:
     name = pb.DataType.Name(tensor.dtype)
-    values = list(getattr(tensor, LISTS[name]))  # where clients read them without tf.make_ndarray
+    values = list(getattr(tensor, LISTS[name]))  # the field that clients read without tf.make_ndarray
     shape = [one.size for one in tensor.tensor_shape.dim]
     if tensorflow is not None:
         assert tensorflow.make_ndarray(tensor).reshape(-1).tolist() == values
@@ -110,7 +110,7 @@ def _told(tensor: Any) -> dict[str, Any]:
 
 
 def _inputs(signature: Any) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, str]]:
-    """Numbers from 0 to 1 in the signature's shapes; a free dimension gets two rows."""
+    """Inputs with numbers from 0 to 1 in the shapes of the signature. A dynamic dimension has the size 2."""
     arrays, dtypes = {}, {}
     for name, info in signature.inputs.items():
         shape = [ROWS if one.size == -1 else one.size for one in info.tensor_shape.dim]
@@ -128,15 +128,15 @@ def _tensor(array: np.ndarray[Any, Any], dtype: str, *, content: bool) -> Any:
     return pb.TensorProto(dtype=dtype, tensor_shape=shape, **values)
 
 
-def _status_or(ask: Callable[[], Any]) -> Any:
+def _status_or(call: Callable[[], Any]) -> Any:
     try:
-        return ask()
+        return call()
     except grpc.RpcError as error:
         return error.code().name
 
 
 def main(address: str, model: str, features: dict[str, float]) -> dict[str, Any]:
-    """What every call answered, or the name of its status."""
+    """The response of every call, or the name of its status code."""
     limit = [("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(address, options=limit) as channel:
         client = Client(channel, model)

@@ -1,7 +1,7 @@
-"""Asks a service with tritonclient: `python tests/clients/triton_client.py HTTP_ADDRESS GRPC_ADDRESS`.
+"""Calls a service with tritonclient: `python tests/clients/triton_client.py HTTP_ADDRESS GRPC_ADDRESS`.
 
-A process of its own, because tritonclient brings generated classes under the same protobuf names as ours. Prints one
-JSON object: what each way of asking answered.
+A separate process, because tritonclient's generated classes have the same protobuf names as ours. Prints the responses
+as one JSON object.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def over_http(address: str, *, binary: bool) -> dict[str, Any]:
             "extensions": client.get_server_metadata()["extensions"],
             "inputs": client.get_model_metadata("iris")["inputs"],
             "index": client.get_model_repository_index(),
-            **_answered(answer.get_response(), answer),
+            **_summary(answer.get_response(), answer),
         }
 
 
@@ -43,11 +43,11 @@ def over_grpc(address: str) -> dict[str, Any]:
             "alive": [client.is_server_live(), client.is_server_ready(), client.is_model_ready("iris")],
             "extensions": client.get_server_metadata(as_json=True)["extensions"],
             "inputs": client.get_model_metadata("iris", as_json=True)["inputs"],
-            **_answered(answer.get_response(as_json=True), answer),
+            **_summary(answer.get_response(as_json=True), answer),
         }
 
 
-def _answered(response: Any, answer: Any) -> dict[str, Any]:
+def _summary(response: Any, answer: Any) -> dict[str, Any]:
     return {
         "model": [response["model_name"], response["model_version"], response["id"]],
         "label": answer.as_numpy("label").tolist(),
@@ -56,12 +56,12 @@ def _answered(response: Any, answer: Any) -> dict[str, Any]:
 
 
 def over_http_by_default(address: str) -> dict[str, Any]:
-    """Without naming outputs, as tritonclient does by default: all of them, binary."""
+    """Request no outputs by name, as tritonclient does by default: the response has all, as binary tensors."""
     with tritonclient.http.InferenceServerClient(address) as client:
         features = tritonclient.http.InferInput("features", list(ROWS.shape), "FP32")
         features.set_data_from_numpy(ROWS)
         answer = client.infer("iris", [features], request_id="seven")
-        return _answered(answer.get_response(), answer)
+        return _summary(answer.get_response(), answer)
 
 
 if __name__ == "__main__":

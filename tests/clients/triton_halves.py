@@ -1,7 +1,7 @@
-"""Asks a half of prep_pred with tritonclient: `python tests/clients/triton_halves.py HTTP_ADDRESS GRPC_ADDRESS`.
+"""Calls a service of prep_pred with tritonclient: `python tests/clients/triton_halves.py HTTP_ADDRESS GRPC_ADDRESS`.
 
 Reads `{"model": .., "input": .., "datatype": "BYTES" or "FP32", "rows": [..], "output": ..}`, a row being a text
-(BYTES) or a list of numbers (FP32). Prints, by protocol, the model's readiness, its inputs, who answered and what.
+(BYTES) or a list of numbers (FP32). Prints for each protocol the model's readiness and inputs, and the response.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tritonclient.grpc
 import tritonclient.http
 
 
-def ask(module: Any, address: str, question: dict[str, Any]) -> dict[str, Any]:
+def infer(module: Any, address: str, question: dict[str, Any]) -> dict[str, Any]:
     name, rows = question["model"], question["rows"]
     values = (
         np.array([row.encode() for row in rows], object)
@@ -38,12 +38,12 @@ def ask(module: Any, address: str, question: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     http_address, grpc_address = sys.argv[1:]
-    asked = json.load(sys.stdin)
+    question = json.load(sys.stdin)
     print(
         json.dumps(
             {
-                "HTTP": ask(tritonclient.http, http_address, asked),
-                "gRPC": ask(tritonclient.grpc, grpc_address, asked),
+                "HTTP": infer(tritonclient.http, http_address, question),
+                "gRPC": infer(tritonclient.grpc, grpc_address, question),
             }
         )
     )

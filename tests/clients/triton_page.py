@@ -1,7 +1,7 @@
-"""Has a page read with tritonclient: `python tests/clients/triton_page.py HTTP_ADDRESS GRPC_ADDRESS FILE`.
+"""Sends a page to serial with tritonclient: `python tests/clients/triton_page.py HTTP_ADDRESS GRPC_ADDRESS FILE`.
 
-A process of its own, because tritonclient brings generated classes under the same protobuf names as ours. Prints one
-JSON object: what each protocol answered.
+A separate process, because tritonclient's generated classes have the same protobuf names as ours. Prints the
+response of each protocol as one JSON object.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tritonclient.grpc
 import tritonclient.http
 
 
-def ask(triton: Any, address: str, file: bytes) -> dict[str, Any]:
+def infer(triton: Any, address: str, file: bytes) -> dict[str, Any]:
     with triton.InferenceServerClient(address) as client:
         image = triton.InferInput("image", [1], "BYTES")
         image.set_data_from_numpy(np.array([file], object))
@@ -33,7 +33,7 @@ def ask(triton: Any, address: str, file: bytes) -> dict[str, Any]:
 
 def main(http: str, grpc: str, file: str) -> None:
     page = Path(file).read_bytes()
-    print(json.dumps({"HTTP": ask(tritonclient.http, http, page), "gRPC": ask(tritonclient.grpc, grpc, page)}))
+    print(json.dumps({"HTTP": infer(tritonclient.http, http, page), "gRPC": infer(tritonclient.grpc, grpc, page)}))
 
 
 if __name__ == "__main__":

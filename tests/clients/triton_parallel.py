@@ -1,6 +1,6 @@
-"""Asks a proxy with tritonclient: `python tests/clients/triton_parallel.py HTTP_ADDRESS GRPC_ADDRESS`; prints JSON.
+"""Calls a proxy with tritonclient: `python tests/clients/triton_parallel.py HTTP_ADDRESS GRPC_ADDRESS`; prints JSON.
 
-A process of its own, because tritonclient brings generated classes under the same protobuf names as ours.
+A separate process, because tritonclient's generated classes have the same protobuf names as ours.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ ROWS = np.array([[5.1, 3.5, 1.4, 0.2], [5.9, 3.0, 5.1, 1.8]], np.float32)
 MODEL = "parallel"
 
 
-def ask(library: Any, address: str) -> dict[str, Any]:
+def infer(library: Any, address: str) -> dict[str, Any]:
     with library.InferenceServerClient(address) as client:
         features = library.InferInput("features", list(ROWS.shape), "FP32")
         features.set_data_from_numpy(ROWS)
         answer = client.infer(MODEL, [features], request_id="seven", parameters={"aggregate": "best"})
-        said = answer.get_response()
+        response = answer.get_response()
         return {
             "alive": [client.is_server_live(), client.is_server_ready(), client.is_model_ready(MODEL)],
-            "id": said["id"] if isinstance(said, dict) else said.id,
+            "id": response["id"] if isinstance(response, dict) else response.id,
             **{name: answer.as_numpy(name).tolist() for name in ("probabilities", "label", "petal_width")},
         }
 
 
 if __name__ == "__main__":
     http_address, grpc_address = sys.argv[1:]
-    answers = {"HTTP": ask(tritonclient.http, http_address), "gRPC": ask(tritonclient.grpc, grpc_address)}
+    answers = {"HTTP": infer(tritonclient.http, http_address), "gRPC": infer(tritonclient.grpc, grpc_address)}
     print(json.dumps(answers))

@@ -225,7 +225,7 @@ def seen_by_the_engine(found: Tree) -> tuple[object, ...]:
     return found["image"], found.get("command") or [], environment, ports, found["deploy"].get("replicas", 1), models
 
 
-def seen_by_us(service: composefile.Service) -> tuple[object, ...]:
+def seen_by_us(service: composefile.ComposeService) -> tuple[object, ...]:
     ports = [(port.host, port.container) for port in service.ports]
     return service.image, service.command, service.environment, ports, service.replicas, service.models
 

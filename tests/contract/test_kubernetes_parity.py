@@ -34,15 +34,15 @@ URL = re.compile(r"\b(?P<scheme>[a-z]+)://(?:[^@/\s,]*@)?(?P<host>[a-z][\w-]*):(
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
-def is_balancer(service: composefile.Service) -> bool:
+def is_balancer(service: composefile.ComposeService) -> bool:
     return service.image.startswith("nginx:")
 
 
-def is_store(service: composefile.Service) -> bool:
+def is_store(service: composefile.ComposeService) -> bool:
     return not service.built and not is_balancer(service)
 
 
-def services(case: Case) -> dict[str, composefile.Service]:
+def services(case: Case) -> dict[str, composefile.ComposeService]:
     """Those that are pods on Kubernetes."""
     return {name: one for name, one in case.composed().services.items() if not is_balancer(one)}
 
@@ -62,7 +62,7 @@ def canonical(value: str, resolve: Callable[[str], str]) -> str:
     return URL.sub(lambda url: f"{url['scheme']}://{resolve(url['host'])}:{url['port']}", value)
 
 
-def settings_there(case: Case, service: composefile.Service) -> dict[str, str]:
+def settings_there(case: Case, service: composefile.ComposeService) -> dict[str, str]:
     """A service's environment under compose with no variable set."""
     return {
         name: canonical(value, lambda host: behind_balancer(case, host)) for name, value in service.environment.items()
@@ -93,7 +93,7 @@ def number(quantity: Any) -> float:
     return float(text[:-1]) * UNITS[text[-1]] if text[-1] in UNITS else float(text)
 
 
-def workloads() -> Iterator[tuple[str, Case, Pods, composefile.Service]]:
+def workloads() -> Iterator[tuple[str, Case, Pods, composefile.ComposeService]]:
     """Every workload beside its service; those without one are found by test_the_services_are_the_same."""
     for case in CASES:
         there = services(case)

@@ -15,14 +15,10 @@ OF_EVERY_ROLE = {"Settings"}  # `python -m common.serve ROLE` looks for a class 
 # Names that two classes still share; each is deleted here together with its second class.
 KNOWN_SHARED = {
     "Line",
-    "NotReady",
     "PredictRequest",
     "PredictRoute",
     "Predictor",
-    "Preparation",
-    "Reader",
     "Service",
-    "Table",
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -37,6 +37,11 @@ FORMER_NAMES = {
     r"InferResult": "PredictorResponse",
     r"Attended": "cancel_on_disconnect",
     r"Offload": "BoundedExecutor",
+    r"imagenet_lite0_whole": "imagenet_lite0_end_to_end, variant end_to_end",
+    r"NoStandIn": "NoLocalSubstitute",
+    r"EngineMissing|ClusterMissing|ImageMissing": "EngineUnavailable, ClusterUnavailable, ImageNotFound",
+    r"PortTaken|NotUp": "PortInUse, StackNotRunning",
+    r"iris_table": "iris_dataset",
     r"http_protocol|direct_call|grpc_server\.py": "common/http/protocol.py, common/http/cycle.py, common/endpoints/",
 }
 # Files that still have some of these words; each is deleted here once it is rewritten.

@@ -74,7 +74,7 @@ def _of(stack: Stack, service: str) -> list[containers.Container]:
 
 def _restarted(stack: Stack, service: str) -> bool:
     (container,) = _of(stack, service)
-    return container.died and container.state in ("starting", "ready")
+    return container.crashed and container.state in ("starting", "ready")
 
 
 def uptime(stack: Stack, service: str) -> float:

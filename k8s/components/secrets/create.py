@@ -1,4 +1,4 @@
-"""Creates a Secret with a random password, unless there is one of that name; runs in a pod, on the standard library."""
+"""Creates a Secret with a random password, unless it exists. Runs in a pod and uses only the standard library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFLICT = 409
 
 
 def main() -> None:
-    """Raises URLError when the API server is not reached or refuses; the Job starts this again."""
+    """Create the Secret. Raises URLError if the API server is not reachable or refuses; the Job then retries."""
     name = os.environ["SECRET"]
     namespace, token = (ACCOUNT / "namespace").read_text(), (ACCOUNT / "token").read_text()
     request = Request(
@@ -24,18 +24,18 @@ def main() -> None:
         {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
     )
     try:
-        urlopen(request, timeout=10, context=_trust()).close()
+        urlopen(request, timeout=10, context=_tls_context()).close()
     except HTTPError as error:
         if error.code != CONFLICT:
             raise
-        print(f"{name} is there already")
+        print(f"Secret {name} exists; it is not changed")
     else:
-        print(f"{name} created")
+        print(f"Secret {name} created")
 
 
-def _trust() -> ssl.SSLContext:
+def _tls_context() -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
-    # chain and name are verified; this asks beyond that for extensions which many a cluster's authority lacks
+    # Chain and host name are verified. Strict mode also requires extensions that the CA of many clusters does not have.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     return context
 
@@ -45,7 +45,7 @@ def _secret(name: str) -> dict[str, object]:
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": name, "labels": {"app.kubernetes.io/part-of": "serving-patterns"}},
-        # hexadecimal: it goes into URLs and command lines as it is
+        # hexadecimal, so that URLs and command lines need no escaping
         "stringData": {"password": secrets.token_hex(24)},
     }
 

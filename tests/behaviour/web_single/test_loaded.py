@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from runtimes.base import Stack
-from runtimes.errors import NotReady, StackError
+from runtimes.errors import StackError, StackNotReady
 from tests.conftest import Start
 from tests.support import INFER, SETOSA, Lines, built, eventually, labels, log_lines, question
 
@@ -35,7 +35,7 @@ def refused(runtime: str, says: str, **settings: str) -> tuple[str, Lines]:
         starting = pool.submit(stack.up, PATIENCE)
         lines = eventually(lambda: told(stack, starting, says), 300, "the log says why")
         # and not ServiceExited: it neither ends nor is it restarted
-        with pytest.raises(NotReady) as caught:
+        with pytest.raises(StackNotReady) as caught:
             starting.result()
     return str(caught.value), lines
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from runtimes.base import Stack
-from runtimes.errors import NoStandIn
+from runtimes.errors import NoLocalSubstitute
 from tests.conftest import Start
 from tests.load import Load, request
 from tests.support import INFER, SETOSA, eventually, labels, metric, question
@@ -22,7 +22,7 @@ CALLERS = 8
 def stack(start_for_module: Start) -> Stack:
     try:
         return start_for_module("web_single", "replicas")
-    except NoStandIn as error:
+    except NoLocalSubstitute as error:
         if shutil.which("nginx"):
             raise
         pytest.skip(str(error))

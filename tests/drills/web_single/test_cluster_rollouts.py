@@ -74,7 +74,7 @@ def troubles(space: Namespace, late: Pod) -> list[str]:
     """Why a pod does not serve: why it was not started, or what it has logged of its model."""
     (pod,) = [pod for pod in space.pods() if pod.id == late.id]
     if not pod.running:
-        return [pod.why] if pod.lacks_image else []
+        return [pod.message] if pod.image_missing else []
     lines = [json.loads(text) for text in space.last_lines(pod, 100).splitlines() if text.startswith("{")]
     return [line["reason"] for line in lines if line["event"] == "model not loaded"]
 

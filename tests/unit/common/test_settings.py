@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 
 import pytest
 from pydantic import ValidationError
 
+from common.observability.log import Logs
 from common.roles.predictor import Settings
 from common.settings import ServiceSettings
 from patterns.web_single.settings import Settings as WebSingle
@@ -35,12 +37,6 @@ def test_they_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.models == ["a", "b"]
 
 
-@pytest.mark.parametrize("level", ["warning", "WARNING"])
-def test_a_log_level_may_be_in_either_case(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOG_LEVEL", level)
-    assert read().log_level == "warning"
-
-
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -56,6 +52,23 @@ def test_a_value_that_makes_no_sense_is_refused(name: str, value: str, monkeypat
     with pytest.raises(ValidationError) as caught:
         read()
     assert [error["loc"] for error in caught.value.errors()] == [(name,)]
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
+@pytest.mark.parametrize("spelling", [str.lower, str.upper, str.capitalize], ids=["lower", "upper", "capitalised"])
+def test_a_log_level_may_have_any_case(
+    level: str, spelling: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOG_LEVEL", spelling(level))
+    settings = read()
+    assert settings.log_level == level
+    Logs(settings.pattern, settings.service, settings.log_level, BytesIO())
+
+
+def test_an_unknown_log_level_is_refused_with_the_accepted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    with pytest.raises(ValidationError, match="'debug', 'info', 'warning', 'error' or 'critical'"):
+        read()
 
 
 def test_they_cannot_be_changed() -> None:

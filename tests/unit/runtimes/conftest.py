@@ -1,4 +1,4 @@
-"""A pattern of fake services in a folder of its own, for the runtimes to start."""
+"""Patterns of fake services in a temporary folder, which the runtimes start."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -118,52 +118,52 @@ def compose_dir(tmp_path: Path) -> Path:
 
 
 def write_manifests(patterns: Path) -> None:
-    """The same services for a cluster, on the components of this checkout."""
+    """Write the manifests of the same services, with the components of this checkout."""
     alone, scaled = patterns / "alone", patterns / "alone.scaled"
     for folder in (alone, scaled):
         folder.mkdir(parents=True)
-    given = {"components": os.path.relpath(COMPONENTS, alone.resolve())}
+    values = {"components": os.path.relpath(COMPONENTS, alone.resolve())}
     (alone / "fake_service.py").write_bytes(SERVICE.read_bytes())
-    (alone / "kustomization.yaml").write_text(KUSTOMIZATION.format_map(given))
+    (alone / "kustomization.yaml").write_text(KUSTOMIZATION.format_map(values))
     (alone / "api.yaml").write_text(WORKLOAD.format(name="api", replicas=1) + ENTRY)
-    (scaled / "kustomization.yaml").write_text(SCALED_KUSTOMIZATION.format_map(given))
+    (scaled / "kustomization.yaml").write_text(SCALED_KUSTOMIZATION.format_map(values))
     (scaled / "backend.yaml").write_text(WORKLOAD.format(name="backend", replicas=2))
 
 
 @contextmanager
 def factory(compose_dir: Path, runtime: str) -> Iterator[Callable[..., Stack]]:
-    """Makes stacks, on free ports, and takes them down in the end."""
-    made: list[Stack] = []
+    """A function that creates stacks on free ports. They are stopped at the end."""
+    stacks: list[Stack] = []
 
     def create(pattern: str = "alone", **options: Any) -> Stack:
         name = f"unit-{pattern}-{os.getpid()}"
         settings: dict[str, Any] = {"port": 0, "runtime": runtime, "compose_dir": compose_dir, "name": name} | options
-        made.append(Stack.create(pattern, **settings))
-        return made[-1]
+        stacks.append(Stack.create(pattern, **settings))
+        return stacks[-1]
 
     try:
         yield create
     finally:
-        for stack in made:
+        for stack in stacks:
             stack.down()
 
 
 @pytest.fixture
 def create(runtime: str, compose_dir: Path) -> Iterator[Callable[..., Stack]]:
-    """Stacks on each runtime that was asked for."""
+    """Creates stacks in each runtime given by --runtime."""
     with factory(compose_dir, runtime) as create:
         yield create
 
 
 @pytest.fixture
 def create_local(compose_dir: Path) -> Iterator[Callable[..., Stack]]:
-    """Stacks on processes of this machine."""
+    """Creates stacks in the local runtime."""
     with factory(compose_dir, "local") as create:
         yield create
 
 
 @pytest.fixture
 def create_here(runtime: str, compose_dir: Path) -> Iterator[Callable[..., Stack]]:
-    """Stacks on each runtime that takes a port of this machine: a cluster chooses one of its nodes' itself."""
+    """Creates stacks in each runtime that uses ports of this machine; a cluster uses node ports instead."""
     with factory(compose_dir, "local" if runtime == "kubernetes" else runtime) as create:
         yield create

@@ -1,4 +1,4 @@
-"""A service for tests of the runtimes: answers /readyz and shows its environment; `MODE` makes it misbehave."""
+"""A service for tests of the runtimes. It returns its environment for every path; MODE makes it fail."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import FrameType
 
-MODE = os.environ.get("MODE", "well")
+MODE = os.environ.get("MODE", "normal")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -21,17 +21,17 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def finish(signum: int, frame: FrameType | None) -> None:
-    print("asked to end", flush=True)
-    if MODE != "deaf":
+    print("received SIGTERM", flush=True)
+    if MODE != "ignores SIGTERM":
         os._exit(0)
 
 
 if __name__ == "__main__":
-    print("about to start", *sys.argv[1:], flush=True)
-    if MODE == "dies":
+    print("starting", *sys.argv[1:], flush=True)
+    if MODE == "exits":
         sys.exit("the model file is missing")
     signal.signal(signal.SIGTERM, finish)
-    signal.signal(signal.SIGUSR1, lambda signum, frame: print("heard USR1", flush=True))
+    signal.signal(signal.SIGUSR1, lambda signum, frame: print("received SIGUSR1", flush=True))
     ThreadingHTTPServer(
         (os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("HTTP_PORT", "8000"))), Handler
     ).serve_forever()

@@ -1,4 +1,4 @@
-"""Compose files are read as the engine reads them."""
+"""Compose files are read in the same way as `docker compose` reads them."""
 
 from pathlib import Path
 
@@ -29,18 +29,20 @@ def load(directory: Path, text: str, variables: dict[str, str] | None = None) ->
         ("http://${A:-host}:${B:-1}/", {"B": "2"}, "http://host:2/"),
     ],
 )
-def test_variables_are_filled_in(tmp_path: Path, written: str, variables: dict[str, str], read: str) -> None:
+def test_variables_are_interpolated(tmp_path: Path, written: str, variables: dict[str, str], read: str) -> None:
     text = f"services: {{api: {{environment: {{KEY: '{written}'}}}}}}"
     assert load(tmp_path, text, variables).services["api"].environment == {"KEY": read}
 
 
-def test_a_required_variable_is_asked_for(tmp_path: Path) -> None:
+def test_a_missing_required_variable_is_an_error(tmp_path: Path) -> None:
     text = "services: {api: {environment: {KEY: '${API_KEY:?a long random word}'}}}"
-    with pytest.raises(StackError, match="set API_KEY: a long random word"):
+    with pytest.raises(
+        StackError, match="the variable API_KEY is not set, but the compose file requires it: a long random word"
+    ):
         load(tmp_path, text)
 
 
-def test_an_empty_environment_value_passes_the_callers_on(tmp_path: Path) -> None:
+def test_an_empty_environment_value_is_that_of_the_caller(tmp_path: Path) -> None:
     text = "services: {api: {environment: {GIVEN: , ABSENT: }}}"
     file = load(tmp_path, text, {"GIVEN": "x"})
     assert file.services["api"].environment == {"GIVEN": "x"}
@@ -64,13 +66,13 @@ def test_a_variant_resets_and_overrides(tmp_path: Path) -> None:
     assert (api.ports, api.volumes, api.command, api.replicas) == ([], ["b:/b"], ["z"], 3)
 
 
-def test_services_come_in_starting_order(tmp_path: Path) -> None:
+def test_services_are_in_start_order(tmp_path: Path) -> None:
     text = "services: {a: {depends_on: [b]}, b: {depends_on: {c: {condition: service_healthy}}}, c: {}}"
     assert list(load(tmp_path, text).services) == ["c", "b", "a"]
 
 
-def test_a_circle_of_services_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StackError, match="a -> b -> a"):
+def test_a_cycle_of_dependencies_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="depends_on has a cycle: a -> b -> a"):
         load(tmp_path, "services: {a: {depends_on: [b]}, b: {depends_on: [a]}}")
 
 

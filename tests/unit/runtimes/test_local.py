@@ -1,4 +1,4 @@
-"""The local runtime, on processes of a fake service."""
+"""The local runtime, with a fake service."""
 
 import json
 import socket
@@ -30,7 +30,7 @@ def processes_in(directory: Path) -> list[psutil.Process]:
     return [one for one in psutil.process_iter(["cwd"]) if (one.info["cwd"] or "").startswith(str(directory))]
 
 
-def test_up_starts_every_service_and_gives_the_entry(create_local: Create) -> None:
+def test_up_starts_every_service_and_returns_the_url_of_the_entry(create_local: Create) -> None:
     stack = create_local("fake")
     url = stack.up()
     assert urlopen(f"{url}/readyz", timeout=5).status == 200
@@ -38,7 +38,7 @@ def test_up_starts_every_service_and_gives_the_entry(create_local: Create) -> No
     assert url == stack.url() == stack.url("api") != stack.url("backend")
 
 
-def test_services_find_each_other_under_local_addresses(create_local: Create) -> None:
+def test_services_get_the_local_addresses_of_each_other(create_local: Create) -> None:
     stack = create_local("fake")
     seen = environment_of(stack.up())
     assert seen["BACKEND"] == stack.url("backend") + "/v2"
@@ -47,7 +47,9 @@ def test_services_find_each_other_under_local_addresses(create_local: Create) ->
     assert seen["DATABASE_URL"].startswith("sqlite:///")
 
 
-def test_a_service_sees_nothing_of_the_shell(create_local: Create, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_does_not_inherit_the_environment_of_the_shell(
+    create_local: Create, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOME_SECRET", "of the caller")
     monkeypatch.setenv("PORT", "1")
     stack = create_local("fake", env={"GREETING": "good day", "MODE": "calm"})
@@ -76,14 +78,14 @@ def test_down_leaves_nothing_behind(create_local: Create, tmp_path: Path) -> Non
     stack.down()
 
 
-def test_down_ends_a_service_that_does_not_listen_to_sigterm(create_local: Create, tmp_path: Path) -> None:
-    stack = create_local(env={"MODE": "deaf"})
+def test_down_kills_a_service_that_ignores_sigterm(create_local: Create, tmp_path: Path) -> None:
+    stack = create_local(env={"MODE": "ignores SIGTERM"})
     stack.up()
     stack.down()
     assert processes_in(tmp_path) == []
 
 
-def test_another_process_can_end_a_stack(create_local: Create, compose_dir: Path, tmp_path: Path) -> None:
+def test_another_process_can_stop_a_stack(create_local: Create, compose_dir: Path, tmp_path: Path) -> None:
     create_local(name="alone").up()
     script = (
         "import sys, pathlib; from runtimes import Stack;"
@@ -91,13 +93,13 @@ def test_another_process_can_end_a_stack(create_local: Create, compose_dir: Path
         "print([(one.service, one.state) for one in stack.status()], *stack.logs()); stack.down()"
     )
     root = Path(__file__).parents[3]
-    told = subprocess.check_output([sys.executable, "-c", script, str(compose_dir)], cwd=root, text=True, timeout=60)
-    assert "[('api', 'ready')]" in told
-    assert "api | about to start" in told
+    output = subprocess.check_output([sys.executable, "-c", script, str(compose_dir)], cwd=root, text=True, timeout=60)
+    assert "[('api', 'ready')]" in output
+    assert "api | starting" in output
     assert processes_in(tmp_path) == []
 
 
-def test_a_reused_process_number_is_left_alone(create_local: Create, tmp_path: Path) -> None:
+def test_another_process_with_the_same_pid_is_not_signalled(create_local: Create, tmp_path: Path) -> None:
     stack = create_local(name="alone")
     stack.up()
     stack.kill("api")

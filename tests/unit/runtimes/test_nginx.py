@@ -1,4 +1,4 @@
-"""The configuration of an nginx container is led to this machine's ports."""
+"""The configuration of an nginx container is adapted to the ports of this machine."""
 
 from pathlib import Path
 

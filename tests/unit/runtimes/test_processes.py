@@ -1,4 +1,4 @@
-"""Processes are gone when nothing of them is left."""
+"""A process counts as ended when all its threads have ended."""
 
 import os
 import sys
@@ -18,10 +18,10 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("end", [processes.kill, lambda process: processes.end(process, 5)], ids=["kill", "end"])
-def test_a_process_that_has_gone_holds_no_port(end: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [processes.kill, lambda process: processes.terminate(process, 5)], ids=["kill", "end"])
+def test_an_ended_process_holds_no_port(end: object, tmp_path: Path) -> None:
     assert callable(end)
-    for _ in range(15):  # its threads end one by one: a single try would often miss it
+    for _ in range(15):  # threads end one by one, so a single try would often not show it
         (port,) = ports.free_ports(1)
         command = [sys.executable, "-c", MANY_THREADS, str(port)]
         process = processes.launch(command, os.environ, tmp_path, tmp_path / "log")
@@ -33,7 +33,7 @@ def test_a_process_that_has_gone_holds_no_port(end: object, tmp_path: Path) -> N
         assert ports.is_free(port)
 
 
-def test_ports_are_not_those_of_outgoing_connections() -> None:
+def test_free_ports_are_not_ephemeral_ports() -> None:
     found = ports.free_ports(50)
     assert len(set(found)) == 50
     assert max(found) < 32768

@@ -1,4 +1,4 @@
-"""What every runtime promises, on a fake service."""
+"""The interface of Stack, in every runtime, with a fake service."""
 
 import os
 import signal
@@ -18,20 +18,20 @@ def states(stack: Stack) -> dict[str, str]:
     return {one.service: one.state for one in stack.status()}
 
 
-def said(stack: Stack, service: str | None = None) -> list[str]:
-    """The logs without the names in front."""
+def log_lines(stack: Stack, service: str | None = None) -> list[str]:
+    """The log lines without the names of the instances."""
     return [line.partition("| ")[2] for line in stack.logs(service)]
 
 
-def until(holds: Callable[[], bool], timeout_seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], timeout_seconds: float = 10) -> None:
     deadline = time.monotonic() + timeout_seconds
-    while not holds():
-        assert time.monotonic() < deadline, "did not come true in time"
+    while not condition():
+        assert time.monotonic() < deadline, f"the condition was not true within {timeout_seconds:g} s"
         time.sleep(0.02)
 
 
-def test_a_service_that_dies_is_told_at_once_with_its_last_lines(create: Create) -> None:
-    stack = create(env={"MODE": "dies"})
+def test_a_service_that_exits_is_reported_at_once_with_its_last_log_lines(create: Create) -> None:
+    stack = create(env={"MODE": "exits"})
     before = time.monotonic()
     with pytest.raises(StackError, match=r"(?s)api exited with code 1.*the model file is missing"):
         stack.up(timeout_seconds=60)
@@ -39,14 +39,14 @@ def test_a_service_that_dies_is_told_at_once_with_its_last_lines(create: Create)
     assert not stack.is_up()
 
 
-def test_a_service_that_is_never_ready_is_told_with_its_answer(create: Create) -> None:
+def test_a_service_that_is_never_ready_is_reported_with_its_response(create: Create) -> None:
     stack = create(env={"MODE": "never ready"})
-    with pytest.raises(StackError, match=r"api was not ready after 4 s: /readyz answered 503 .*for the model"):
+    with pytest.raises(StackError, match=r"api was not ready after 4 s: GET /readyz returned 503 .*for the model"):
         stack.up(timeout_seconds=4)
     assert not stack.is_up()
 
 
-def test_a_taken_port_is_told_with_its_owner(create_here: Create) -> None:
+def test_a_port_in_use_is_reported_with_its_process(create_here: Create) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         wanted = rf"port {port} is in use by process {os.getpid()} .*make up PATTERN=alone PORT={port + 10}"
@@ -54,7 +54,7 @@ def test_a_taken_port_is_told_with_its_owner(create_here: Create) -> None:
             create_here(port=port).up()
 
 
-def test_a_killed_service_stays_dead_until_started(create: Create) -> None:
+def test_a_killed_service_is_not_restarted(create: Create) -> None:
     stack = create()
     url = stack.up()
     stack.kill("api")
@@ -66,29 +66,29 @@ def test_a_killed_service_stays_dead_until_started(create: Create) -> None:
     assert stack.url() == url
 
 
-def test_stop_lets_a_service_finish(create: Create) -> None:
+def test_stop_sends_sigterm(create: Create) -> None:
     stack = create()
     stack.up()
-    lines = stack.logs(follow=True)  # a pod takes its logs with it
+    lines = stack.logs(follow=True)  # the logs of a pod are deleted with it
     next(lines)
     stack.stop("api")
     assert states(stack) == {"api": "exited"}
-    assert any(line.endswith("| asked to end") for line in lines)
+    assert any(line.endswith("| received SIGTERM") for line in lines)
 
 
-def test_a_frozen_service_goes_on_when_thawed(create: Create) -> None:
+def test_a_frozen_service_responds_again_when_thawed(create: Create) -> None:
     stack = create()
     stack.up()
     url = stack.url("api")
     stack.freeze("api")
-    until(lambda: states(stack) == {"api": "unready" if stack.runtime == "kubernetes" else "frozen"})
+    wait_until(lambda: states(stack) == {"api": "unready" if stack.runtime == "kubernetes" else "frozen"})
     with pytest.raises(TimeoutError):
         urlopen(url, timeout=0.2)
     stack.thaw("api")
     assert urlopen(url, timeout=5).status == 200
 
 
-def test_a_frozen_service_can_be_taken_down(create: Create) -> None:
+def test_a_frozen_service_can_be_stopped(create: Create) -> None:
     stack = create()
     stack.up()
     stack.freeze("api")
@@ -100,19 +100,19 @@ def test_a_signal_reaches_the_service(create: Create) -> None:
     stack = create()
     stack.up()
     stack.signal("api", signal.SIGUSR1)
-    until(lambda: "heard USR1" in said(stack, "api"))
+    wait_until(lambda: "received SIGUSR1" in log_lines(stack, "api"))
 
 
-def test_logs_follow_until_the_stack_is_down(create: Create) -> None:
+def test_logs_follow_until_the_stack_is_stopped(create: Create) -> None:
     stack = create()
     stack.up()
     lines = stack.logs(follow=True)
-    assert next(lines).endswith("| about to start")
+    assert next(lines).endswith("| starting")
     stack.down()
-    assert any(line.endswith("| asked to end") for line in lines)
+    assert any(line.endswith("| received SIGTERM") for line in lines)
 
 
-def test_replicas_are_told_apart(create: Create) -> None:
+def test_replicas_have_their_own_names_and_urls(create: Create) -> None:
     stack = create(variant="scaled")
     assert stack.up() == stack.url()
     assert len(set(stack.replicas("backend"))) == 2
@@ -122,10 +122,10 @@ def test_replicas_are_told_apart(create: Create) -> None:
     assert stack.replicas("backend") == [stack.url("backend-2")]
 
 
-def test_status_tells_memory_and_uptime(create: Create) -> None:
+def test_status_has_memory_and_uptime(create: Create) -> None:
     stack = create()
     stack.up()
-    until(lambda: stack.status()[0].memory_bytes is not None, 60)  # a cluster measures now and then
+    wait_until(lambda: stack.status()[0].memory_bytes is not None, 60)  # metrics-server measures only once in a while
     (api,) = stack.status()
     assert api.url == stack.url("api")
     assert 1e6 < (api.memory_bytes or 0) < 1e9
@@ -139,24 +139,24 @@ def test_stacks_run_side_by_side(create: Create) -> None:
     assert states(second) == {"api": "ready"}
 
 
-def test_up_again_replaces_what_is_there(create: Create) -> None:
+def test_up_again_restarts_the_stack(create: Create) -> None:
     stack = create()
     stack.up()
     assert stack.up() == stack.url()
     assert states(stack) == {"api": "ready"}
 
 
-def test_a_service_that_is_not_there_is_told_with_those_that_are(create: Create) -> None:
+def test_an_unknown_service_is_refused_with_the_known_services(create: Create) -> None:
     stack = create()
     stack.up()
-    with pytest.raises(StackError, match="unknown service 'nope'; known: api"):
+    with pytest.raises(StackError, match="unknown service 'nope'; expected one of: api"):
         stack.kill("nope")
 
 
-def test_what_is_not_up_says_how_to_start_it(create: Create) -> None:
-    with pytest.raises(StackError, match=r"alone-.* is not up; start it: make up PATTERN=alone"):
+def test_a_stack_that_is_not_running_is_an_error_that_says_how_to_start_it(create: Create) -> None:
+    with pytest.raises(StackError, match=r"alone-.* is not running; start it with: make up PATTERN=alone"):
         create().url()
 
 
-def test_down_is_content_when_nothing_is_up(create: Create) -> None:
+def test_down_does_nothing_if_the_stack_is_not_running(create: Create) -> None:
     create().down()

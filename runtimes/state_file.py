@@ -1,4 +1,4 @@
-"""What the local runtime remembers about a stack between processes, in one JSON file."""
+"""The state file of a local stack: a JSON file with its instances and their processes."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from runtimes.processes import Process
 
 @dataclass
 class Record:
-    """An instance and the process it has, or had; `since` is the epoch second of its start."""
+    """An instance and its current or last process. `since` is its start time, in seconds since the epoch."""
 
     instance: Instance
     log: Path
@@ -22,14 +22,14 @@ class Record:
 
 
 def load(path: Path) -> list[Record]:
-    """The records in `path`, in starting order; none when there is no file."""
+    """The records in the file, in start order; empty if it does not exist."""
     if not path.exists():
         return []
     return [_record(tree) for tree in json.loads(path.read_text())]
 
 
 def save(path: Path, records: list[Record]) -> None:
-    """Replaces the file as a whole, readable by its owner alone: environments may hold secrets."""
+    """Replace the file atomically. Only its owner can read it, because environments may hold secrets."""
     draft = path.with_suffix(".new")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
