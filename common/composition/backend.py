@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from common.composition.flow import cancel_on_disconnect
 from common.endpoints.backend import InferRequest, InferResponse, ModelHandle
 from common.errors import NotFound, NotReady, UpstreamFailed
+from common.request.disconnect import cancel_on_disconnect
 
 
 class ComposedModel(ModelHandle, Protocol):

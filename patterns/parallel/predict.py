@@ -11,12 +11,13 @@ import orjson
 
 from common import RELEASE
 from common.client import PredictorClient
-from common.composition.flow import Gathered, cancel_on_disconnect
+from common.composition.flow import Gathered
 from common.errors import InvalidInput
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, check_json, decode_json
 from common.protocol.rows import as_array, explained
 from common.request.context import RequestContext
+from common.request.disconnect import cancel_on_disconnect
 from patterns.parallel.aggregate import predictions
 from patterns.parallel.composition import Parallel, reasons
 from patterns.parallel.ensemble import Calls
