@@ -12,12 +12,12 @@ COMPILE := $(UV) pip compile --quiet --universal --no-header --no-annotate --no-
 STACK = $(PATTERN) --runtime $(RUNTIME)
 START = $(STACK) --port $(PORT) $(if $(VARIANT),--variant $(VARIANT))
 
-.PHONY: help up down demo logs status test drills lint bench models exporters images docs lock clean
+.PHONY: help up down demo logs status test drills screenshots lint bench models exporters images docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
 	@echo 'make TARGET [PATTERN=web_single] [RUNTIME=auto|local|compose|kubernetes] [PORT=8000] [VARIANT=replicas]'; echo
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-11s %s\n", $$1, $$2}'
 
 up: .venv/.run  ## start PATTERN; the last line is its URL
 	@$(PY) -m runtimes up $(START)
@@ -44,6 +44,9 @@ drills: RUNTIMES = $(if $(filter auto,$(RUNTIME)),local $(shell docker info >/de
 drills: .venv/.dev  ## run the drills that wait for minutes; results in bench/results/drills.json
 	@$(PY) -m pytest -p tests.drills.record --record=bench/results/drills.json $(addprefix --runtime=,$(RUNTIMES)) \
 	  $(if $(filter file,$(origin PATTERN)),,--pattern=$(PATTERN)) -m minutes tests/drills $(ARGS)
+
+screenshots: .venv/.dev  ## draw the patterns' pages into docs/screenshots/
+	@UPDATE_SCREENSHOTS=1 $(PY) -m pytest -q tests/conformance/test_page.py -k complains $(ARGS)
 
 lint: .venv/.dev  ## check style and types
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check --quiet . && $(PY) -m mypy .

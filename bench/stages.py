@@ -1,4 +1,4 @@
-"""The stages of many requests, as the server reports them in `Server-Timing`."""
+"""Where a request's time went, in the server's own words: the stages of `Server-Timing`, over many requests."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,8 +15,8 @@ Stages = dict[str, float]
 
 
 @dataclass(frozen=True)
-class RepeatedRequest:
-    """A request that is sent repeatedly."""
+class Question:
+    """A request that is asked again and again."""
 
     path: str
     body: bytes
@@ -24,13 +24,13 @@ class RepeatedRequest:
 
 
 def parse(header: str) -> Stages:
-    """Milliseconds by stage, from a `Server-Timing` header."""
+    """Milliseconds by stage out of a `Server-Timing` header."""
     parts = (one.strip().split(";dur=") for one in header.split(",") if one.strip())
     return {name: float(duration) for name, duration in parts}
 
 
-def observed(server: Server, question: RepeatedRequest, seconds: float) -> list[Stages]:
-    """The stages of each response: requests one after the other on one connection, for so many seconds."""
+def observed(server: Server, question: Question, seconds: float) -> list[Stages]:
+    """The stages of each answer, one request after the other on one connection, for a while."""
     connection, end = HTTPConnection(LOCAL, server.port, timeout=30.0), perf_counter() + seconds
     found: list[Stages] = []
     try:
@@ -48,12 +48,12 @@ def observed(server: Server, question: RepeatedRequest, seconds: float) -> list[
 
 def over_rounds(
     servers: Sequence[Server],
-    question: RepeatedRequest,
+    question: Question,
     value: Callable[[Stages], float],
     pace: Pace,
-    turn_done: Callable[[], None],
+    told: Callable[[], None],
 ) -> Spread:
-    """The median, per round, of a value made of the first server's stages; the other servers run behind it."""
+    """A value made of the stages of the first server, the others awake behind it: its median in each round."""
     medians = []
     for _ in range(pace.rounds):
         with ExitStack() as awake:
@@ -61,5 +61,5 @@ def over_rounds(
                 awake.enter_context(one.measured())
             observed(servers[0], question, pace.warm_up_seconds)
             medians.append(median(value(one) for one in observed(servers[0], question, pace.seconds)))
-        turn_done()
+        told()
     return Spread.of(medians)

@@ -44,25 +44,48 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--pattern", action="append", help="only this pattern's tests (repeatable)")
 
 
+def chosen_runtimes(config: pytest.Config) -> list[str]:
+    """The runtimes that were asked for."""
+    return list(config.getoption("runtime") or ["local"])
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "runtime" in metafunc.fixturenames:
-        metafunc.parametrize("runtime", metafunc.config.getoption("runtime") or ["local"], scope="session")
+    if "runtime" not in metafunc.fixturenames:
+        return
+    behaviour = "behaviour" in metafunc.definition.path.parts
+    runtimes = ["local"] if behaviour else chosen_runtimes(metafunc.config)
+    metafunc.parametrize("runtime", runtimes, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    wanted = config.getoption("pattern")
-    if not wanted:
-        return
-    kept = [item for item in items if patterns(item) & set(wanted)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    """Keeps the tests of the patterns and on the runtimes that were asked for."""
+    patterns, runtimes = set(config.getoption("pattern") or []), chosen_runtimes(config)
+    kept = [item for item in items if _is_of(item, patterns) and _runs_on(item, runtimes)]
+    left_out = set(items) - set(kept)
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
     items[:] = kept
 
 
-def patterns(item: pytest.Item) -> set[str]:
+def _is_of(item: pytest.Item, patterns: set[str]) -> bool:
+    """Conformance tests are made for these patterns alone, so all of them are."""
+    return not patterns or "conformance" in item.path.parts or bool(patterns_of(item) & patterns)
+
+
+def patterns_of(item: pytest.Item) -> set[str]:
     """What a test is of: the folders that it is in, and the pattern of the row that it is run for."""
     callspec = getattr(item, "callspec", None)
     rows = callspec.params.values() if callspec else ()
     return {*item.path.parts, *(one.pattern for one in rows if hasattr(one, "pattern"))}
+
+
+def _runs_on(item: pytest.Item, runtimes: list[str]) -> bool:
+    """What starts no stack, or starts it on local processes whatever was asked for, belongs to the local runtime."""
+    if "local" in runtimes:
+        return True
+    if "behaviour" in item.path.parts:
+        return False
+    starts = {"served", "runtime", "start_cluster"}
+    return bool(starts & set(getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,9 @@ LOW_CONTRAST = (Path(__file__).with_name("low_contrast.js")).read_text()
 UNNAMED = """[...document.querySelectorAll("input, textarea, select, button")].filter((one) => !one.labels?.length
     && !one.ariaLabel && !one.textContent && !one.querySelector("img[alt]")).map((one) => one.outerHTML)"""
 
-in_every_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
-in_every_size = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+in_both_looks = pytest.mark.parametrize(
+    ("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop, light", "phone, dark"]
+)
 
 
 class Look:

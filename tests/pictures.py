@@ -58,7 +58,8 @@ def animated_gif() -> bytes:
 
 
 def animated_png() -> bytes:
-    return saved(coffee(), "PNG", save_all=True, append_images=[coffee().rotate(90)])
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green")]
+    return saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
 
 
 def bomb() -> bytes:

@@ -1,7 +1,7 @@
-"""A common hand-written proxy: FastAPI, pydantic, httpx and asyncio.gather.
+"""The composing proxy an engineer writes by hand: FastAPI, pydantic, httpx and asyncio.gather.
 
-`uvicorn --factory bench.rivals.fastapi_httpx_gather:create_app` with PREDICTORS=name=http://host:port,... set. It takes
-one row in the Open Inference Protocol and returns the mean of all predictors' probabilities and the most likely label.
+`uvicorn --factory bench.rivals.fastapi_httpx_gather:create_app` with PREDICTORS=name=http://host:port,... set. In goes
+one row in the Open Inference Protocol, out come the mean of all predictors' probabilities and the label of its largest.
 """
 
 import asyncio
@@ -19,31 +19,31 @@ TIMEOUT_SECONDS = 5.0
 
 
 class Ready(BaseModel):
-    """The response to a probe."""
+    """The answer to a probe."""
 
     ready: bool = True
 
 
 class Output(BaseModel):
-    """A requested output."""
+    """An output that is wanted."""
 
     name: str
 
 
-class MemberRequest(InferRequest):
-    """The request to each predictor: the same inputs, only probabilities as output."""
+class Question(InferRequest):
+    """What each predictor is asked: the same inputs, for its probabilities alone."""
 
     outputs: list[Output]
 
 
 def predictors() -> dict[str, str]:
-    """URL of each predictor's infer route by its name, from PREDICTORS."""
+    """Where each predictor is asked, by its name, out of PREDICTORS."""
     listed = (one.split("=", 1) for one in os.environ["PREDICTORS"].split(","))
     return {name: f"{url}/v2/models/{name}/infer" for name, url in listed}
 
 
 def mean(answers: list[InferResponse]) -> list[float]:
-    """The mean of the responses' probabilities for each class."""
+    """The mean of the answers' probabilities, class by class."""
     rows = [answer.outputs[0].data for answer in answers]
     return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
@@ -73,9 +73,7 @@ def create_app() -> FastAPI:
 
     @app.post("/v2/models/{model}/infer")
     async def infer(model: str, request: InferRequest) -> InferResponse:
-        content = (
-            MemberRequest(inputs=request.inputs, outputs=[Output(name="probabilities")]).model_dump_json().encode()
-        )
+        content = Question(inputs=request.inputs, outputs=[Output(name="probabilities")]).model_dump_json().encode()
         answers = await asyncio.gather(*(ask(url, content) for url in urls.values()))
         row = mean(answers)
         outputs = [

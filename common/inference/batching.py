@@ -1,4 +1,4 @@
-"""The data types of the batcher: its policy, a request in its queue, the result of a run, and its metrics."""
+"""What a batcher works with: its policy, a request in its queue, a run's result, and its metrics."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ from common.request.deadline import Deadline
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """The limits of a batcher.
-
-    One run takes at most `max_rows` rows. At most `queue` requests may wait. A run waits up to `delay` seconds for
-    further requests.
-    """
+    """At most `max_rows` rows share a run, `queue` requests may wait, a run waits up to `delay` seconds for more."""
 
     max_rows: int
     queue: int
@@ -28,30 +24,26 @@ class BatchPolicy:
 
 
 class RunResult(msgspec.Struct):
-    """The outputs for one request, in the manifest's order, and the seconds it spent in the queue and in its run."""
+    """A request's outputs, in the manifest's order; the seconds that it waited and that its run took."""
 
     outputs: Sequence[Array]
-    queue_seconds: float
-    run_seconds: float
+    queued: float
+    ran: float
 
 
 @dataclass(slots=True)
 class BatcherMetrics:
-    """The metrics of a batcher.
-
-    `queue_full` counts the requests that were refused because the queue was full, `cancelled` those that were
-    cancelled while they were queued.
-    """
+    """What a batcher counts; `full` are requests refused by a full queue, `gone` those whose client disconnected."""
 
     batch_rows: HistogramValue
     queue_wait: HistogramValue
     run_seconds: HistogramValue
-    queue_full: CounterValue
-    cancelled: CounterValue
+    full: CounterValue
+    gone: CounterValue
 
 
 class QueuedRequest:
-    """One request in the queue. Its caller waits for `result`."""
+    """One request in the queue; `result` is what its caller waits for."""
 
     __slots__ = ("arrived", "deadline", "inputs", "result", "rows")
 

@@ -10,13 +10,13 @@ import orjson
 
 from common import RELEASE
 from common.composition.backend import CompositionBackend
+from common.composition.flow import cancel_on_disconnect
 from common.endpoints.backend import InferRequest
 from common.errors import InvalidInput, UnsupportedMedia, UpstreamFailed
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import Array
 from common.request.context import RequestContext
-from common.request.disconnect import cancel_on_disconnect
 from patterns.prep_pred.pairs import Pair
 from patterns.prep_pred.preparing import INSTANCES
 
@@ -26,6 +26,7 @@ EXAMPLES: dict[str, Any] = {
     "iris_standardised": {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
     "penguins": {"island": "Biscoe", "bill_length_mm": 46.1, "flipper_length_mm": 211},
     "text_language": "Saisissez un nouveau mot de passe",
+    "message_topic_ja": "このパスワードは数字しか使われていません。",
 }
 
 
@@ -66,7 +67,8 @@ class PredictRoute:
 
     def document(self) -> dict[str, Any]:
         files = {media: {"schema": {"type": "string", "format": "binary"}} for media in PICTURES}
-        examples = {name: {"value": {"instances": [instance]}} for name, instance in EXAMPLES.items()}
+        offered = EXAMPLES.keys() & set(self._pairs.models())
+        examples = {name: {"value": {"instances": [EXAMPLES[name]]}} for name in sorted(offered)}
         rows = {"schema": msgspec.json.schema(PredictRequest), "examples": examples}
         invalid = {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}
         operation = {

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import httpx
 import pytest
 
 from runtimes.base import Stack
-from tests.asking.parallel import CLASSIFIERS, ROWS, SERVICES, ask, instances, predicted
+from tests.asking.parallel import CLASSIFIERS, ROWS, instances, predicted
 from tests.conftest import Start
-from tests.support import eventually, log_lines
+from tests.support import eventually
 
 
 @pytest.fixture(scope="module")
@@ -29,12 +27,6 @@ def test_it_answers_as_one_proxy_over_all_predictors_does(stack: Stack) -> None:
         assert outer["probabilities"] == pytest.approx(own["probabilities"], abs=1e-6)
         assert outer["petal_width"] > 0
     assert answer["models"] == {"classifiers": "parallel/1", "petal_width": "petal_width/1"}
-
-
-def test_one_id_goes_through_both_levels(stack: Stack) -> None:
-    ask(stack, {"instances": instances(ROWS[0])}, X_Request_ID="two-levels")
-    for service in ("proxy", "classifiers", *SERVICES.values()):
-        eventually(partial(log_lines, stack, service, request_id="two-levels"), 5, f"{service} has logged it")
 
 
 def test_who_is_missing_below_is_told_at_the_top(stack: Stack) -> None:

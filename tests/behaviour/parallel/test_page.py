@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from runtimes.base import Stack
 from tests.asking.parallel import CLASSIFIERS, ROWS, instances, predicted
 from tests.conftest import Start
-from tests.pages import check_looks, check_own, curl_words, in_every_scheme, in_every_size, look
+from tests.pages import check_looks, check_own, curl_words, in_both_looks, look
 from tests.stand_in import StandIn, proxy_over
 
 FIRST = ".verdict"
@@ -98,8 +98,7 @@ def test_who_is_missing_is_said(browser: Browser) -> None:
         one.close()
 
 
-@in_every_scheme
-@in_every_size
+@in_both_looks
 def test_it_fits_is_readable_and_complains_of_nothing(
     browser: Browser, stack: Stack, size: dict[str, int], scheme: str
 ) -> None:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -17,7 +13,6 @@ from runtimes.base import Stack
 from tests.asking.parallel import COLUMNS, LABELS, ROWS, predicted
 from tests.conftest import Start
 
-SCRIPT = Path(__file__).parents[2] / "clients" / "triton_parallel.py"
 MODEL = "/v2/models/parallel"
 
 
@@ -80,16 +75,3 @@ def test_a_circle_of_proxies_ends(stack: Stack, http: httpx.Client, hops: Any) -
     answer = infer(stack, http, parameters={"hops": hops})
     assert answer.status_code == (500 if hops == 5 else 200)
     assert ("circle" in answer.text) is (hops == 5)
-
-
-def test_tritonclient_works_unchanged_and_passes_parameters_on(stack: Stack) -> None:
-    command = [sys.executable, str(SCRIPT), urlsplit(stack.url()).netloc, stack.grpc()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    expected = predicted(stack, ROWS[0], ROWS[-1], aggregate="best")["predictions"]
-    for answer in json.loads(done.stdout).values():
-        assert (answer["alive"], answer["id"]) == ([True, True, True], "seven")
-        assert [LABELS[label] for label in answer["label"]] == [said["label"] for said in expected]
-        for shares, (width,), said in zip(answer["probabilities"], answer["petal_width"], expected, strict=True):
-            assert shares == pytest.approx(list(said["probabilities"].values()), abs=1e-6)
-            assert width == pytest.approx(said["petal_width"], abs=1e-6)

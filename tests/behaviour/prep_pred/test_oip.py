@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -28,7 +23,6 @@ from tests.asking.prep_pred import (
 )  # fmt: skip
 from tests.conftest import Start
 
-SCRIPT = Path(__file__).parents[2] / "clients" / "triton_halves.py"
 LAYOUTS = (None, "proxy")
 
 
@@ -124,25 +118,3 @@ def test_an_output_or_version_that_is_not_there_is_refused(stack: Stack) -> None
     assert (wrong.status_code, "colour" in wrong.json()["error"]) == (400, True)
     assert httpx.post(f"{url}/versions/7/infer", json=body, timeout=10).status_code == 404
     assert httpx.post(f"{url}/versions/1/infer", json=body, timeout=10).status_code == 200
-
-
-@pytest.mark.parametrize("service", ["entry", "predictor"])
-def test_tritonclient_asks_it_unchanged(stack: Stack, service: str) -> None:
-    examples = manifest("penguins").examples
-    question = {"model": "penguins", "output": "label"}
-    if service == "entry":
-        service, rows = stack.options.compose_file().entry.name, [json.dumps(one["item"]) for one in examples]
-        question |= {"input": "instances", "datatype": "BYTES"}
-    else:
-        rows = [one["features"] for one in examples]
-        question |= {"input": "features", "datatype": "FP32"}
-    command = [sys.executable, str(SCRIPT), urlsplit(stack.url(service)).netloc, stack.grpc(service)]
-    done = subprocess.run(
-        command, input=json.dumps(question | {"rows": rows}), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    for answer in json.loads(done.stdout).values():
-        assert answer["ready"] == [True, True]
-        assert answer["inputs"] == [question["input"]]
-        assert answer["model"] == ["penguins", "1", "seven"]
-        assert [manifest("penguins").labels[one] for one in answer["output"]] == [one["answer"] for one in examples]

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 from runtimes.base import Stack
 from tests.asking.prep_pred import ROOT, SAMPLES, items, start_layout
 from tests.conftest import Start
-from tests.pages import PHONE, check_looks, check_own, curl_words, in_every_scheme, in_every_size, look
+from tests.pages import PHONE, check_looks, curl_words, in_both_looks, look
 
 FIRST = "#request-id"
 
@@ -138,19 +138,13 @@ def test_the_curl_line_can_be_pasted_in_a_checkout(page: Page, stack: Stack) -> 
     assert (ROOT / file.removeprefix("@")).read_bytes() == (SAMPLES / "camera.jpg").read_bytes()
 
 
-@in_every_scheme
-@in_every_size
+@in_both_looks
 def test_page_fits_and_is_readable(browser: Browser, stack: Stack, size: dict[str, int], scheme: str) -> None:
     with look(browser, stack.url(), FIRST, size, color_scheme=scheme) as found:
         for model in ("imagenet lite0", "penguins", "text language"):
             choose(found.page, model)
             expect(found.page.locator("#answer .verdict")).to_be_visible()
             check_looks(found.page)
-
-
-def test_nothing_is_loaded_from_elsewhere_and_nothing_complains(browser: Browser, stack: Stack) -> None:
-    with look(browser, stack.url(), FIRST) as found:
-        check_own(found, stack.url())
 
 
 def test_the_samples_are_those_of_the_metadata(http: httpx.Client, stack: Stack) -> None:

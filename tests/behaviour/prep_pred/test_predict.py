@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import httpx
@@ -15,7 +14,6 @@ from common.protocol.oip import HEADER_LENGTH
 from common.protocol.oip_caller import decode_response, encode_request
 from runtimes.base import Stack
 from tests.asking.prep_pred import (
-    ENTRY,
     LAYOUTS,
     MODELS,
     PENGUIN,
@@ -24,13 +22,9 @@ from tests.asking.prep_pred import (
     manifest,
     predict,
     sample,
-    stages,
     start_layout,
 )  # fmt: skip
 from tests.conftest import Start
-from tests.support import Lines, eventually, log_lines
-
-TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @pytest.fixture(scope="module", params=LAYOUTS, ids=lambda layout: layout or "default")
@@ -103,29 +97,6 @@ def test_the_likeliest_labels_come_first(stack: Stack) -> None:
 def test_an_answer_names_model_version_and_release(stack: Stack) -> None:
     answer = predict(stack, "penguins", PENGUIN).json()
     assert (answer["model_name"], answer["model_version"], answer["release"]) == ("penguins", "1", RELEASE)
-
-
-@pytest.mark.parametrize("model", MODELS)
-def test_server_timing_tells_preparing_the_trip_and_predicting_apart(stack: Stack, model: str) -> None:
-    instance, _ = items(model)[0]
-    told = stages(predict(stack, model, instance))
-    assert list(told) == ["prepare", "transfer", "predict", "total"]
-    assert all(duration > 0 for duration in told.values())
-    assert sum(told.values()) - told["total"] <= told["total"] + 0.01
-
-
-def test_request_id_and_trace_reach_every_service(stack: Stack, layout: str | None) -> None:
-    identity = f"order-{layout or 'default'}"
-    given = {"X-Request-ID": identity, "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
-    answer = predict(stack, "penguins", PENGUIN, **given)
-    assert answer.headers["X-Request-ID"] == identity
-    for service in {ENTRY[layout], "prep", "predictor"}:
-        lines = eventually(partial(logged, stack, service, identity), 5, f"{service} has logged it")
-        assert [line["trace_id"] for line in lines] == [TRACE]
-
-
-def logged(stack: Stack, service: str, identity: str) -> Lines:
-    return log_lines(stack, service, event="request", request_id=identity)
 
 
 def test_an_unknown_model_is_404_and_says_which_there_are(stack: Stack) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from runtimes.base import Stack
+from tests import pictures
 from tests.asking.serial import all_runs, encoded, expected, picture, post, read, sample, texts
 from tests.conftest import Start
 from tests.support import metric
@@ -24,32 +22,12 @@ def stack(start_shared: Start) -> Iterator[Stack]:
     assert metric(stack.url(), "serving_requests_total", code="500") == 0
 
 
-def bomb() -> bytes:
-    """A PNG of a few bytes that says it has 60,000 x 60,000 pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    size = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", size)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 60_001))
-        + chunk(b"IEND", b"")
-    )
-
-
-def animated() -> bytes:
-    frames = [Image.new("RGB", (40, 40), (shade, 0, 0)) for shade in (0, 120, 240)]
-    return encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
-
-
 REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "no byte": (lambda: b"", 400, "empty"),
-    "a bomb": (bomb, 413, "60000"),
+    "a bomb": (pictures.bomb, 413, "60000"),
     "a truncated JPEG": (lambda: sample("page.jpg")[:9000], 400, "cut short"),
     "a truncated PNG": (lambda: encoded(picture("page.jpg"))[:9000], 400, "cut short"),
-    "an animated PNG": (animated, 400, "animated"),
+    "an animated PNG": (pictures.animated_png, 400, "animated"),
     "a GIF": (lambda: encoded(Image.new("RGB", (9, 9)), "GIF"), 415, "GIF"),
     "a TIFF": (lambda: encoded(Image.new("RGB", (9, 9)), "TIFF"), 415, "TIFF"),
     "text": (lambda: b"Total: 1,249.50 EUR", 415, "JPEG"),
@@ -105,13 +83,3 @@ def test_every_kind_of_jpeg_and_png_is_read_rightly(stack: Stack, kind: str) -> 
     assert reading["turned"] == 0
     assert (reading["width"], reading["height"]) == picture("page.jpg").size
     assert len(wanted & set(texts(reading))) >= 5
-
-
-def test_a_body_that_is_too_large_is_refused(stack: Stack) -> None:
-    assert post(stack.url(), b"\xff" * 65_000_000).status_code == 413
-
-
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_another_method_is_told_which_one_there_is(http: httpx.Client, stack: Stack, method: str) -> None:
-    answer = http.request(method, f"{stack.url()}/read")
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")

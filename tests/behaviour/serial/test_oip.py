@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from PIL import Image
 
 from common.protocol.oip import BINARY, HEADER_LENGTH
 from runtimes.base import Stack
-from tests.asking.serial import SAMPLES, encoded, read, sample
+from tests.asking.serial import sample
 from tests.conftest import Start
-
-SCRIPT = Path(__file__).parents[2] / "clients" / "triton_page.py"
 
 
 @pytest.fixture(scope="module")
 def stack(start_shared: Start) -> Stack:
     return start_shared("serial")
-
-
-def asked(stack: Stack, file: Path) -> dict[str, Any]:
-    command = [sys.executable, str(SCRIPT), urlsplit(stack.url()).netloc, stack.grpc(), str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
-
-
-def test_tritonclient_reads_a_page_as_the_friendly_route_does(stack: Stack) -> None:
-    lines = read(stack.url(), sample("page.jpg"))["lines"]
-    for answer in asked(stack, SAMPLES / "page.jpg").values():
-        assert answer["alive"] == [True, True, True]
-        assert answer["texts"] == [line["text"] for line in lines]
-        assert answer["read_by"] == [line["read_by"] for line in lines]
-        assert answer["boxes"] == [line["box"] for line in lines]
-        assert answer["confidences"] == pytest.approx([line["confidence"] for line in lines], abs=1e-6)
-
-
-def test_tritonclient_takes_a_page_without_text(stack: Stack, tmp_path: Path) -> None:
-    blank = tmp_path / "blank.png"
-    blank.write_bytes(encoded(Image.new("RGB", (300, 200), (255, 255, 255))))
-    for answer in asked(stack, blank).values():
-        assert (answer["texts"], answer["shape"]) == ([], [0, 4])
 
 
 def infer(http: httpx.Client, stack: Stack, file: bytes) -> httpx.Response:

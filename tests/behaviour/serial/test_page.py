@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from runtimes.base import Stack
 from tests.asking.serial import ROOT, SAMPLES, STAGES, read, sample
 from tests.conftest import Start
-from tests.pages import check_looks, check_own, curl_words, in_every_scheme, in_every_size, look
+from tests.pages import curl_words, look
 
 FIRST = ".lines tbody tr"
 
@@ -106,11 +106,3 @@ def test_the_curl_line_can_be_pasted_in_a_checkout(page: Page, stack: Stack) -> 
     words = curl_words(page.locator("#curl"))
     assert words[2] == f"{stack.url()}/read"
     assert (ROOT / words[-1].removeprefix("@")).read_bytes() == sample("page.jpg")
-
-
-@in_every_scheme
-@in_every_size
-def test_the_page_fits_and_is_readable(browser: Browser, stack: Stack, size: dict[str, int], scheme: str) -> None:
-    with look(browser, stack.url(), FIRST, size, color_scheme=scheme, reduced_motion="reduce") as found:
-        check_looks(found.page)
-        check_own(found, stack.url())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
@@ -22,7 +20,7 @@ from tests.asking.serial import (
     texts,
 )
 from tests.conftest import Start
-from tests.support import eventually, log_lines, metric
+from tests.support import metric
 
 WHITE = (255, 255, 255)
 LYING = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
@@ -181,13 +179,3 @@ def test_the_stages_are_counted(stack: Stack) -> None:
     before = now()
     read(stack.url(), sample("page.jpg"))
     assert [after - was for after, was in zip(now(), before, strict=True)] == [1, 1, 1]
-
-
-def test_ids_and_the_trace_go_through_every_hop(stack: Stack) -> None:
-    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    headers = {"X-Request-ID": "page-seven", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
-    answer = post(stack.url(), sample("page.jpg"), **headers)
-    assert answer.headers["X-Request-ID"] == "page-seven"
-    for service in ("proxy", *STAGES):
-        line = eventually(partial(log_lines, stack, service, request_id="page-seven"), 5, "the line is written")[0]
-        assert line["trace_id"] == trace

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from runtimes.base import Stack
 from tests.asking.synchronous import CAT, COFFEE, PHOTOS, ROOT, SAMPLES, post, shares
 from tests.conftest import Start
-from tests.pages import check_looks, check_own, curl_words, in_every_scheme, in_every_size, look
+from tests.pages import check_looks, check_own, curl_words, in_both_looks, look
 
 FIRST = "#answer .verdict"
 
@@ -99,8 +99,7 @@ def test_a_file_of_ones_own_is_sent_from_where_it_is(page: Page) -> None:
     assert curl_words(page.locator("#curl"))[-1] == "@rocket.jpg"
 
 
-@in_every_scheme
-@in_every_size
+@in_both_looks
 def test_the_page_fits_and_is_readable(browser: Browser, stack: Stack, size: dict[str, int], scheme: str) -> None:
     with look(browser, stack.url(), FIRST, size, color_scheme=scheme) as found:
         found.page.get_by_role("button", name="do not wait").click()

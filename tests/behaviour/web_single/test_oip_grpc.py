@@ -8,17 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import grpc
-import httpx
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from common import RELEASE
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
 from runtimes.base import Stack
 from tests.conftest import Start
-from tests.support import SETOSA, VIRGINICA, eventually, metric, question
+from tests.support import SETOSA, VIRGINICA, eventually, metric
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -68,22 +66,6 @@ def output(answer: pb.ModelInferResponse, name: str, dtype: str) -> list[Any]:
     return list(np.frombuffer(answer.raw_output_contents[index], dtype).tolist())
 
 
-def test_the_server_and_its_model_tell_of_themselves(stub: Any) -> None:
-    assert stub.ServerLive(pb.ServerLiveRequest(), timeout=10).live
-    assert stub.ServerReady(pb.ServerReadyRequest(), timeout=10).ready
-    assert stub.ModelReady(pb.ModelReadyRequest(name="iris"), timeout=10).ready
-    server = stub.ServerMetadata(pb.ServerMetadataRequest(), timeout=10)
-    assert (server.name, server.version, list(server.extensions)) == (
-        "serving-patterns",
-        RELEASE,
-        ["binary_tensor_data"],
-    )
-    model = stub.ModelMetadata(pb.ModelMetadataRequest(name="iris"), timeout=10)
-    assert (model.name, list(model.versions), model.platform) == ("iris", ["1"], "onnx_onnxv1")
-    tensors = [(one.name, one.datatype, list(one.shape)) for one in (*model.inputs, *model.outputs)]
-    assert tensors == [("features", "FP32", [-1, 4]), ("probabilities", "FP32", [-1, 3]), ("label", "INT64", [-1])]
-
-
 @pytest.mark.parametrize("raw", [False, True], ids=["typed", "raw"])
 @pytest.mark.parametrize("version", ["", "1"], ids=["newest", "by version"])
 def test_rows_are_inferred_in_order(stub: Any, raw: bool, version: str) -> None:
@@ -95,12 +77,6 @@ def test_rows_are_inferred_in_order(stub: Any, raw: bool, version: str) -> None:
     ]
     assert output(answer, "label", "<i8") == [0, 2]
     assert sum(output(answer, "probabilities", "<f4")) == pytest.approx(2, abs=1e-5)
-
-
-def test_both_protocols_give_the_same_answer(stub: Any, stack: Stack, http: httpx.Client) -> None:
-    over_http = http.post(f"{stack.url()}/v2/models/iris/infer", json=question(SETOSA)).json()
-    over_grpc = stub.ModelInfer(request(SETOSA), timeout=10)
-    assert output(over_grpc, "probabilities", "<f4") == pytest.approx(over_http["outputs"][0]["data"], abs=1e-6)
 
 
 def test_only_the_outputs_asked_for_come(stub: Any) -> None:
@@ -194,16 +170,6 @@ def test_a_deadline_that_has_passed_starts_no_inference(stub: Any, stack: Stack)
     # gRPC rounds a timeout up on the wire: one of 0 leaves a quick model the time to answer
     assert refused(stub.ModelInfer, request(SETOSA), timeout=-1).code() == Code.DEADLINE_EXCEEDED
     assert runs() == before
-
-
-@pytest.mark.parametrize("service", ["", "inference.GRPCInferenceService"])
-def test_the_standard_health_service_says_serving(channel: grpc.Channel, service: str) -> None:
-    stub = health_pb2_grpc.HealthStub(channel)
-    asked = health_pb2.HealthCheckRequest(service=service)
-    assert stub.Check(asked, timeout=10).status == SERVING
-    watch = stub.Watch(asked, timeout=10)
-    assert next(watch).status == SERVING
-    watch.cancel()
 
 
 def test_the_standard_health_service_knows_no_other(channel: grpc.Channel) -> None:

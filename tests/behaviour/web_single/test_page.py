@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, Request, expect
 
 from runtimes.base import Stack
 from tests.conftest import Start
-from tests.pages import DESKTOP, LOW_CONTRAST, PHONE
+from tests.pages import DESKTOP, LOW_CONTRAST, in_both_looks
 
 PAGE_BYTES = 30_000
 
@@ -207,25 +207,14 @@ def test_page_can_be_used_by_keyboard_alone(page: Page, stack: Stack) -> None:
     expect_answer(page, predicted(stack, sepal_length=4.3, sepal_width=3.2, petal_length=4.5, petal_width=1.5))
 
 
-def test_every_control_has_a_name_and_the_answer_is_announced(page: Page) -> None:
-    unnamed = page.evaluate(
-        """[...document.querySelectorAll("input, textarea, button")]
-            .filter((one) => !one.labels?.length && !one.ariaLabel && !one.textContent).map((one) => one.outerHTML)"""
-    )
-    assert unnamed == []
-    expect(page.locator("[aria-live=polite] .verdict")).to_be_visible()
-    expect(page.get_by_role("status")).to_have_text("ready")
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_page_fits_and_is_readable(browser: Browser, stack: Stack, viewport: dict[str, int], scheme: Any) -> None:
-    with browser.new_page(base_url=stack.url(), viewport=viewport, color_scheme=scheme) as page:  # type: ignore[arg-type]
+@in_both_looks
+def test_page_fits_and_is_readable(browser: Browser, stack: Stack, size: dict[str, int], scheme: Any) -> None:
+    with browser.new_page(base_url=stack.url(), viewport=size, color_scheme=scheme) as page:  # type: ignore[arg-type]
         open_page(page)
         page.get_by_label("Petal length cm").fill("9.5")
         expect(page.locator("#answer .warning")).to_be_visible()
         page.get_by_text("Several rows in one request").click()
-        assert page.evaluate("document.documentElement.scrollWidth") == viewport["width"]
+        assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
         assert page.evaluate(LOW_CONTRAST) == []
 
 

@@ -1,4 +1,4 @@
-"""Faults affect every run while they are active, and none once they are switched off."""
+"""Faults strike every run while they are on, and let go of it the moment they are off."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What every pattern does, on every runtime: written once, run over the rows of tests/patterns.py."""

@@ -1,0 +1,61 @@
+"""The rows of synchronous."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tests import pictures
+from tests.asking import synchronous
+from tests.patterns.checks import (
+    ESPRESSO,
+    JPEG,
+    classes,
+    likeliest,
+    prepared,
+    wrong_pictures,
+)
+from tests.rows import Array, Inference, Page, Request, Row, WrongRequest
+
+
+def first_label(outputs: dict[str, Array]) -> None:
+    assert outputs["labels"][0][0] == "espresso"
+
+
+DEFAULT = Row(
+    pattern="synchronous",
+    variant=None,
+    services=("api",),
+    entry="api",
+    predictors=("api",),
+    requests=(
+        Request("/classify", synchronous.COFFEE, likeliest("espresso"), JPEG),
+        Request("/classify", synchronous.CAT, likeliest("tiger cat"), "application/octet-stream"),
+        Request("/classify?top=1", synchronous.PHOTOS["rocket.jpg"], likeliest("missile"), JPEG),
+    ),
+    wrong=(
+        *wrong_pictures("/classify", "picture", synchronous.CAT[:5000]),
+        WrongRequest("no such number of classes", "/classify?top=0", synchronous.CAT, "top", 400, JPEG),
+    ),
+    inference=Inference(
+        "imagenet_lite0", prepared("imagenet_lite0", lambda: pictures.coffee()), classes("logits", ESPRESSO)
+    ),
+    page=Page("#answer .verdict", "coffee", "espresso"),
+    stages=("decode", "prepare", "queue", "infer", "postprocess"),
+    route="/classify",
+)
+
+ROWS = (
+    DEFAULT,
+    replace(
+        DEFAULT,
+        variant="whole",
+        inference=Inference(
+            "imagenet_lite0_whole",
+            lambda: {"pixels": np.asarray(pictures.coffee().resize((240, 160)))[None]},
+            first_label,
+        ),
+        callers=3,
+    ),
+)
