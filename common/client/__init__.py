@@ -1,7 +1,8 @@
-"""Calls a predictor: pooled, bounded by a deadline, retried where that is safe, over REST with binary tensors or gRPC.
+"""The client of a predictor: it pools connections, keeps deadlines, and retries where that is safe.
 
-A proxy holds one `PredictorClient` for each predictor. The client decides whether, when and how often to call
-(`predictor.py`, `limits.py`); a `Transport` makes one attempt (`rest.py` over `http1.py`, `rpc.py` over grpcio).
+A service has one `PredictorClient` for each predictor that it calls. The client decides whether, when and how often to
+call (`predictor.py`, `limits.py`). A `Transport` makes one attempt: `rest.py` sends binary tensors over HTTP/1.1
+(`http1.py`), `rpc.py` uses grpcio.
 """
 
 from common.client.limits import ClientLimits

@@ -1,7 +1,7 @@
-"""HTTP/1.1 on the event loop: a pool of connections whose requests end the moment their caller is cancelled.
+"""An HTTP/1.1 client on the event loop, with a pool of connections.
 
-Clients that run requests on threads of their own leave a cancelled one running to its end, at the predictor too. Here
-the socket belongs to the event loop, and giving up closes it. Parsing is httptools' (llhttp).
+Cancelling the calling task closes the connection, so that the server can stop its work as well. A client that runs its
+requests in threads cannot do that. httptools (llhttp) parses the responses.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from typing import cast
 
 import httptools
 
-_LARGE = 65_536
+_LARGE_BYTES = 65_536
 
 
 class ConnectionFailed(Exception):
-    """The connection could not be made, or broke. `answered` says whether part of an answer had come by then."""
+    """The connection could not be opened, or was lost. `response_started`: part of a response had arrived by then."""
 
-    def __init__(self, reason: str, *, answered: bool = False) -> None:
+    def __init__(self, reason: str, *, response_started: bool = False) -> None:
         super().__init__(reason)
-        self.answered = answered
+        self.response_started = response_started
 
 
 class InvalidResponse(Exception):
-    """What came is not HTTP, or is larger than allowed."""
+    """The response is not valid HTTP/1.1, or is larger than allowed."""
 
 
 @dataclass(slots=True)
 class HttpResponse:
-    """A whole response; header names are lower case."""
+    """A complete response; header names are in lower case."""
 
     status: int
     headers: dict[bytes, bytes]
     body: bytes
 
     def header(self, name: bytes) -> str:
-        """A header's value, "" where it is absent."""
+        """A header's value; "" when the header is absent."""
         return self.headers.get(name, b"").decode("latin-1")
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time."""
+    """One connection, which carries one request at a time."""
 
     def __init__(self, opened: set[Connection], max_bytes: int) -> None:
         self._opened = opened
@@ -56,49 +56,52 @@ class Connection(asyncio.Protocol):
         self._received = 0
         self._keep_alive = False
         self.idle_since = 0.0
-        self.gone = asyncio.Event()
+        self.closed = asyncio.Event()
 
     async def send(self, head: bytes, body: bytes) -> HttpResponse:
-        """Sends a request and waits for its whole answer; raises ConnectionFailed or InvalidResponse."""
+        """Sends a request and returns its response. Raises ConnectionFailed, InvalidResponse."""
         self._headers, self._chunks, self._received, self._keep_alive = {}, [], 0, False
         waiter: asyncio.Future[HttpResponse] = asyncio.get_running_loop().create_future()
         self._waiter = waiter
-        if len(body) > _LARGE:
+        if len(body) > _LARGE_BYTES:
             self._transport.writelines((head, body))
-        else:  # joining them costs less than a list of two
+        else:  # to join small pieces costs less than writelines does
             self._transport.write(head + body)
         try:
             return await waiter
         except BaseException:
             self.abort()
             if waiter.done() and not waiter.cancelled():
-                waiter.exception()  # seen: it lost a race against a cancellation
+                waiter.exception()  # asyncio logs an exception that nobody retrieves; here the cancellation came first
             raise
         finally:
             self._waiter = None
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may follow: an answer came whole, and nothing is left over on either side."""
+        """Whether another request may follow: the last response is complete, and all bytes to send have been sent."""
         return self._keep_alive and not self._transport.is_closing() and not self._transport.get_write_buffer_size()
 
     def abort(self) -> None:
+        """Closes the connection at once."""
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but its class
+        self._transport = cast(
+            asyncio.Transport, transport
+        )  # uvloop's transports do not inherit from asyncio.Transport
         self._opened.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._opened.discard(self)
-        self.gone.set()
+        self.closed.set()
         reason = "the connection was reset" if error else "the connection was closed"
-        self._fail(ConnectionFailed(reason, answered=self._received > 0))
+        self._fail(ConnectionFailed(reason, response_started=self._received > 0))
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
         if self._waiter is None or self._waiter.done():
-            self.abort()  # nobody asked
+            self.abort()  # these bytes belong to no request
         elif self._received > self._max_bytes:
             self._fail(self._too_large())
         else:
@@ -108,11 +111,11 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(InvalidResponse(f"its answer is not HTTP/1.1: {error}"))
+            self._fail(InvalidResponse(f"its response is not valid HTTP/1.1: {error}"))
 
     def on_message_begin(self) -> None:
         if self._waiter is None or self._waiter.done():
-            self.abort()  # a second answer to one request
+            self.abort()  # a second response to one request
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._headers[name.lower()] = value
@@ -127,7 +130,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < 200:  # an interim answer: the real one follows
+        if status < 200:  # an interim response: the final one follows
             self._headers = {}
             return
         if self._waiter is not None and not self._waiter.done():
@@ -140,42 +143,45 @@ class Connection(asyncio.Protocol):
             self._waiter.set_exception(error)
 
     def _too_large(self) -> InvalidResponse:
-        return InvalidResponse(f"its answer is larger than {self._max_bytes} bytes")
+        return InvalidResponse(f"its response is larger than the {self._max_bytes} bytes that are allowed")
 
 
 class HttpPool:
-    """Connections to one server. It opens as many as there are requests at once: whoever uses it bounds those."""
+    """Connections to one server. It opens one for each concurrent request; the caller has to limit those."""
 
     def __init__(
-        self, host: str, port: int, *, connect_seconds: float, idle_seconds: float, max_answer_bytes: int
+        self, host: str, port: int, *, connect_timeout_seconds: float, idle_seconds: float, max_response_bytes: int
     ) -> None:
         self._host = host
         self._port = port
-        self._connect_seconds = connect_seconds
+        self._connect_timeout_seconds = connect_timeout_seconds
         self._idle_seconds = idle_seconds
-        self._max_bytes = max_answer_bytes
+        self._max_bytes = max_response_bytes
         self._opened: set[Connection] = set()
         self._idle: list[Connection] = []
 
     async def request(self, head: bytes, body: bytes = b"") -> HttpResponse:
-        """One request, on the connection used last where one is idle. Raises ConnectionFailed or InvalidResponse."""
-        connection = self._take() or await self._connect()
-        answer = await connection.send(head, body)
+        """Sends one request and returns its response. Raises ConnectionFailed, InvalidResponse.
+
+        It goes out on the idle connection that was used last, or on a new one when none is idle.
+        """
+        connection = self._take_idle() or await self._connect()
+        response = await connection.send(head, body)
         if connection.reusable:
             connection.idle_since = monotonic()
             self._idle.append(connection)
         else:
             connection.abort()
-        return answer
+        return response
 
     async def close(self) -> None:
-        """Drops every connection, and returns when they are gone."""
+        """Closes every connection, and returns when all are closed."""
         self._idle.clear()
         for connection in tuple(self._opened):
             connection.abort()
-            await connection.gone.wait()
+            await connection.closed.wait()
 
-    def _take(self) -> Connection | None:
+    def _take_idle(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
             if connection.reusable and monotonic() - connection.idle_since < self._idle_seconds:
@@ -186,10 +192,10 @@ class HttpPool:
     async def _connect(self) -> Connection:
         connection = Connection(self._opened, self._max_bytes)
         try:
-            async with asyncio.timeout(self._connect_seconds):
+            async with asyncio.timeout(self._connect_timeout_seconds):
                 await asyncio.get_running_loop().create_connection(lambda: connection, self._host, self._port)
         except BaseException as error:
-            self._opened.discard(connection)  # uvloop does not tell of the end of one whose making was cancelled
+            self._opened.discard(connection)  # uvloop does not call connection_lost when connecting is cancelled
             if isinstance(error, OSError):
                 raise ConnectionFailed(_reason(error)) from error
             raise
@@ -197,9 +203,9 @@ class HttpPool:
 
 
 def _reason(error: OSError) -> str:
-    """Why a connection was not made, without the address: callers outside may read it."""
+    """Why a connection could not be opened; without the address, since external callers may read it."""
     if isinstance(error, socket.gaierror):
-        return "its name does not resolve: it does not run, or is called otherwise"
+        return "its name does not resolve; check that it runs and that its URL has the right name"
     if error.errno is None:
-        return "no connection in time" if isinstance(error, TimeoutError) else "no connection"
+        return "connecting timed out" if isinstance(error, TimeoutError) else "no connection could be opened"
     return os.strerror(error.errno).lower()

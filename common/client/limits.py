@@ -1,4 +1,4 @@
-"""How much a client may ask of one predictor: places, waiting callers, attempts and the budget for retries."""
+"""The limits on the calls to one predictor: concurrent calls, waiting calls, attempts, and a budget of retries."""
 
 from __future__ import annotations
 
@@ -8,106 +8,113 @@ from dataclasses import dataclass
 
 from common.errors import Overloaded
 
-_WEIGHT = 0.1  # of the newest call in the moving average: about the last twenty count
+_WEIGHT = 0.1  # of the newest call in the moving average, which covers about the last twenty calls
 
 
 @dataclass(frozen=True, slots=True)
 class ClientLimits:
-    """Bounds on the calls to one predictor. Durations in seconds, sizes in bytes."""
+    """Limits on the calls to one predictor. Durations are in seconds, sizes in bytes."""
 
     concurrency: int = 64
-    """Calls under way at once, and so connections."""
+    """Calls in progress at once; over HTTP this is also the number of connections."""
     queue: int = 256
-    """Callers that may wait for one of those places."""
+    """Calls that may wait until one of those in progress ends."""
     attempts: int = 3
-    """Attempts at one call, the first included."""
+    """Attempts for one call, including the first."""
     retry_share: float = 0.2
-    """Retries per call in the long run, so that an outage is not multiplied."""
+    """Retries per call in the long run. It limits the load that retries add during an outage."""
     retry_reserve: float = 10.0
-    """Retries that may be made in a row after a quiet time."""
+    """Retries that may be made in a row when there have been none for a while."""
     backoff_seconds: float = 0.02
-    """The longest pause before the first retry; it doubles with each."""
+    """The longest pause before the first retry; it doubles with each further one."""
     max_backoff_seconds: float = 1.0
-    patient: bool = True
-    """Whether a pause that a predictor asks for (Retry-After) is made; else it is left to the caller."""
-    connect_seconds: float = 1.0
+    """The longest pause before any retry."""
+    wait_for_retry_after: bool = True
+    """Whether to retry after the pause that a predictor asks for (Retry-After). If not, such a call fails at once."""
+    connect_timeout_seconds: float = 1.0
+    """The longest time for opening a connection."""
     idle_seconds: float = 4.0
-    """How long an unused connection is kept: less than by servers (uvicorn: 5), so that they seldom close it first."""
-    max_answer_bytes: int = 64 << 20
-    """Size of an answer, its headers included."""
+    """How long an idle connection is kept: less than servers do (uvicorn: 5), so that they rarely close it first."""
+    max_response_bytes: int = 64 << 20
+    """The largest response, including its headers."""
 
 
 class ConcurrencyLimiter:
-    """At most `places` calls at once. Callers wait in a bounded queue, and only if their deadline allows for it."""
+    """Allows `limit` calls at once. Others wait in a bounded queue, if their deadline leaves enough time."""
 
-    def __init__(self, places: int, queue: int, predictor: str) -> None:
-        self._places = places
+    def __init__(self, limit: int, queue: int, predictor: str) -> None:
+        self._limit = limit
         self._queue = queue
         self._predictor = predictor
-        self._taken = 0
+        self._in_progress = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._usual_seconds = 0.0
+        self._average_seconds = 0.0
 
     def try_acquire(self) -> bool:
-        """Takes a place where one is free, which is the usual case and costs no turn of the loop."""
-        if self._taken >= self._places:
+        """Counts a call in when fewer than `limit` are in progress; False otherwise. Does not wait."""
+        if self._in_progress >= self._limit:
             return False
-        self._taken += 1
+        self._in_progress += 1
         return True
 
-    async def acquire(self, left: float) -> None:
-        """Takes a place once one is free; Overloaded where none is within `left` seconds, at once if foreseeable."""
-        expected = self._usual_seconds * (len(self._waiting) + 1) / self._places
-        if len(self._waiting) >= self._queue or expected > left:
+    async def acquire(self, timeout_seconds: float) -> None:
+        """Waits until the call may start, and counts it in. Raises Overloaded.
+
+        That is at once when the queue is full or when the expected wait is too long, else after `timeout_seconds`.
+        """
+        expected = self._average_seconds * (len(self._waiting) + 1) / self._limit
+        if len(self._waiting) >= self._queue or expected > timeout_seconds:
             raise self._overloaded(expected)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         try:
-            async with asyncio.timeout(left):
-                await turn
+            async with asyncio.timeout(timeout_seconds):
+                await waiter
         except BaseException as error:
-            if turn.cancelled():
-                self._waiting.remove(turn)
-            else:  # the place was handed over in the turn of the loop in which its taker gave up
-                self._hand_on()
+            if waiter.cancelled():
+                self._waiting.remove(waiter)
+            else:  # the call was allowed to start, but gave up in the same iteration of the event loop
+                self._start_next()
             if isinstance(error, TimeoutError):
                 raise self._overloaded(expected) from None
             raise
 
     def release(self, seconds: float) -> None:
-        """Gives the place back after a call that took so long."""
-        self._usual_seconds += (seconds - self._usual_seconds) * _WEIGHT
-        self._hand_on()
+        """Counts a call out that took `seconds`."""
+        self._average_seconds += (seconds - self._average_seconds) * _WEIGHT
+        self._start_next()
 
-    def _hand_on(self) -> None:
-        """To the one who waits longest; they keep it taken."""
-        for turn in self._waiting:
-            if not turn.done():
-                self._waiting.remove(turn)
-                turn.set_result(None)
+    def _start_next(self) -> None:
+        """Lets the call that has waited longest take the place of one that has ended."""
+        for waiter in self._waiting:
+            if not waiter.done():
+                self._waiting.remove(waiter)
+                waiter.set_result(None)
                 return
-        self._taken -= 1
+        self._in_progress -= 1
 
     def _overloaded(self, expected: float) -> Overloaded:
         return Overloaded(
-            f"predictor {self._predictor} has {self._places} calls under way and {len(self._waiting)} waiting",
+            f"too many calls to predictor {self._predictor}: "
+            f"{self._limit} are in progress and {len(self._waiting)} wait; retry later",
             retry_after=max(expected, 1.0),
         )
 
 
 class RetryBudget:
-    """A token bucket: each call earns a share of a retry, each retry costs a whole one."""
+    """A token bucket: each call adds `share` tokens, up to `reserve`; each retry takes one."""
 
     def __init__(self, share: float, reserve: float) -> None:
         self._share = share
-        self._most = reserve
+        self._reserve = reserve
         self._tokens = reserve
 
     def earn(self) -> None:
-        self._tokens = min(self._most, self._tokens + self._share)
+        """Adds the share of one call."""
+        self._tokens = min(self._reserve, self._tokens + self._share)
 
     def spend(self) -> bool:
-        """Whether a retry may be made; if so it is paid for."""
+        """Takes a token for a retry; False when there is none, so that no retry may be made."""
         if self._tokens < 1:
             return False
         self._tokens -= 1

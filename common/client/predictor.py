@@ -1,4 +1,4 @@
-"""The composing client: whether, when and how often a predictor is called."""
+"""The client that decides whether, when and how often a predictor is called."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from common.request.deadline import Deadline
 T = TypeVar("T")
 
 Observe = Callable[[str, float], None]
-_SPENT = 0.001  # with less than a millisecond left no call is started
+"""Is called with the outcome of a call ("ok", "cancelled" or an error's title) and its seconds."""
+_LEAST_SECONDS = 0.001  # no attempt is started with less time than this
 
 
 class PredictorClient:
     """One model of one predictor, at `http://host:port` (REST) or `grpc://host:port`.
 
-    `name` is what errors call it (the model's name unless given); `version` pins one version of the model; `observe`
-    hears how each inference ended and how many seconds it took. Nothing is opened before the first call. Use as an
-    async context manager, or close it.
+    `name` stands for the predictor in error messages; by default it is the model's name. `version` selects one version
+    of the model. `observe` is called after each inference. The first call opens the first connection. Use the client
+    as an async context manager, or close it.
     """
 
     def __init__(
@@ -60,22 +61,22 @@ class PredictorClient:
         headers: Mapping[str, str] | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> PredictorResponse:
-        """Runs the model on arrays by input name; all outputs, or those named.
+        """Runs the model on arrays by input name, and returns the outputs that are named, or all of them.
 
-        `headers` are sent along (request id, trace); `parameters` are those of the protocol's request.
+        `headers` are sent with the request (request id, trace). `parameters` are those of the protocol's request.
 
         Raises InvalidInput or PreprocessingMismatch with the predictor's message when it refuses the input,
         UpstreamModelNotFound when it does not have this model or version, Overloaded, DeadlineExceeded, and
-        UpstreamFailed for every other failure. Cancelling the calling task closes the connection.
+        UpstreamFailed for every other failure. Cancelling the calling task cancels the request at the predictor.
         """
         transport = self._transport
         request = PredictorRequest(inputs, deadline, outputs or (), headers or {}, parameters or {})
         started = monotonic()
         outcome = "cancelled"
         try:
-            result = await self._call(lambda: transport.infer(request), deadline)
+            response = await self._call(lambda: transport.infer(request), deadline)
             outcome = "ok"
-            return result
+            return response
         except ServingError as error:
             outcome = error.title.lower()
             raise
@@ -84,11 +85,11 @@ class PredictorClient:
                 self._observe(outcome, monotonic() - started)
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
-        """What the predictor says of its model. Raises as `infer` does."""
+        """The model's metadata. Raises the same errors as `infer`."""
         return await self._call(lambda: self._transport.metadata(deadline), deadline)
 
     async def ready(self, *, deadline: Deadline) -> bool:
-        """Whether the predictor says, within the deadline and at the first attempt, that its model can answer."""
+        """Whether the predictor reports its model as ready. There is one attempt; an error or a timeout means False."""
         try:
             async with asyncio.timeout(max(deadline.remaining, 0.0)):
                 return await self._transport.ready(deadline)
@@ -96,13 +97,13 @@ class PredictorClient:
             return False
 
     def pinned(self, version: str) -> Self:
-        """The same predictor, connections and limits, for one version of its model; closed with this one."""
+        """A client for one version of the model. It shares the connections and limits, and is closed with this one."""
         other = copy.copy(self)
         other._transport = self._transport.pinned(version)
         return other
 
     async def close(self) -> None:
-        """Drops the connections, idle and busy."""
+        """Closes all connections, also those in use."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:
@@ -115,59 +116,59 @@ class PredictorClient:
 
     async def _call(self, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
         self._budget.earn()
-        tried = 0
+        attempts = 0
         while True:
-            tried += 1
+            attempts += 1
             try:
                 return await self._attempt(attempt, deadline)
-            except RetryableError as unanswered:
-                pause = self._pause(tried, unanswered.after, deadline)
+            except RetryableError as retryable:
+                pause = self._pause(attempts, retryable.retry_after, deadline)
                 if pause is None:
-                    raise unanswered.error from unanswered.__cause__
+                    raise retryable.error from retryable.__cause__
             await asyncio.sleep(pause)
 
     async def _attempt(self, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
-        left = self._left(deadline)
+        remaining = self._remaining(deadline)
         if not self._limiter.try_acquire():
-            await self._limiter.acquire(left)
+            await self._limiter.acquire(remaining)
         started = monotonic()
         try:
-            with timeout(self._left(deadline)):
+            with timeout(self._remaining(deadline)):
                 return await attempt()
         except TimeoutError:
-            raise DeadlineExceeded(f"predictor {self.name} gave no answer before the deadline") from None
+            raise DeadlineExceeded(f"predictor {self.name} did not respond before the deadline") from None
         finally:
             self._limiter.release(monotonic() - started)
 
-    def _left(self, deadline: Deadline) -> float:
-        """Seconds left for a call; DeadlineExceeded where it is not worth starting."""
-        left = deadline.remaining
-        if left < _SPENT:
+    def _remaining(self, deadline: Deadline) -> float:
+        """The seconds that remain. Raises DeadlineExceeded when they are too few to start an attempt."""
+        remaining = deadline.remaining
+        if remaining < _LEAST_SECONDS:
             raise DeadlineExceeded(f"the deadline passed before predictor {self.name} was called")
-        return left
+        return remaining
 
-    def _pause(self, tried: int, after: float | None, deadline: Deadline) -> float | None:
-        """How long to wait before the next attempt; None where there is to be none."""
+    def _pause(self, attempts: int, retry_after: float | None, deadline: Deadline) -> float | None:
+        """The seconds to wait before the next attempt; None when no further attempt is to be made."""
         limits = self._limits
-        if tried >= limits.attempts or (after and not limits.patient):
+        if attempts >= limits.attempts or (retry_after and not limits.wait_for_retry_after):
             return None
-        # Full jitter: callers that failed together do not come back together.
-        jitter = random.uniform(0.0, min(limits.max_backoff_seconds, limits.backoff_seconds * 2 ** (tried - 1)))
-        pause = (after or 0.0) + jitter
-        if pause + _SPENT >= deadline.remaining or not self._budget.spend():
+        # Full jitter: calls that failed at the same time are not repeated at the same time.
+        jitter = random.uniform(0.0, min(limits.max_backoff_seconds, limits.backoff_seconds * 2 ** (attempts - 1)))
+        pause = (retry_after or 0.0) + jitter
+        if pause + _LEAST_SECONDS >= deadline.remaining or not self._budget.spend():
             return None
         return pause
 
 
 def open_transport(base_url: str, model: str, version: str, predictor: str, limits: ClientLimits) -> Transport:
-    """The transport for a URL's scheme; ValueError for any but http and grpc, and without a host."""
+    """The transport for a URL. Raises ValueError unless the URL has a host and the scheme is http or grpc."""
     url = urlsplit(base_url)
     if not url.hostname:
         raise ValueError(f"expected http://host:port or grpc://host:port, got {base_url!r}")
     if url.scheme == "http":
         return RestTransport(url, model, version, predictor, limits)
     if url.scheme == "grpc":
-        # grpcio costs 12 MB and 40 ms to import: only who calls over gRPC pays.
+        # Importing grpcio takes 12 MB and 40 ms, so only a client that uses gRPC imports it.
         from common.client.rpc import GrpcTransport
 
         return GrpcTransport(url.netloc, model, version, predictor, limits)

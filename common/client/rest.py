@@ -1,4 +1,4 @@
-"""The REST transport: Open Inference Protocol v2 with every tensor binary, over HTTP/1.1."""
+"""The REST transport: the Open Inference Protocol over HTTP/1.1, with every tensor in binary form."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from common.client.transport import (
     PredictorRequest,
     PredictorResponse,
     RetryableError,
-    check_outputs,
+    headers_to_send,
+    require_outputs,
     retry_seconds,
-    safe_headers,
     tensor_spec,
 )
 from common.errors import (
@@ -40,8 +40,8 @@ from common.request.context import OutgoingHeaders
 from common.request.deadline import HEADER as TIMEOUT_HEADER
 from common.request.deadline import Deadline
 
-_LONGEST_TEXT, _MOST_FIELDS = 1000, 20  # characters and fields of a predictor's error that are passed on
-_REFUSALS: dict[int, type[ServingError]] = {
+_MAX_TEXT, _MAX_FIELDS = 1000, 20  # characters and fields of a predictor's error that are passed on
+_ERRORS: dict[int, type[ServingError]] = {
     400: InvalidInput,
     404: UpstreamModelNotFound,
     409: PreprocessingMismatch,
@@ -49,8 +49,8 @@ _REFUSALS: dict[int, type[ServingError]] = {
     415: UnsupportedMedia,
     422: InvalidInput,
 }
-_ACCEPT = f"Accept: */*, {PROBLEM.decode()}\r\n"  # ours then say which fields are wrong, others ignore it
-_NAMED_LENGTH = HEADER_LENGTH.lower().encode()
+_ACCEPT = f"Accept: */*, {PROBLEM.decode()}\r\n"  # our predictors then report which fields are wrong; others ignore it
+_HEADER_LENGTH = HEADER_LENGTH.lower().encode()
 
 
 class _Tensor(msgspec.Struct):
@@ -67,7 +67,9 @@ class _Metadata(msgspec.Struct):
     properties: dict[str, str] = {}
 
 
-class _Refusal(msgspec.Struct):
+class _ErrorBody(msgspec.Struct):
+    """An error as the protocol (`error`) or RFC 9457 (`detail`, and our own `errors`) has it."""
+
     error: str | None = None
     detail: str | None = None
     errors: list[FieldError] = []
@@ -81,112 +83,114 @@ class RestTransport:
         self._predictor = predictor
         self._path = f"{url.path.rstrip('/')}/v2/models/{quote(model, safe='')}"
         self._host = f"Host: {url.netloc.rpartition('@')[2]}\r\n"
-        self._address(version)
+        self._set_version(version)
         self._pool = HttpPool(
             url.hostname,
             url.port or 80,
-            connect_seconds=limits.connect_seconds,
+            connect_timeout_seconds=limits.connect_timeout_seconds,
             idle_seconds=limits.idle_seconds,
-            max_answer_bytes=limits.max_answer_bytes,
+            max_response_bytes=limits.max_response_bytes,
         )
 
-    def _address(self, version: str) -> None:
-        """The beginnings of all requests."""
+    def _set_version(self, version: str) -> None:
+        """Prepares the first lines of each kind of request."""
         path = f"{self._path}/versions/{quote(version, safe='')}" if version else self._path
-        self._infer = f"POST {path}/infer HTTP/1.1\r\n{self._host}{_ACCEPT}Content-Type: {BINARY}\r\n"
-        self._ready = f"GET {path}/ready HTTP/1.1\r\n{self._host}"
-        self._metadata = f"GET {path} HTTP/1.1\r\n{self._host}"
+        self._infer_head = f"POST {path}/infer HTTP/1.1\r\n{self._host}{_ACCEPT}Content-Type: {BINARY}\r\n"
+        self._ready_head = f"GET {path}/ready HTTP/1.1\r\n{self._host}"
+        self._metadata_head = f"GET {path} HTTP/1.1\r\n{self._host}"
 
     def pinned(self, version: str) -> Self:
         other = copy.copy(self)
-        other._address(version)
+        other._set_version(version)
         return other
 
     async def infer(self, request: PredictorRequest) -> PredictorResponse:
         body, header_length = encode_request(request.inputs, request.outputs, parameters=request.parameters)
-        passed_on = _lines(request.headers)
-        answer = await self._request(
-            f"{self._infer}Content-Length: {len(body)}\r\n{HEADER_LENGTH}: {header_length}\r\n{passed_on}",
+        headers = _header_lines(request.headers)
+        http_response = await self._request(
+            f"{self._infer_head}Content-Length: {len(body)}\r\n{HEADER_LENGTH}: {header_length}\r\n{headers}",
             body,
             request.deadline,
         )
-        if answer.status != 200:
-            raise self._refused(answer)
-        return check_outputs(self._decode(answer), request.outputs, self._predictor)
+        if http_response.status != 200:
+            raise self._error(http_response)
+        response = self._decode(http_response)
+        require_outputs(response, request.outputs, self._predictor)
+        return response
 
     async def ready(self, deadline: Deadline) -> bool:
-        return (await self._request(self._ready, b"", deadline)).status == 200
+        return (await self._request(self._ready_head, b"", deadline)).status == 200
 
     async def metadata(self, deadline: Deadline) -> ModelMetadata:
-        answer = await self._request(self._metadata, b"", deadline)
-        if answer.status != 200:
-            raise self._refused(answer)
+        response = await self._request(self._metadata_head, b"", deadline)
+        if response.status != 200:
+            raise self._error(response)
         try:
-            found = msgspec.json.decode(answer.body, type=_Metadata)
+            metadata = msgspec.json.decode(response.body, type=_Metadata)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise UpstreamFailed(f"predictor {self._predictor}: its metadata is not valid: {error}") from None
         inputs, outputs = (
-            tuple(tensor_spec(one.name, one.datatype, one.shape, self._predictor) for one in tensors)
-            for tensors in (found.inputs, found.outputs)
+            tuple(tensor_spec(tensor.name, tensor.datatype, tensor.shape, self._predictor) for tensor in tensors)
+            for tensors in (metadata.inputs, metadata.outputs)
         )
-        return ModelMetadata(found.name, tuple(found.versions), inputs, outputs, found.properties)
+        return ModelMetadata(metadata.name, tuple(metadata.versions), inputs, outputs, metadata.properties)
 
     async def close(self) -> None:
         await self._pool.close()
 
     async def _request(self, head: str, body: bytes, deadline: Deadline) -> HttpResponse:
-        whole = f"{head}{TIMEOUT_HEADER}: {deadline.header()}\r\n\r\n".encode("ascii")
+        complete_head = f"{head}{TIMEOUT_HEADER}: {deadline.header()}\r\n\r\n".encode("ascii")
         try:
-            return await self._pool.request(whole, body)
+            return await self._pool.request(complete_head, body)
         except ConnectionFailed as error:
             failed = UpstreamFailed(f"predictor {self._predictor}: {error}")
-            raise (failed if error.answered else RetryableError(failed)) from error
+            raise (failed if error.response_started else RetryableError(failed)) from error
         except InvalidResponse as error:
             raise UpstreamFailed(f"predictor {self._predictor}: {error}") from error
 
-    def _decode(self, answer: HttpResponse) -> PredictorResponse:
-        length = answer.header(_NAMED_LENGTH)
+    def _decode(self, http_response: HttpResponse) -> PredictorResponse:
+        length = http_response.header(_HEADER_LENGTH)
         try:
-            response, arrays = decode_response(answer.body, int(length[:20]) if length else None)
+            response, arrays = decode_response(http_response.body, int(length[:20]) if length else None)
         except (UpstreamFailed, ValueError) as error:
             raise UpstreamFailed(f"predictor {self._predictor}: {error}") from None
-        timing = answer.header(b"server-timing")
+        timing = http_response.header(b"server-timing")
         return PredictorResponse(arrays, response.model_name, response.model_version, timing, response.parameters)
 
-    def _refused(self, answer: HttpResponse) -> ServingError | RetryableError:
-        """What an answer other than 200 means here."""
-        status, (text, fields) = answer.status, _error(answer.body)
-        said = f"predictor {self._predictor} answered {status}: {text}"
-        after = retry_seconds(answer.header(b"retry-after"))
+    def _error(self, response: HttpResponse) -> ServingError | RetryableError:
+        """The error for a response whose status is not 200."""
+        status, (text, fields) = response.status, _error_text(response.body)
+        detail = f"predictor {self._predictor} answered {status}: {text}"
+        retry_after = retry_seconds(response.header(b"retry-after"))
         if status == 503:
-            return RetryableError(Overloaded(said, retry_after=after or 1.0), after)
+            return RetryableError(Overloaded(detail, retry_after=retry_after or 1.0), retry_after)
         if status == 502:
-            return RetryableError(UpstreamFailed(said), after)
+            return RetryableError(UpstreamFailed(detail), retry_after)
         if status == 429:
-            return Overloaded(said, retry_after=after or 1.0)
+            return Overloaded(detail, retry_after=retry_after or 1.0)
         if status == 504:
-            return DeadlineExceeded(said)
-        if status in _REFUSALS:
-            return _REFUSALS[status](said if status in (404, 409) else text, fields=fields)
-        return UpstreamFailed(said)
+            return DeadlineExceeded(detail)
+        if status in _ERRORS:
+            return _ERRORS[status](detail if status in (404, 409) else text, fields=fields)
+        return UpstreamFailed(detail)
 
 
-def _lines(headers: Mapping[str, str]) -> str:
-    """Headers to pass on as they stand in a request's head; made once for all the calls of an exchange."""
+def _header_lines(headers: Mapping[str, str]) -> str:
+    """Header lines as HTTP/1.1 has them; those of a RequestContext are encoded once for all of its calls."""
     if isinstance(headers, OutgoingHeaders) and headers.lines:
         return headers.lines
-    lines = "".join([f"{name}: {value}\r\n" for name, value in safe_headers(headers)])
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers_to_send(headers)])
     if isinstance(headers, OutgoingHeaders):
         headers.lines = lines
     return lines
 
 
-def _error(body: bytes) -> tuple[str, list[FieldError]]:
-    """A predictor's words, and which fields are wrong where it says so."""
+def _error_text(body: bytes) -> tuple[str, list[FieldError]]:
+    """A predictor's error message, and the fields that it names as wrong."""
     try:
-        told = msgspec.json.decode(body, type=_Refusal)
+        error = msgspec.json.decode(body, type=_ErrorBody)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        told = _Refusal()
-    text = told.error or told.detail or body[:_LONGEST_TEXT].decode(errors="replace")
-    fields = [FieldError(one.field[:_LONGEST_TEXT], one.reason[:_LONGEST_TEXT]) for one in told.errors[:_MOST_FIELDS]]
-    return text[:_LONGEST_TEXT], fields
+        error = _ErrorBody()
+    text = error.error or error.detail or body[:_MAX_TEXT].decode(errors="replace")
+    fields = [FieldError(one.field[:_MAX_TEXT], one.reason[:_MAX_TEXT]) for one in error.errors[:_MAX_FIELDS]]
+    return text[:_MAX_TEXT], fields

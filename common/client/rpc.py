@@ -1,4 +1,4 @@
-"""The gRPC transport: `inference.GRPCInferenceService` over grpcio's asyncio stack, with raw tensor contents."""
+"""The gRPC transport: the Open Inference Protocol over grpcio's asyncio API, with raw tensor contents."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from common.client.transport import (
     PredictorRequest,
     PredictorResponse,
     RetryableError,
-    check_outputs,
+    headers_to_send,
+    require_outputs,
     retry_seconds,
-    safe_headers,
     tensor_spec,
 )
 from common.errors import (
@@ -36,7 +36,7 @@ from common.request.deadline import Deadline
 
 T = TypeVar("T")
 
-_FAILURES: dict[grpc.StatusCode, type[ServingError]] = {
+_ERRORS: dict[grpc.StatusCode, type[ServingError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.NOT_FOUND: UpstreamModelNotFound,
     grpc.StatusCode.FAILED_PRECONDITION: PreprocessingMismatch,
@@ -53,7 +53,7 @@ class GrpcTransport:
         self._version = version
         self._predictor = predictor
         self._options = _options(limits)
-        self._opened: list[grpc.aio.Channel] = []  # none or one, shared with those that are pinned
+        self._opened: list[grpc.aio.Channel] = []  # none or one; transports for one version share it
 
     def pinned(self, version: str) -> Self:
         other = copy.copy(self)
@@ -68,15 +68,15 @@ class GrpcTransport:
         )(
             self._request(request),
             timeout=max(request.deadline.remaining, 0.0),
-            metadata=[(name.lower(), value) for name, value in safe_headers(request.headers)],
+            metadata=[(name.lower(), value) for name, value in headers_to_send(request.headers)],
         )
-        response = await self._answer(call)
+        message = await self._response(call)
         timing = str((await call.trailing_metadata()).get("server-timing", ""))
-        parameters = {name: parameter_value(one) for name, one in response.parameters.items()}
-        result = PredictorResponse(
-            self._arrays(response), response.model_name, response.model_version, timing, parameters
-        )
-        return check_outputs(result, request.outputs, self._predictor)
+        parameters = {name: parameter_value(value) for name, value in message.parameters.items()}
+        arrays = self._arrays(message)
+        response = PredictorResponse(arrays, message.model_name, message.model_version, timing, parameters)
+        require_outputs(response, request.outputs, self._predictor)
+        return response
 
     async def ready(self, deadline: Deadline) -> bool:
         call = self._channel().unary_unary(
@@ -85,7 +85,7 @@ class GrpcTransport:
             response_deserializer=pb.ModelReadyResponse.FromString,
         )
         request = pb.ModelReadyRequest(name=self._model, version=self._version)
-        return (await self._answer(call(request, timeout=max(deadline.remaining, 0.0)))).ready
+        return (await self._response(call(request, timeout=max(deadline.remaining, 0.0)))).ready
 
     async def metadata(self, deadline: Deadline) -> ModelMetadata:
         call = self._channel().unary_unary(
@@ -94,19 +94,19 @@ class GrpcTransport:
             response_deserializer=pb.ModelMetadataResponse.FromString,
         )
         request = pb.ModelMetadataRequest(name=self._model, version=self._version)
-        found = await self._answer(call(request, timeout=max(deadline.remaining, 0.0)))
+        metadata = await self._response(call(request, timeout=max(deadline.remaining, 0.0)))
         inputs, outputs = (
-            tuple(tensor_spec(one.name, one.datatype, one.shape, self._predictor) for one in tensors)
-            for tensors in (found.inputs, found.outputs)
+            tuple(tensor_spec(tensor.name, tensor.datatype, tensor.shape, self._predictor) for tensor in tensors)
+            for tensors in (metadata.inputs, metadata.outputs)
         )
-        return ModelMetadata(found.name, tuple(found.versions), inputs, outputs, dict(found.properties))
+        return ModelMetadata(metadata.name, tuple(metadata.versions), inputs, outputs, dict(metadata.properties))
 
     async def close(self) -> None:
         while self._opened:
             await self._opened.pop().close()
 
     def _channel(self) -> grpc.aio.Channel:
-        """The channel, opened by the first call: it binds itself to the running loop."""
+        """The channel. The first call opens it, since a channel belongs to the event loop that is running then."""
         if not self._opened:
             self._opened.append(grpc.aio.insecure_channel(self._target, options=self._options))
         return self._opened[0]
@@ -124,11 +124,12 @@ class GrpcTransport:
             parameters={name: parameter(value) for name, value in request.parameters.items()},
         )
 
-    async def _answer(self, call: Awaitable[T]) -> T:
+    async def _response(self, call: Awaitable[T]) -> T:
+        """The message that a call returns. Raises what `_error` makes of its status."""
         try:
             return await call
         except grpc.aio.AioRpcError as error:
-            raise self._refused(error) from error
+            raise self._error(error) from error
 
     def _arrays(self, response: pb.ModelInferResponse) -> dict[str, Array]:
         try:
@@ -137,34 +138,34 @@ class GrpcTransport:
                 for index, (tensor, raw) in enumerate(zip(response.outputs, response.raw_output_contents, strict=True))
             }
         except (InvalidInput, ValueError) as error:
-            raise UpstreamFailed(f"predictor {self._predictor}: its answer is not valid: {error}") from None
+            raise UpstreamFailed(f"predictor {self._predictor}: its response is not valid: {error}") from None
 
-    def _refused(self, error: grpc.aio.AioRpcError) -> ServingError | RetryableError:
-        """What a status other than OK means here."""
+    def _error(self, error: grpc.aio.AioRpcError) -> ServingError | RetryableError:
+        """The error for a call whose status is not OK."""
         code, text = error.code(), error.details() or ""
-        said = f"predictor {self._predictor} answered {code.name}: {text}"
-        after = retry_seconds(str(dict(error.trailing_metadata()).get("retry-after", "")))
+        detail = f"predictor {self._predictor} answered {code.name}: {text}"
+        retry_after = retry_seconds(str(dict(error.trailing_metadata()).get("retry-after", "")))
         if code is grpc.StatusCode.UNAVAILABLE:
-            # Not `details`: for a connection that failed they hold the address.
-            return RetryableError(UpstreamFailed(f"predictor {self._predictor} is unavailable"), after)
+            # Without `details`, since these contain the address when a connection failed.
+            return RetryableError(UpstreamFailed(f"predictor {self._predictor} is unavailable"), retry_after)
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" not in text:
-            return Overloaded(said, retry_after=after or 1.0)
+            return Overloaded(detail, retry_after=retry_after or 1.0)
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             return InvalidInput(text)
-        return _FAILURES.get(code, UpstreamFailed)(said)
+        return _ERRORS.get(code, UpstreamFailed)(detail)
 
 
 def _options(limits: ClientLimits) -> list[tuple[str, int | str]]:
-    connect_ms = int(limits.connect_seconds * 1000)
+    connect_ms = int(limits.connect_timeout_seconds * 1000)
     return [
-        ("grpc.max_receive_message_length", limits.max_answer_bytes),
+        ("grpc.max_receive_message_length", limits.max_response_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.enable_http_proxy", 0),
-        ("grpc.enable_retries", 0),  # ours have a budget
+        ("grpc.enable_retries", 0),  # PredictorClient retries, within a budget
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.use_local_subchannel_pool", 1),
-        ("grpc.lb_policy_name", "round_robin"),  # a name with several addresses is several replicas
-        # A predictor that restarts is found again within a second; the default waits up to two minutes.
+        ("grpc.lb_policy_name", "round_robin"),  # the addresses of one name are its replicas
+        # Reconnects to a restarted predictor within a second; by default it can take two minutes.
         ("grpc.initial_reconnect_backoff_ms", 50),
         ("grpc.min_reconnect_backoff_ms", connect_ms),
         ("grpc.max_reconnect_backoff_ms", 1000),

@@ -1,4 +1,4 @@
-"""`asyncio.timeout` in little: it cannot be moved, and costs a fraction, which counts around every call."""
+"""A timeout that costs a fraction of `asyncio.timeout`, which matters around every call. It cannot be rescheduled."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from types import TracebackType
 
 
 class timeout:
-    """Ends what is done inside with TimeoutError once so many seconds are over."""
+    """Cancels the block inside after `seconds`, and raises TimeoutError from it."""
 
     __slots__ = ("_before", "_expired", "_task", "_timer")
 
     def __init__(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         task = asyncio.current_task(loop)
-        assert task is not None  # whoever awaits runs in a task
+        assert task is not None  # this block awaits, so it runs in a task
         self._task, self._before, self._expired = task, task.cancelling(), False
         self._timer = loop.call_later(seconds, self._expire)
 

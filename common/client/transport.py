@@ -1,4 +1,4 @@
-"""What the composing client asks of a transport, and what both of them share."""
+"""The interface of a transport, which makes one attempt at a call, and what the transports have in common."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from common.protocol.tensors import DATATYPES, Array, TensorSpec
 from common.request.deadline import HEADER as TIMEOUT_HEADER
 from common.request.deadline import Deadline
 
-_OWN = TIMEOUT_HEADER.lower()  # each attempt states what is left for it
+_TIMEOUT = TIMEOUT_HEADER.lower()  # each attempt sends its own
 
 
 class PredictorResponse(msgspec.Struct, frozen=True):
-    """A predictor's answer: arrays by output name (read-only, they read the answer in place), and who gave it."""
+    """A predictor's response: arrays by output name, and the model and the version that computed them.
+
+    The arrays are read-only, since they are views of the response's body. `server_timing` is that header's value.
+    """
 
     outputs: dict[str, Array]
     model_name: str
@@ -28,7 +31,7 @@ class PredictorResponse(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """What a predictor says of its model; -1 in a shape is a free dimension."""
+    """A model's metadata as its predictor reports it; -1 in a shape stands for a dimension of any size."""
 
     name: str
     versions: tuple[str, ...]
@@ -38,7 +41,7 @@ class ModelMetadata:
 
 
 class PredictorRequest(msgspec.Struct, frozen=True):
-    """What a predictor is asked. `headers` are passed on (request id, trace)."""
+    """A request to a predictor. `outputs` are the names of those wanted, all when empty; `headers` are sent with it."""
 
     inputs: Mapping[str, Array]
     deadline: Deadline
@@ -48,59 +51,68 @@ class PredictorRequest(msgspec.Struct, frozen=True):
 
 
 class RetryableError(Exception):
-    """An attempt that another may mend: the predictor was not reached, or said that it cannot answer just now.
+    """An attempt failed, and another may succeed: the predictor could not be reached, or is not ready or overloaded.
 
-    `error` is what the caller gets when no further attempt is made; `after` is how long the predictor asks to wait.
+    `error` is what the caller gets when no further attempt is made. `retry_after` is the pause in seconds that the
+    predictor asked for.
     """
 
-    def __init__(self, error: ServingError, after: float | None = None) -> None:
+    def __init__(self, error: ServingError, retry_after: float | None = None) -> None:
         super().__init__(error.detail)
         self.error = error
-        self.after = after
+        self.retry_after = retry_after
 
 
 class Transport(Protocol):
-    """One attempt at a call. Raises RetryableError where another attempt may help, a ServingError where none will.
+    """Makes one attempt at a call. Raises RetryableError when another attempt may succeed, else a ServingError.
 
-    The caller ends an attempt by cancelling it; then nothing may go on at the predictor's end.
+    When the task is cancelled, a transport cancels the request at the predictor as well.
     """
 
-    async def infer(self, request: PredictorRequest) -> PredictorResponse: ...
+    async def infer(self, request: PredictorRequest) -> PredictorResponse:
+        """Runs the model."""
 
-    async def ready(self, deadline: Deadline) -> bool: ...
+    async def ready(self, deadline: Deadline) -> bool:
+        """Whether the predictor reports its model as ready."""
 
-    async def metadata(self, deadline: Deadline) -> ModelMetadata: ...
+    async def metadata(self, deadline: Deadline) -> ModelMetadata:
+        """The model's metadata."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Closes all connections, also those in use."""
 
     def pinned(self, version: str) -> Self:
-        """The same connections, to one version of the model."""
+        """A transport for one version of the model, which shares the connections of this one."""
 
 
-def safe_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Those of `headers` that may go on the wire: no deadline of its own, nothing that could end a line."""
+def headers_to_send(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The headers without the timeout, which each attempt sends itself, and without values that could break a line."""
     return [
         (name, value)
         for name, value in headers.items()
-        if value.isascii() and value.isprintable() and name.lower() != _OWN
+        if value.isascii() and value.isprintable() and name.lower() != _TIMEOUT
     ]
 
 
-def check_outputs(result: PredictorResponse, wanted: Sequence[str], predictor: str) -> PredictorResponse:
-    """The result again; UpstreamFailed where an output that was asked for is missing."""
-    for name in wanted:
-        if name not in result.outputs:
-            raise UpstreamFailed(f"predictor {predictor} left out the output {name!r}")
-    return result
+def require_outputs(response: PredictorResponse, names: Sequence[str], predictor: str) -> None:
+    """Raises UpstreamFailed when the response lacks one of the outputs that were requested."""
+    for name in names:
+        if name not in response.outputs:
+            raise UpstreamFailed(
+                f"the response of predictor {predictor} lacks the requested output {name!r}; "
+                f"it has: {', '.join(response.outputs) or 'none'}"
+            )
 
 
 def tensor_spec(name: str, datatype: str, shape: Sequence[int], predictor: str) -> TensorSpec:
-    """A tensor as a predictor describes it; UpstreamFailed where its datatype is none of the protocol's."""
+    """The specification of a tensor in a predictor's metadata. Raises UpstreamFailed for an unknown datatype."""
     if datatype not in DATATYPES:
-        raise UpstreamFailed(f"predictor {predictor} has a tensor {name!r} of unknown datatype {datatype!r}")
+        raise UpstreamFailed(
+            f"predictor {predictor}: tensor {name!r} in its metadata has the unknown datatype {datatype!r}"
+        )
     return TensorSpec(name, datatype, tuple(shape))
 
 
 def retry_seconds(text: str) -> float | None:
-    """Seconds out of a `Retry-After` header; None where there is none, or where it is a date."""
+    """The seconds in a `Retry-After` header; None when it is absent or contains a date."""
     return float(text) if text.replace(".", "", 1).isdecimal() and text.isascii() else None

@@ -44,11 +44,11 @@ class PredictorClients(dict[str, PredictorClient]):
         super().__init__(self._clients(self._limits))
 
     def twins(self, ending: str) -> dict[str, PredictorClient]:
-        """The same predictors, each asked for the model whose name ends so as well; who asked for them closes them.
+        """Clients of the same predictors, for the models whose names end in `ending`. The caller has to close them.
 
-        A pause that a predictor asks for is left to the caller: what it lacks, such as a store, is not there sooner.
+        They do not wait when a predictor sends Retry-After: what it lacks, such as a store, is not there any sooner.
         """
-        return self._clients(replace(self._limits, patient=False), ending)
+        return self._clients(replace(self._limits, wait_for_retry_after=False), ending)
 
     def _clients(self, limits: ClientLimits, ending: str = "") -> dict[str, PredictorClient]:
         return {

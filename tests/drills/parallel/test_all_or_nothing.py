@@ -135,7 +135,7 @@ async def test_more_calls_than_a_predictor_has_places_for_are_refused_at_once(cl
     for answer in await asyncio.gather(*(client.post("/predict", json=BODY) for _ in range(5))):
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) >= 1
-        assert "predictor iris_rf has 4 calls under way and 4 waiting" in answer.json()["detail"]
+        assert "calls to predictor iris_rf: 4 are in progress and 4 wait" in answer.json()["detail"]
     assert time.monotonic() - started < 2
     await switch(stack, "iris-rf")
     assert {answer.status_code for answer in await asyncio.gather(*held)} == {200}

@@ -115,7 +115,7 @@ def test_a_lost_quorum_is_a_failure_with_every_reason(stack: Stack, whole: Any) 
         answer = ask(stack, BODY)
         assert answer.elapsed.total_seconds() < TIMEOUT + SLACK
         assert "1 of 4 predictors could answer and 2 are needed" in answer.json()["detail"]
-        late = [f"predictor {name} gave no answer" in answer.json()["detail"] for name in frozen]
+        late = [f"predictor {name} did not respond" in answer.json()["detail"] for name in frozen]
         missed = [f"predictor {name} cannot answer" in answer.json()["detail"] for name in frozen]  # by the watch
         assert [one or other for one, other in zip(late, missed, strict=True)] == [True] * 3
         assert answer.status_code == (504 if all(late) else 503 if all(missed) else 502)

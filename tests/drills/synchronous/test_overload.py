@@ -57,7 +57,7 @@ async def test_a_full_queue_refuses_at_once_and_answers_what_it_has_taken(client
         refused = await ask(client, CAT)
         assert refused.status_code == 503
         assert int(refused.headers["Retry-After"]) >= 1
-        assert "queue is full" in refused.json()["detail"]
+        assert "queue of the model is full" in refused.json()["detail"]
     assert time.monotonic() - start < 3
     assert (await client.get("/livez")).status_code == (await client.get("/readyz")).status_code == 200
     await client.post("/faults", json={})

@@ -59,7 +59,7 @@ async def test_a_full_queue_refuses_at_once_and_answers_what_it_has_taken(client
     for one in refused:
         assert one.status_code == 503
         assert int(one.headers["Retry-After"]) >= 1
-        assert one.json()["error"] == f"the queue is full ({QUEUE} requests wait)"
+        assert one.json()["error"] == f"the queue of the model is full: {QUEUE} requests wait already; retry later"
     assert await asyncio.to_thread(metric, stack.url(), "serving_rejected_total", reason="queue_full") == (
         refused_before + 10
     )

@@ -148,7 +148,7 @@ def refusal(told: object) -> Reply:
 
 async def test_an_impatient_client_leaves_a_pause_that_is_asked_for_to_its_caller(predictor: HttpPredictor) -> None:
     predictor.replies = [status(503, Retry_After=0.1), status(503)]
-    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(patient=False)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(wait_for_retry_after=False)) as client:
         with pytest.raises(Overloaded):
             await infer(client)
         await infer(client)  # no pause was asked for, so it is made up for as usual
@@ -184,7 +184,7 @@ async def test_a_missing_output_is_an_upstream_failure(predictor: HttpPredictor)
 
     predictor.usual = other
     async with PredictorClient(predictor.url, model="m") as client:
-        with pytest.raises(UpstreamFailed, match="m left out the output 'z'"):
+        with pytest.raises(UpstreamFailed, match="m lacks the requested output 'z'; it has: y"):
             await client.infer({"x": X}, outputs=["z"], deadline=Deadline.after(2))
 
 
@@ -200,8 +200,8 @@ async def test_an_oversized_answer_is_cut_off(predictor: HttpPredictor, framing:
             sent += 65536
 
     predictor.usual = endless
-    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(max_answer_bytes=1 << 20)) as client:
-        with pytest.raises(UpstreamFailed, match="m: its answer is larger than 1048576 bytes"):
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(max_response_bytes=1 << 20)) as client:
+        with pytest.raises(UpstreamFailed, match="m: its response is larger than the 1048576 bytes"):
             await infer(client)
     assert sent < 20 << 20, "no more than the buffers of both sides"
 

@@ -216,7 +216,7 @@ async def test_a_broken_or_oversized_answer_is_an_upstream_failure(predictor: Gr
         return pb.ModelInferResponse(outputs=[output], raw_output_contents=[b"x" * size] * bool(size))
 
     predictor.usual = reply
-    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(max_answer_bytes=300_000)) as client:
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(max_response_bytes=300_000)) as client:
         with pytest.raises(UpstreamFailed, match=r"^predictor m"):
             await infer(client)
     assert len(predictor.calls) == 1

@@ -30,7 +30,7 @@ async def test_calls_beyond_the_limit_wait_or_are_refused_at_once(predictor: Htt
     async with PredictorClient(predictor.url, model="m", limits=ClientLimits(concurrency=2, queue=1)) as client:
         calls = [asyncio.create_task(infer(client)) for _ in range(3)]
         await predictor.received(2)
-        with pytest.raises(Overloaded, match="m has 2 calls under way and 1 waiting") as caught:
+        with pytest.raises(Overloaded, match="to predictor m: 2 are in progress and 1 wait") as caught:
             await infer(client)
         assert caught.value.retry_after
         assert len(predictor.requests) == 2
