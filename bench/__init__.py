@@ -1,1 +1,1 @@
-"""Measurements of the patterns against honest rivals: `python -m bench --help`."""
+"""Measurements of the patterns against comparable implementations: `python -m bench --help`."""

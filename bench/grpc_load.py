@@ -1,7 +1,7 @@
-"""The same closed loop over gRPC: a msgpack `Plan` on standard input, a JSON `Result` on standard output.
+"""The gRPC load generator: a msgpack `Plan` on standard input, a JSON `Result` on standard output.
 
-Requests are serialized beforehand and answers stay bytes. Every connection is a channel with a pool of its own;
-channels of one process would share a single TCP connection otherwise.
+Requests are serialized before the load starts, and responses are not parsed. Every connection is a channel with its
+own subchannel pool; otherwise all channels of a process would share one TCP connection.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_len
 
 
 async def connection(plan: Plan, ledger: Ledger) -> None:
-    """One channel: call, wait for the answer, book it, call again."""
+    """One channel: call, wait for the response, record it, call again."""
     async with grpc.aio.insecure_channel(f"{plan.host}:{plan.port}", options=OPTIONS) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(plan.method)
         while (request := ledger.next_request()) is not None:
@@ -34,7 +34,7 @@ async def connection(plan: Plan, ledger: Ledger) -> None:
 
 
 async def drive(plan: Plan) -> Result:
-    """Load the server as planned; for callers that have a loop already."""
+    """Run the plan; for callers that already have an event loop."""
     ledger = Ledger(plan)
     tasks = [asyncio.create_task(connection(plan, ledger)) for _ in range(plan.connections)]
     result = await ledger.measure()
@@ -45,7 +45,7 @@ async def drive(plan: Plan) -> Result:
 
 
 def main() -> None:
-    """The process: plan in, result out."""
+    """Read the plan from standard input, run it, write the result."""
     plan = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Plan)
     gc.disable()  # as in the HTTP generator; a turn is short
     sys.stdout.buffer.write(msgspec.json.encode(asyncio.run(drive(plan))))

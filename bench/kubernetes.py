@@ -1,8 +1,8 @@
-"""The numbers of the Kubernetes runtime: a NodePort against a published port, the start, a rolling update.
+"""Measurements of the Kubernetes runtime: a NodePort against a published port, the start, a rolling update.
 
-Both ways lead to the same image of web_single. A process of a container gets the server's core where this machine runs
-it and this user may say so; what carries the packets (the kernel, docker-proxy) and the cluster's own services run
-where they like.
+Both ports lead to the same image of web_single. The processes of its containers are pinned to the server's core where
+this machine runs them and the user may pin them. What carries the packets (the kernel, docker-proxy) and the cluster's
+own services are not pinned.
 """
 
 import os
@@ -20,12 +20,12 @@ import psutil
 
 from bench.contestants import paced, refuse_other_outputs
 from bench.measure import Contestant, Pace, Spread
-from bench.messages import Model, ask, iris_rows, json_body, post
+from bench.messages import Model, infer_over_http, iris_rows, json_body, post
 from bench.plan import LOCAL, Plan, Result
-from bench.process import ROOT, Bay, BenchError, on_core
+from bench.process import ROOT, BenchError, ServerGroup, on_core
 from bench.report import Number, Part, Setting
 from bench.rivals.ort_alone import expected_outputs
-from bench.suite import Bench, Chapter, Parts, at_connections, times
+from bench.suite import Bench, PartRunner, Parts, at_connections, times
 from bench.web_single import iris_requests
 from runtimes import cluster, engine
 from runtimes.base import Stack
@@ -43,8 +43,8 @@ CONTAINER_IDS = "jsonpath={.items[*].status.containerStatuses[*].containerID}"
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """What a runtime cannot do, no cluster among it, as a BenchError."""
+def as_bench_error() -> Iterator[None]:
+    """Turn a StackError, such as a missing cluster, into a BenchError."""
     try:
         yield
     except StackError as error:
@@ -53,19 +53,19 @@ def told_in_one_line() -> Iterator[None]:
 
 @contextmanager
 def up(runtime: str, variant: str | None = None) -> Iterator[Stack]:
-    """web_single in a runtime, under a name that nobody else has, until the block is left."""
+    """Run web_single in a runtime under a unique name until the block ends."""
     name = f"bench-{os.getpid()}"
     with Stack.create(PATTERN, runtime, variant, port=0, name=name, env={"MODEL": MODEL}) as stack:
         yield stack
 
 
 def require_cluster() -> None:
-    """StackError at once, rather than after the other stack was started."""
+    """Raise StackError before anything is started when there is no cluster."""
     cluster.kubectl("get", "--raw", "/readyz")
 
 
 def port_of(stack: Stack) -> int:
-    """Where its entry answers."""
+    """The port of its entry service."""
     host, _, port = stack.url().removeprefix("http://").partition(":")
     if host != LOCAL:
         raise BenchError(f"load goes to {LOCAL} alone, and the cluster's nodes answer at {host}")
@@ -73,16 +73,16 @@ def port_of(stack: Stack) -> int:
 
 
 def container_ids(stack: Stack) -> list[str]:
-    """The containers of a stack, as the processes' control groups call them."""
+    """Ids of a stack's containers, as they appear in the control groups of processes."""
     if stack.runtime == "compose":
         label = f"label=com.docker.compose.project=sp-{stack.name}"
         return engine.run(["docker", "ps", "--quiet", "--no-trunc", "--filter", label]).split()
-    told = cluster.kubectl("--namespace", f"sp-{stack.name}", "get", "pods", "--output", CONTAINER_IDS)
-    return [one.rpartition("/")[2] for one in told.split()]
+    listed = cluster.kubectl("--namespace", f"sp-{stack.name}", "get", "pods", "--output", CONTAINER_IDS)
+    return [one.rpartition("/")[2] for one in listed.split()]
 
 
 def processes_of(stack: Stack) -> list[psutil.Process]:
-    """The processes in its containers; none where another machine runs them."""
+    """The processes in a stack's containers; none when they run on another machine."""
     ids, found = container_ids(stack), []
     for process in psutil.process_iter():
         with suppress(OSError, psutil.Error):
@@ -92,7 +92,7 @@ def processes_of(stack: Stack) -> list[psutil.Process]:
 
 
 def pin(stacks: Sequence[Sequence[psutil.Process]], core: int) -> bool:
-    """Whether every stack has processes here and all of their threads stay on this core from now on."""
+    """Pin all threads of the stacks' processes to a core; False when a stack has no process on this machine."""
     try:
         for process in (one for processes in stacks for one in processes if all(stacks)):
             for thread in process.threads():
@@ -103,18 +103,18 @@ def pin(stacks: Sequence[Sequence[psutil.Process]], core: int) -> bool:
 
 
 def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
-    """Processor time that they have used so far."""
+    """CPU seconds that these processes have used so far."""
     return sum(float(used.user + used.system) for used in (one.cpu_times() for one in processes))
 
 
-def under_load(name: str, bay: Bay, stack: Stack, requests: Sequence[bytes], connections: int) -> Contestant:
-    """A stack's entry under closed-loop load; it is not halted between its turns, or its probes would end it."""
+def under_load(name: str, group: ServerGroup, stack: Stack, requests: Sequence[bytes], connections: int) -> Contestant:
+    """A stack's entry under closed-loop load. It is not stopped between turns, because its probes would fail."""
     plan = Plan(port=port_of(stack), requests=list(requests), connections=connections, seconds=1.0)
     processes = processes_of(stack)
 
     def turn(pace: Pace) -> Result:
         before = cpu_seconds(processes)
-        result = bay.load(paced(plan, pace))
+        result = group.load(paced(plan, pace))
         spent = cpu_seconds(processes) - before
         return msgspec.structs.replace(result, server_cpu=spent / max(1, result.answered_in_all))
 
@@ -122,7 +122,7 @@ def under_load(name: str, bay: Bay, stack: Stack, requests: Sequence[bytes], con
 
 
 def require_same_image(published: Stack, node_port: Stack) -> None:
-    """BenchError when one was built after the other from something else; the pod's tag ends with what is in it."""
+    """Raise BenchError unless both stacks run the same image; the pod's tag ends with the image's content hash."""
     content = engine.run(["docker", "inspect", "--format", "{{.Image}}", *container_ids(published)]).strip()
     (pod,) = cluster.Namespace(f"sp-{node_port.name}").pods()
     if not content.removeprefix("sha256:").startswith(pod.image.rpartition("-")[2]):
@@ -130,19 +130,19 @@ def require_same_image(published: Stack, node_port: Stack) -> None:
 
 
 def check(name: str, stack: Stack, model: Model) -> None:
-    """Compare one answer with the model's own."""
+    """Compare the outputs of one request with the model's. Raises BenchError."""
     row = iris_rows(1)[0]
-    answer = ask(port_of(stack), model.infer_path, *json_body(model, row))
+    answer = infer_over_http(port_of(stack), model.infer_path, *json_body(model, row))
     refuse_other_outputs(name, answer, expected_outputs(str(model.file), row))
 
 
-@told_in_one_line()
+@as_bench_error()
 def ways_in_part(bench: Bench) -> Part:
-    """One iris row in JSON through the Service's NodePort, and through compose's published port, both stacks up."""
+    """One iris row in JSON through the Service's NodePort and through compose's published port, with both stacks up."""
     require_cluster()
     model = bench.model(MODEL)
     requests = iris_requests(model)
-    with bench.bay() as bay, up("compose") as published, up("kubernetes") as node_port:
+    with bench.server_group() as group, up("compose") as published, up("kubernetes") as node_port:
         stacks = {NODE_PORT: node_port, PUBLISHED: published}
         require_same_image(published, node_port)
         for name, stack in stacks.items():
@@ -151,7 +151,7 @@ def ways_in_part(bench: Bench) -> Part:
         settings = [
             bench.compare(
                 connections,
-                [under_load(name, bay, stack, requests, connections) for name, stack in stacks.items()],
+                [under_load(name, group, stack, requests, connections) for name, stack in stacks.items()],
                 shared=not pinned,
             )
             for connections in CONNECTIONS
@@ -161,20 +161,20 @@ def ways_in_part(bench: Bench) -> Part:
 
 
 def against_published(setting: Setting) -> Number:
-    """Throughput by the one way in units of the other's."""
+    """Throughput through the NodePort divided by throughput through the published port."""
     text = f"JSON, {at_connections(setting.connections)}: NodePort against compose's published port"
     return times(text, setting, NODE_PORT, PUBLISHED, PORT_TARGET)
 
 
 def applies(pid: int) -> bool:
-    """Whether a command runs `kubectl apply` now."""
+    """Whether a command is running `kubectl apply` now."""
     with suppress(psutil.Error):
         return any("apply" in one.cmdline() for one in psutil.Process(pid).children(recursive=True))
     return False
 
 
 def timed_up(log: Path) -> tuple[float, float, float]:
-    """`make up` as a person runs it: seconds for checking the images, for applying, and from then to its end."""
+    """Run `make up`: seconds for checking the images, for `kubectl apply`, and from then until it ends."""
     command = ["make", "--silent", "up", f"PATTERN={PATTERN}", "RUNTIME=kubernetes"]
     environment = os.environ | {"MODEL": MODEL}
     with log.open("wb") as output:
@@ -193,9 +193,9 @@ def timed_up(log: Path) -> tuple[float, float, float]:
     return seen[0] - began, seen[-1] - seen[0], ended - seen[-1]
 
 
-@told_in_one_line()
+@as_bench_error()
 def up_part(bench: Bench) -> Part:
-    """Seconds that `make up` takes to ready, with its images in the cluster already."""
+    """Seconds that `make up` takes until ready, with the images already in the cluster."""
     require_cluster()
     stack = Stack.create(PATTERN, "kubernetes", env={"MODEL": MODEL})
     if stack.is_up():
@@ -208,7 +208,7 @@ def up_part(bench: Bench) -> Part:
                 found.append(timed_up(bench.logs / "up.log"))
         finally:
             stack.down()
-        bench.told()
+        bench.turn_done()
     checked, applied, ready = (median(column) for column in zip(*found, strict=True))
     split = f"images checked {checked:.1f} s, applied {applied:.1f} s, ready {ready:.1f} s"
     text = f"make up, images in the cluster ({split})"
@@ -216,7 +216,7 @@ def up_part(bench: Bench) -> Part:
 
 
 class Trickle:
-    """A light load: one question after the other with a pause between, a new connection each; counts the failures."""
+    """A light load: one request after the other on new connections, with a pause between them; counts failures."""
 
     def __init__(self, port: int, model: Model) -> None:
         self.port, self.path, self.asked = port, model.infer_path, json_body(model, iris_rows(1)[0])
@@ -225,7 +225,7 @@ class Trickle:
         self.thread = threading.Thread(target=self.run, daemon=True)
 
     def run(self) -> None:
-        """Ask until it is over."""
+        """Send requests until stopped."""
         while not self.over.wait(PAUSE_SECONDS):
             try:
                 post(self.port, self.path, *self.asked)
@@ -243,7 +243,7 @@ class Trickle:
 
 
 def roll(namespace: str) -> float:
-    """Seconds until every pod of `api` is a new one and ready; the old ones may still be draining."""
+    """Seconds until every pod of `api` is new and ready; old pods may still be draining."""
     kubectl, began = cluster.Namespace(namespace).kubectl, time.perf_counter()
     kubectl("rollout", "restart", "deployment/api")
     kubectl("rollout", "status", "deployment/api", timeout_seconds=LONGEST_ROLL_SECONDS)
@@ -251,7 +251,7 @@ def roll(namespace: str) -> float:
 
 
 def await_drained(space: cluster.Namespace) -> None:
-    """Until those that leave are gone."""
+    """Wait until the old pods are gone."""
     deadline = time.perf_counter() + LONGEST_ROLL_SECONDS
     while any(pod.terminating for pod in space.pods()):
         if time.perf_counter() > deadline:
@@ -259,9 +259,9 @@ def await_drained(space: cluster.Namespace) -> None:
         time.sleep(LOOK_SECONDS)
 
 
-@told_in_one_line()
+@as_bench_error()
 def roll_part(bench: Bench) -> Part:
-    """Two replicas replaced one after the other while they are asked, some twenty times a second."""
+    """Replace two replicas one after the other under about twenty requests a second."""
     require_cluster()
     found: list[float] = []
     failed = 0
@@ -274,13 +274,13 @@ def roll_part(bench: Bench) -> Part:
             failed += load.failed
             if not load.answered:
                 raise BenchError("the stack gave no good answer while it was rolled")
-            bench.told()
+            bench.turn_done()
     number = Number("rolling update of two replicas", Spread.of(found), ROLL_SECONDS, False, " s", failed)
     return Part("roll", "Rolling update", [number])
 
 
 PARTS: Parts = {
-    "ways_in": Chapter(ways_in_part, lambda pace: 2 * len(CONNECTIONS) * pace.rounds),
-    "up": Chapter(up_part, lambda pace: pace.starts),
-    "roll": Chapter(roll_part, lambda pace: pace.starts),
+    "ways_in": PartRunner(ways_in_part, lambda pace: 2 * len(CONNECTIONS) * pace.rounds),
+    "up": PartRunner(up_part, lambda pace: pace.starts),
+    "roll": PartRunner(roll_part, lambda pace: pace.starts),
 }

@@ -1,9 +1,9 @@
 """The HTTP/1.1 load generator: a msgpack `Plan` on standard input, a JSON `Result` on standard output.
 
-Raw protocols on uvloop, requests built beforehand, of the answer only the status and the length read: a core of it
-drives several times what any server here can answer. So that it does not favour a server that answers in groups, a
-request goes out by `send` in the moment the last answer is read, and its clock starts right before: uvloop's `write`
-waits for the end of the turn, which lets requests go in bursts and counts that wait as the server's.
+It uses raw protocols on uvloop, sends requests that were built before, and reads only the status and the length of a
+response, so one core drives several times what any server here can handle. A request is sent by `socket.send` as soon
+as the previous response is read, and its clock starts just before. uvloop's `write` would wait for the end of the event
+loop's turn: requests would leave in bursts, and that wait would count as the server's.
 """
 
 import asyncio
@@ -24,11 +24,11 @@ LENGTH = b"\r\ncontent-length:"
 
 
 class Malformed(ValueError):
-    """An answer that is no HTTP/1.1 answer with a Content-Length."""
+    """The response is not HTTP/1.1 with a Content-Length."""
 
 
 def parse_head(head: bytes) -> tuple[int, int]:
-    """The status and the Content-Length of an answer's head, given without the empty line at its end."""
+    """Status and Content-Length of a response head, which is given without the empty line at its end."""
     at = head.lower().find(LENGTH)
     if at < 0 or not head.startswith(b"HTTP/1.1 "):
         raise Malformed
@@ -39,7 +39,7 @@ def parse_head(head: bytes) -> tuple[int, int]:
 
 
 class Connection(asyncio.Protocol):
-    """One keep-alive connection: sends, waits for the whole answer, books it, sends again."""
+    """One keep-alive connection: sends a request, waits for the whole response, records it, sends the next."""
 
     def __init__(self, ledger: Ledger, sock: socket.socket, lost: Callable[[], None]) -> None:
         self.ledger, self.sock, self.lost = ledger, sock, lost
@@ -55,13 +55,13 @@ class Connection(asyncio.Protocol):
         self.send()
 
     def send(self) -> None:
-        """Send the next request, if the turn goes on."""
+        """Send the next request unless the turn has ended."""
         request = self.ledger.next_request()
         self.waiting = request is not None
         if request is None:
             return
         self.began = time.perf_counter()
-        if self.transport.get_write_buffer_size():  # answered before it had read all of the last request
+        if self.transport.get_write_buffer_size():  # the response came before the server had read all of the request
             self.transport.write(request)
             return
         try:
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
             self.finish()
 
     def finish(self) -> None:
-        """Book the answer that is now complete and go on."""
+        """Record the complete response and send the next request."""
         if self.status != 200:
             self.ledger.failed(f"status {self.status}")
         elif any(text not in self.body for text in self.contains):
@@ -108,12 +108,12 @@ class Connection(asyncio.Protocol):
         self.send()
 
     def keep(self, data: bytes) -> None:
-        """Keep a piece of the answer's body, where something in it is expected."""
+        """Keep a piece of the body, where the plan looks for texts in it."""
         if self.contains:
             self.body += data
 
     def give_up(self, reason: str) -> None:
-        """Book a failure after which the connection cannot be used."""
+        """Record a failure after which the connection cannot be used."""
         if self.waiting:
             self.waiting = False
             self.ledger.failed(reason)
@@ -127,7 +127,7 @@ class Connection(asyncio.Protocol):
 
 
 class Load:
-    """All connections of one turn. A lost one is replaced after a pause, so that a dead server costs no busy loop."""
+    """All connections of one turn. A lost one is reopened after a pause, so a dead server causes no busy loop."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.ledger = plan, Ledger(plan)
@@ -137,7 +137,7 @@ class Load:
         self.over = False
 
     async def run(self) -> Result:
-        """Drive the turn to its end."""
+        """Run the turn to its end."""
         for _ in range(self.plan.connections):
             self.open()
         result = await self.ledger.measure()
@@ -149,18 +149,18 @@ class Load:
         return result
 
     def open(self) -> None:
-        """Start to open one more connection."""
+        """Start to open one more connection, unless the turn has ended."""
         if not self.over:
             task = self.loop.create_task(self.connect())
             self.opening.add(task)
             task.add_done_callback(self.opening.discard)
 
     def reopen(self) -> None:
-        """Open a connection in place of a lost one, a little later."""
+        """Replace a lost connection after RECONNECT_SECONDS."""
         self.loop.call_later(RECONNECT_SECONDS, self.open)
 
     async def connect(self) -> None:
-        """Open one connection; a refusal is booked and tried again."""
+        """Open one connection; a refusal is recorded and tried again."""
         sock = socket.socket()
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -177,14 +177,14 @@ class Load:
 
 
 async def drive(plan: Plan) -> Result:
-    """Load the server as planned; for callers that have a loop already."""
+    """Run the plan; for callers that already have an event loop."""
     return await Load(plan).run()
 
 
 def main() -> None:
-    """The process: plan in, result out."""
+    """Read the plan from standard input, run it, write the result."""
     plan = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Plan)
-    gc.disable()  # nothing here makes cycles, and a collection would look like a slow answer
+    gc.disable()  # nothing here makes reference cycles, and a collection would look like a slow response
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         result = runner.run(drive(plan))
     sys.stdout.buffer.write(msgspec.json.encode(result))

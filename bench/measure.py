@@ -1,7 +1,7 @@
-"""Turns, medians and ratios: how numbers are made from a noisy machine.
+"""Turns, medians and ratios: how numbers are made on a noisy machine.
 
-Contestants take turns, round by round, and a ratio is formed inside a round: what slows the machine for a while slows
-both. Each round starts with another contestant, so that none is always the first.
+Contestants take turns in rounds, and a ratio is formed within a round, because what slows the machine for some seconds
+slows both sides. Each round starts with a different contestant.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ Metric = Callable[[Result], float]
 
 @dataclass(frozen=True)
 class Pace:
-    """How long everything lasts: the full run, or a quick look."""
+    """How many rounds there are, and how long a turn lasts in seconds."""
 
     rounds: int = 5
     seconds: float = 3.0
@@ -28,7 +28,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who is measured, under what it shows as, and how one turn of it is run."""
+    """What is measured: its name in the tables, and the function that runs one turn."""
 
     name: str
     turn: Callable[[Pace], Result]
@@ -38,7 +38,7 @@ Round = Mapping[str, Result]
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """A median with the smallest and the largest value beside it."""
+    """A median with a lower and an upper value: lowest and highest, or an interval."""
 
     median: float
     low: float
@@ -51,7 +51,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 def interleave(contestants: Sequence[Contestant], pace: Pace, done: Callable[[], None]) -> list[Round]:
-    """Let the contestants take turns, `pace.rounds` times, `done` told of each. BenchError when one answers nothing."""
+    """Run `pace.rounds` rounds and call `done` after each turn. BenchError when a turn has no good response."""
     rounds: list[Round] = []
     for number in range(pace.rounds):
         first = number % len(contestants)
@@ -59,7 +59,7 @@ def interleave(contestants: Sequence[Contestant], pace: Pace, done: Callable[[],
         for one in [*contestants[first:], *contestants[:first]]:
             results[one.name] = one.turn(pace)
             if not results[one.name].answered:
-                raise BenchError(f"{one.name} gave no good answer: {results[one.name].errors}")
+                raise BenchError(f"{one.name} sent no good response: {results[one.name].errors}")
             done()
         rounds.append(results)
     return rounds
@@ -71,22 +71,22 @@ def spread(rounds: Sequence[Round], name: str, metric: Metric) -> Spread:
 
 
 def ratio(rounds: Sequence[Round], ours: str, rival: str, metric: Metric) -> Spread:
-    """`ours` in units of `rival`: the ratio of each round, then their spread."""
+    """`ours` divided by `rival` in each round, then the spread of these ratios."""
     return Spread.of([metric(one[ours]) / metric(one[rival]) for one in rounds])
 
 
 def difference(rounds: Sequence[Round], ours: str, other: str, metric: Metric) -> Spread:
-    """By how much `ours` exceeds the other: the difference of each round, then their spread."""
+    """`ours` minus `other` in each round, then the spread of these differences."""
     return Spread.of([metric(one[ours]) - metric(one[other]) for one in rounds])
 
 
 def failures(rounds: Sequence[Round], *names: str) -> int:
-    """How many requests of these contestants got no good answer."""
+    """How many requests of these contestants got no good response."""
     return sum(one[name].failures for one in rounds for name in names)
 
 
 def throughput(result: Result) -> float:
-    """Good answers a second."""
+    """Good responses per second."""
     return result.throughput
 
 

@@ -1,7 +1,7 @@
-"""Requests built before the load starts, and the reading of one answer: Open Inference Protocol over HTTP and gRPC.
+"""Builds requests before the load starts and reads responses: Open Inference Protocol over HTTP and gRPC.
 
-Written by hand and not by the code under measurement, so that the two cannot agree on a mistake; what is here is a
-caller's half of the protocol, for FP32 inputs only.
+Written without the code that is measured, so that both cannot share a mistake. This is the client's half of the
+protocol, for FP32 inputs only.
 """
 
 import json
@@ -37,47 +37,47 @@ class Model:
 
     @classmethod
     def built(cls, repository: Path, name: str) -> "Model":
-        """Version 1 of a model in the repository; BenchError says how to build it when it is missing."""
+        """Version 1 of a model in the repository. Raises BenchError when it is not built."""
         folder = repository / name / "1"
         if not (folder / "model.onnx").is_file():
-            raise BenchError(f"the model {name} is not built: make models")
+            raise BenchError(f"the model {name} is not built; run `make models`")
         manifest = yaml.safe_load((folder / "model.yaml").read_text())
         return cls(name, folder / "model.onnx", manifest["inputs"][0]["name"])
 
     @property
     def infer_path(self) -> str:
-        """Where its predictions are asked for over HTTP."""
+        """Path of its infer route over HTTP."""
         return f"/v2/models/{self.name}/infer"
 
 
 def iris_rows(count: int) -> list[NDArray[np.float32]]:
-    """Flowers within the range of the data set, each of shape (1, 4), in cm; the same ones every time."""
+    """Rows within the range of the iris data set, each of shape (1, 4), in cm; the same in every run."""
     values = np.random.default_rng(SEED).uniform(IRIS_LOW, IRIS_HIGH, (count, 1, 4))
     return list(values.round(1).astype(np.float32))
 
 
 def image_tensors(count: int) -> list[NDArray[np.float32]]:
-    """Noise in the place of normalised pixels, -1 to 1, each of shape (1, 3, 224, 224): it takes as long as a photo."""
+    """Noise from -1 to 1, each of shape (1, 3, 224, 224): a run takes as long as with a normalised photo."""
     values = np.random.default_rng(SEED).uniform(-1.0, 1.0, (count, 1, 3, 224, 224))
     return list(values.astype(np.float32))
 
 
 def http_request(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """A whole HTTP/1.1 message that posts the body."""
+    """A whole HTTP/1.1 POST request."""
     lines = {"Host": LOCAL, "User-Agent": "bench", "Accept": "*/*", **headers, "Content-Length": str(len(body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     return f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
 def json_body(model: Model, tensor: NDArray[np.float32]) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of an inference request in JSON, numbers written as short as they were read."""
+    """Body and headers of an inference request in JSON, numbers in their shortest form."""
     data = [float(str(value)) for value in tensor.ravel()]
     one = {"name": model.input_name, "shape": list(tensor.shape), "datatype": "FP32", "data": data}
     return json.dumps({"inputs": [one]}, separators=(",", ":")).encode(), {"Content-Type": JSON}
 
 
 def binary_body(model: Model, tensor: NDArray[np.float32]) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of an inference request by the binary tensor extension; binary is asked for in return."""
+    """Body and headers of an inference request with binary tensors, which asks for binary outputs."""
     raw = tensor.astype("<f4").tobytes()
     one = {
         "name": model.input_name,
@@ -111,7 +111,7 @@ def grpc_request(model: Model, tensor: NDArray[np.float32]) -> bytes:
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The integer at a position, and the position after it."""
+    """The variable-length integer at a position, and the position after it."""
     value = shift = 0
     while True:
         value |= (data[at] & 0x7F) << shift
@@ -126,7 +126,7 @@ def fields(data: bytes) -> Iterator[tuple[int, bytes]]:
     while at < len(data):
         key, at = read_varint(data, at)
         if key & 7 != 2:
-            raise BenchError(f"field {key >> 3} of the answer is of an unexpected kind")
+            raise BenchError(f"field {key >> 3} of the response has wire type {key & 7}, expected 2 (length-delimited)")
         length, at = read_varint(data, at)
         yield key >> 3, data[at : at + length]
         at += length
@@ -144,7 +144,7 @@ def read_grpc(answer: bytes) -> Outputs:
 
 
 def read_http(body: bytes, header_length: int | None) -> Outputs:
-    """The tensors of an HTTP answer, flat, whether JSON or, with the length of the header given, binary."""
+    """Flat tensors of an HTTP response: JSON, or binary when the length of its JSON header is given."""
     at = len(body) if header_length is None else header_length
     outputs: Outputs = {}
     for one in json.loads(body[:at])["outputs"]:
@@ -157,8 +157,8 @@ def read_http(body: bytes, header_length: int | None) -> Outputs:
     return outputs
 
 
-def posted(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
-    """One request over HTTP; the answer's body and headers. Anything but 200 is a BenchError with how it begins."""
+def post_with_headers(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, Mapping[str, str]]:
+    """Send one POST request; return body and headers. Raises BenchError for any status but 200."""
     connection = HTTPConnection(LOCAL, port, timeout=10.0)
     try:
         connection.request("POST", path, body, dict(headers))
@@ -167,24 +167,24 @@ def posted(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> tup
     finally:
         connection.close()
     if response.status != 200:
-        raise BenchError(f"{path} answered {response.status}: {answer[:300]!r}")
+        raise BenchError(f"{path} returned status {response.status}, expected 200: {answer[:300]!r}")
     return answer, dict(response.headers)
 
 
 def post(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
-    """One request over HTTP; the answer's body."""
-    return posted(port, path, body, headers)[0]
+    """Send one POST request; return the body. Raises BenchError for any status but 200."""
+    return post_with_headers(port, path, body, headers)[0]
 
 
-def ask(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> Outputs:
-    """One inference over HTTP; its tensors, flat."""
-    answer, told = posted(port, path, body, headers)
-    length = told.get(HEADER_LENGTH) or told.get(HEADER_LENGTH.lower())
+def infer_over_http(port: int, path: str, body: bytes, headers: Mapping[str, str]) -> Outputs:
+    """One inference over HTTP; returns flat tensors by output name. Raises BenchError."""
+    answer, returned = post_with_headers(port, path, body, headers)
+    length = returned.get(HEADER_LENGTH) or returned.get(HEADER_LENGTH.lower())
     return read_http(answer, int(length) if length else None)
 
 
-def ask_grpc(port: int, request: bytes) -> Outputs:
-    """One ModelInfer over gRPC; its tensors, flat. Any status but OK is a BenchError."""
+def infer_over_grpc(port: int, request: bytes) -> Outputs:
+    """One ModelInfer over gRPC; returns flat tensors by output name. Raises BenchError for any status but OK."""
     with grpc.insecure_channel(f"{LOCAL}:{port}") as channel:
         try:
             call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(MODEL_INFER)

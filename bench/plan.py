@@ -1,7 +1,7 @@
-"""What a load generator is told and what it answers, and the bookkeeping of a closed loop that HTTP and gRPC share.
+"""Input and output of a load generator, and the closed loop that the HTTP and the gRPC generator share.
 
-Closed loop: a connection sends its next request when the last answer has come, so the number of connections is the
-number of requests in flight.
+Closed loop: a connection sends its next request when the previous response has arrived, so there are as many requests
+in flight as connections.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ MOST_CONNECTIONS = 1024
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of load. Ends by itself after `seconds`, or `count` answers when that comes first (0: by time alone).
+    """One turn of load. It ends after `seconds`, or after `count` responses if that is earlier (0: by time only).
 
-    `requests` are sent in turn, as they stand: whole HTTP messages, or serialized protobufs for `method` over gRPC.
-    An HTTP answer without every text of `contains` in its body is a failure. A plan for any address other than
-    127.0.0.1 cannot be made.
+    `requests` are sent in rotation as they are: whole HTTP messages, or serialized protobufs for `method` over gRPC.
+    An HTTP response whose body lacks one of the texts in `contains` is a failure. Raises ValueError for any address
+    other than 127.0.0.1.
     """
 
     port: int
@@ -55,18 +55,19 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def longest_seconds(self) -> float:
-        """The time after which the turn is over whatever the server does."""
+        """Seconds after which the turn has ended, whatever the server does."""
         return self.warm_up_seconds + self.seconds + self.answer_timeout_seconds
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn, measured. Times are seconds; `answered` and the latencies are of good answers alone.
+    """The result of one turn. Times are in seconds; `answered` and the latencies count good responses only.
 
-    `busy` is the share of its core that the generator used, and stand-ins that run beside it: near 1.0 they, not the
-    server, were measured.
-    `held_up` is the share of the time it was ready to go on but another process had the core: the noise of the machine.
-    `server_cpu` is the server's processor time for one answer, warm-up included: what noise changes least; that
-    of all processes which make the answer.
+    `busy` is the share of its core that the load generator (with the stand-ins beside it) used. Near 1.0, the generator
+    was measured and not the server.
+    `held_up` is the share of the time in which the generator was ready to run but another process had its core: the
+    noise of the machine.
+    `server_cpu` is the CPU time for one response, warm-up included, of all server processes that take part in it. Noise
+    changes it least.
     """
 
     answered: int
@@ -82,23 +83,23 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def throughput(self) -> float:
-        """Good answers a second."""
+        """Good responses per second."""
         return self.answered / self.seconds
 
     @property
     def failures(self) -> int:
-        """Requests that got no good answer, the warm-up's included."""
+        """Requests without a good response, warm-up included."""
         return sum(self.errors.values())
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The nearest-rank percentile of sorted values: always one that was measured. 0.0 of nothing."""
+    """The nearest-rank percentile of sorted values, which is always a measured value; 0.0 without values."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
 
 
 @dataclass(frozen=True)
 class Clock:
-    """The three clocks of this process, in seconds: the wall's, the time computing, the time waiting for a core."""
+    """Three clocks of this process in seconds: wall time, CPU time, and time spent waiting for a core."""
 
     wall: float
     computing: float
@@ -106,16 +107,16 @@ class Clock:
 
     @classmethod
     def now(cls) -> "Clock":
-        """Read them; the last is that of the main thread, from Linux' scheduler (0 where it keeps no such count)."""
+        """Read the clocks. Waiting is the main thread's, from /proc/self/schedstat (0 where that is missing)."""
         schedule = Path("/proc/self/schedstat")
         waiting = int(schedule.read_text().split()[1]) / 1e9 if schedule.exists() else 0.0
         return cls(time.perf_counter(), time.process_time(), waiting)
 
 
 def sum_up(answered: int, began: Clock, ended: Clock, latencies: Sequence[float], errors: Mapping[str, int]) -> Result:
-    """The result of a turn in which `answered` good answers came between the two readings of the clocks.
+    """The result of a turn with `answered` good responses between the two readings of the clocks.
 
-    `latencies` are theirs and those of answers that came later.
+    `latencies` are those of these responses and of later ones.
     """
     ordered, seconds = sorted(latencies), ended.wall - began.wall
     return Result(
@@ -132,7 +133,7 @@ def sum_up(answered: int, began: Clock, ended: Clock, latencies: Sequence[float]
 
 
 class Ledger:
-    """Hands out the requests of one turn and books the answers."""
+    """Hands out the requests of one turn and records the responses."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -143,7 +144,7 @@ class Ledger:
         self.finished = asyncio.Event()
 
     def next_request(self) -> bytes | None:
-        """What to send now; None when the turn is over."""
+        """The next request to send; None when the turn has ended."""
         request = next(self.requests, None)
         if request is not None:
             self.in_flight += 1
@@ -152,19 +153,19 @@ class Ledger:
         return request
 
     def answered(self, latency: float) -> None:
-        """Book a good answer, `latency` seconds after its request."""
+        """Record a good response, `latency` seconds after its request."""
         self.in_flight -= 1
         self.latencies.append(latency)
 
     def failed(self, reason: str) -> None:
-        """Book a request whose answer was bad or never came."""
+        """Record a request whose response was bad or did not arrive."""
         self.in_flight -= 1
         self.errors[reason] += 1
 
     async def measure(self) -> Result:
-        """Let the turn run while connections use this ledger, and sum it up.
+        """Wait until the turn has ended while connections use this object, and return its result.
 
-        Answers after the end count for latency, not for throughput: a server that hangs must not look quick.
+        Responses after the end count for latency but not for throughput, so a server that hangs does not look fast.
         """
         if self.plan.warm_up_seconds:
             await self._pass(self.plan.warm_up_seconds)

@@ -1,4 +1,4 @@
-"""The plot of a report: throughput beside latency, a row of panels a comparison. Equal reports give equal bytes."""
+"""The plot of a report: throughput and latency, one row of panels per comparison. Equal reports give equal bytes."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.measure import Metric, Spread, p99, spread, throughput
-from bench.report import Part, Report, Setting
+from bench.report import Report, Setting, plotted
 
 OURS_COLOUR, RIVAL_COLOUR, TEXT_COLOUR = "#1f6f8b", "#b8c0c8", "#333333"
 INCHES_WIDE, INCHES_A_BAR, INCHES_A_ROW = 9.0, 0.24, 0.62
 
 
 def bars(axes: Axes, spreads: dict[str, Spread], scale: float, label: str) -> None:
-    """Horizontal bars of medians, with the range of the rounds as a thin line and the median written beside it."""
+    """Horizontal bars of medians, with the range over the rounds as a thin line and the median as text."""
     widest = max(one.high for one in spreads.values()) * scale
     for at, (name, one) in enumerate(spreads.items()):
         colour = OURS_COLOUR if name.startswith("ours") and not name.endswith("off") else RIVAL_COLOUR
@@ -38,10 +38,8 @@ def panel(axes: Axes, setting: Setting, metric: Metric, scale: float, label: str
 
 
 def save(report: Report, path: Path) -> None:
-    """Draw every comparison between two or more servers into an SVG file; nothing to compare, no file."""
-    shown: list[tuple[Part, Setting]] = [
-        (part, one) for part in report.parts for one in part.settings if len(one.names) > 1
-    ]
+    """Draw every comparison of two or more servers into an SVG file; writes no file when there is none."""
+    shown = plotted(report)
     if not shown:
         return
     heights = [INCHES_A_ROW + INCHES_A_BAR * len(one.names) for _, one in shown]
@@ -49,8 +47,8 @@ def save(report: Report, path: Path) -> None:
         figure = Figure(figsize=(INCHES_WIDE, sum(heights) + 0.3), layout="constrained")
         grid = figure.subplots(len(shown), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
         for (part, setting), (left, right) in zip(shown, grid, strict=True):
-            panel(left, setting, throughput, 1.0, "answers a second (more is better)")
-            panel(right, setting, p99, 1e3, "p99 latency in ms (less is better)")
+            panel(left, setting, throughput, 1.0, "requests per second (higher is better)")
+            panel(right, setting, p99, 1e3, "p99 latency in ms (lower is better)")
             right.set_yticklabels([])
             many = "connection" if setting.connections == 1 else "connections"
             left.set_title(f"{part.title}, {setting.connections} {many}", loc="left", fontweight="bold")

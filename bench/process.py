@@ -23,38 +23,40 @@ READY_TIMEOUT_SECONDS = 30.0
 READY_POLL_SECONDS = 0.005
 STOP_TIMEOUT_SECONDS = 15.0
 START_OF_LOAD_SECONDS = 15.0
-# A server gets these and its own settings: a stray MODEL or HOST of the caller's shell would change what is measured.
+# A server gets these variables and its own settings: the caller's own MODEL or HOST would change the measurement.
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
 class BenchError(RuntimeError):
-    """The measurement cannot be made; the text says why."""
+    """The measurement cannot be made; the message says why."""
 
 
 @dataclass(frozen=True)
 class Cores:
-    """Where the server runs, and where the load and the bench itself run."""
+    """The core of the server, and the core of the load and of the bench itself."""
 
     server: int
     load: int
 
     @property
     def both(self) -> tuple[int, int]:
-        """Where a single process runs that is compared with two on a core each; the load is idle while it works."""
+        """The cores of a single process that is compared with two processes on one core each."""
         return self.server, self.load
 
 
 def choose_cores() -> Cores:
-    """The last core this process may use for the server, the first for the load."""
+    """The last core that this process may use for the server, the first for the load. Raises BenchError."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        raise BenchError("two cores are needed, one for the server and one for the load; this process may use one")
+        raise BenchError(
+            "two cores are needed, one for the server and one for the load, but this process may use only one"
+        )
     return Cores(server=cores[-1], load=cores[0])
 
 
 @contextmanager
 def on_core(*cores: int) -> Iterator[None]:
-    """The calling thread, and every process it starts here, stays on these cores: on one, usually."""
+    """Pin the calling thread, and every process that it starts in the block, to these cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -64,14 +66,14 @@ def on_core(*cores: int) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
+    """A port of 127.0.0.1 that is free now."""
     with socket.socket() as sock:
         sock.bind((LOCAL, 0))
         return int(sock.getsockname()[1])
 
 
 def http_ready(port: int) -> bool:
-    """Whether a server answers that it is ready."""
+    """Whether GET /v2/health/ready returns 200."""
     connection = HTTPConnection(LOCAL, port, timeout=1.0)
     try:
         connection.request("GET", READY_PATH)
@@ -83,13 +85,13 @@ def http_ready(port: int) -> bool:
 
 
 def listens(port: int) -> bool:
-    """Whether something accepts connections: of a store, that has to do."""
+    """Whether the port accepts connections; the readiness check of a store."""
     with socket.socket() as sock:
         return sock.connect_ex((LOCAL, port)) == 0
 
 
 class Server:
-    """A server process, ready to answer. `ready_seconds` runs from just before its start to its first ready."""
+    """A server process that is ready. `ready_seconds` is the time from its start to its first successful check."""
 
     def __init__(
         self,
@@ -125,18 +127,18 @@ class Server:
         return " | ".join(self.log.read_text(errors="replace").splitlines()[-5:])
 
     def memory_bytes(self) -> int:
-        """Resident memory of the process and its children, shared pages included."""
+        """Resident memory of the process and its children in bytes, shared pages included."""
         parent = psutil.Process(self.process.pid)
         return sum(int(one.memory_info().rss) for one in [parent, *parent.children(recursive=True)])
 
     def cpu_seconds(self) -> float:
-        """Processor time that the process has used so far."""
+        """CPU seconds that the process has used so far."""
         used = psutil.Process(self.process.pid).cpu_times()
         return float(used.user + used.system)
 
     @contextmanager
     def measured(self) -> Iterator[None]:
-        """The server runs here and is suspended elsewhere once `suspend` was called."""
+        """Run the server inside the block and suspend it at the end."""
         if self.process.poll() is not None:
             raise BenchError(f"the server ended with {self.process.returncode}: {self._last_lines()}")
         self.process.send_signal(signal.SIGCONT)
@@ -146,12 +148,12 @@ class Server:
             self.suspend()
 
     def suspend(self) -> None:
-        """Take the server off its core, so that its idle timers cost the others' turns nothing."""
+        """Stop the process with SIGSTOP, so that its idle timers do not use CPU during other turns."""
         self.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def stop(self) -> None:
-        """End the process: politely, then by force."""
+        """End the process with SIGTERM, and with SIGKILL after STOP_TIMEOUT_SECONDS."""
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
         try:
@@ -161,8 +163,8 @@ class Server:
             self.process.wait()
 
 
-class Bay:
-    """Starts servers, loads them from the load's core; its exit stops all of them."""
+class ServerGroup:
+    """Servers of one comparison: starts them, puts them under load, and stops all of them on exit."""
 
     def __init__(self, cores: Cores, logs: Path) -> None:
         self.cores, self.logs, self.stack = cores, logs, ExitStack()
@@ -176,19 +178,19 @@ class Bay:
         cores: Sequence[int] = (),
         ready: Callable[[int], bool] = http_ready,
     ) -> Server:
-        """Start `command`, on the server's core unless told others, and wait until it is ready.
+        """Start `command` on `cores` (default: the server's core) and wait until it is ready. Raises BenchError.
 
-        It runs until the bay is left.
+        It runs until the group is closed.
         """
         server = Server(command, settings, port, cores or (self.cores.server,), self.logs / f"{name}.log", ready)
         self.stack.callback(server.stop)
         return server
 
     def load(self, plan: Plan) -> Result:
-        """One turn, driven by a new process on the load's core."""
+        """One turn of load from a new process on the load's core."""
         return run_plan(["bench.grpc_load" if plan.method else "bench.load"], plan, self.cores.load)
 
-    def __enter__(self) -> "Bay":
+    def __enter__(self) -> "ServerGroup":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -196,7 +198,7 @@ class Bay:
 
 
 def run_plan(module: Sequence[str], plan: Plan, core: int) -> Result:
-    """Run a module (name, arguments) that takes a `Plan` and answers a `Result`, on one core; a hung one is killed."""
+    """Run a module (name, arguments) that reads a `Plan` and writes a `Result`, on one core. Raises BenchError."""
     try:
         with on_core(core):
             done = subprocess.run(
@@ -208,7 +210,7 @@ def run_plan(module: Sequence[str], plan: Plan, core: int) -> Result:
                 check=False,
             )
     except subprocess.TimeoutExpired as error:
-        raise BenchError(f"{module[0]} was not over after {error.timeout:.0f} s: is the machine busy?") from None
+        raise BenchError(f"{module[0]} had not ended after {error.timeout:.0f} s; is the machine busy?") from None
     if done.returncode:
         raise BenchError(f"{module[0]} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
     return msgspec.json.decode(done.stdout, type=Result)

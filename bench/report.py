@@ -1,4 +1,4 @@
-"""What a run found, as plain data: numbers with their targets, and the tables for a terminal, Markdown and JSON."""
+"""The results of a run as plain data: numbers with their targets, and tables for a terminal, Markdown and JSON."""
 
 import os
 import platform
@@ -10,8 +10,11 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from bench import earnings
+from bench.earnings import Earning
 from bench.measure import Metric, Spread, p99, spread, throughput
 from bench.plan import Result
+from bench.process import BenchError
 
 PACKAGES = (
     "aiohttp",
@@ -24,7 +27,9 @@ PACKAGES = (
     "onnxruntime",
     "orjson",
     "pillow",
+    "prometheus-client",
     "pydantic",
+    "structlog",
     "uvicorn",
     "uvloop",
 )
@@ -32,7 +37,7 @@ NOISY = 0.05
 
 
 class Number(msgspec.Struct, frozen=True):
-    """A measured value and what it was to be, at least or at most. `failures` are requests without a good answer."""
+    """A measured value and its target, at least or at most. `failures` are requests without a good response."""
 
     text: str
     value: Spread
@@ -43,15 +48,15 @@ class Number(msgspec.Struct, frozen=True):
 
     @property
     def met(self) -> bool:
-        """Whether the median reaches the target and nothing failed on the way."""
+        """Whether the median reaches the target and no request failed."""
         reached = self.value.median >= self.target if self.at_least else self.value.median <= self.target
         return reached and not self.failures
 
 
 class Setting(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One comparison: so many connections, and each round's result of every contestant.
+    """One comparison: the number of connections, and the result of every contestant in each round.
 
-    `shared`: servers ran on the load's core as well, so that its waiting for it says nothing about other processes.
+    `shared`: some servers ran on the load's core, so `held_up` says nothing about other processes.
     """
 
     connections: int
@@ -60,25 +65,26 @@ class Setting(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def names(self) -> list[str]:
-        """The contestants, in the order in which they were named."""
+        """The contestants in their original order."""
         return list(self.rounds[0])
 
     def only(self, *names: str) -> "Setting":
-        """The same comparison with some of the contestants."""
+        """The same comparison with these contestants only."""
         return Setting(self.connections, [{name: one[name] for name in names} for one in self.rounds], self.shared)
 
 
 class Part(msgspec.Struct, frozen=True):
-    """A chapter of the report."""
+    """One part of the report."""
 
     name: str
     title: str
     numbers: list[Number] = []
     settings: list[Setting] = []
+    earnings: list[Earning] = []
 
 
 class Report(msgspec.Struct, frozen=True):
-    """A whole run. `machine` names no host and no path."""
+    """A whole run. `machine` contains no host name and no path."""
 
     pattern: str
     date: str
@@ -89,16 +95,16 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def held_up(self) -> float | None:
-        """The median share of time in which other processes kept the load from its core, in the worst comparison.
+        """The median share of time in which other processes used the load's core, in the worst comparison.
 
-        None where servers of ours ran on that core in all of them.
+        None where our own servers ran on that core in every comparison.
         """
-        told = [one for part in self.parts for one in part.settings if not one.shared]
-        return max((spread(one.rounds, name, held_up).median for one in told for name in one.names), default=None)
+        apart = [one for part in self.parts for one in part.settings if not one.shared]
+        return max((spread(one.rounds, name, held_up).median for one in apart for name in one.names), default=None)
 
 
 def held_up(result: Result) -> float:
-    """The share of a turn in which the load was ready but another process had its core."""
+    """The share of a turn in which the load was ready to run but another process had its core."""
     return result.held_up
 
 
@@ -118,12 +124,12 @@ def machine() -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Python and the packages that decide about speed."""
+    """Versions of Python and of the packages that matter for speed."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def number_row(number: Number) -> list[str]:
-    """What, measured, target, met."""
+    """Cells: text, measured value, target, whether it was met."""
     value, unit = number.value, number.unit
     digits = 0 if value.median >= 20 else 2
     shown = f"{value.median:.{digits}f}{unit} ({value.low:.{digits}f} to {value.high:.{digits}f})"
@@ -140,11 +146,11 @@ NUMBER_HEADINGS = ["what", "measured (lowest to highest)", "target", "met"]
 TURN_HEADINGS = [
     "connections",
     "server",
-    "answers/s",
+    "requests/s",
     "p50 ms",
     "p99 ms",
     "longest ms",
-    "CPU ms an answer",
+    "CPU ms per request",
     "failed",
     "load's core in use",
     "load held up",
@@ -152,7 +158,7 @@ TURN_HEADINGS = [
 
 
 def turn_rows(setting: Setting) -> list[list[str]]:
-    """A row a contestant: medians over the rounds; the longest and the failures of all rounds."""
+    """One row per contestant: medians over the rounds; longest latency and failures over all rounds."""
 
     def of(name: str, metric: Metric) -> Spread:
         return spread(setting.rounds, name, metric)
@@ -175,27 +181,30 @@ def turn_rows(setting: Setting) -> list[list[str]]:
 
 
 def per_second(value: float) -> str:
-    """A throughput; a small one with what is behind the point."""
+    """A throughput, with two decimals below 20."""
     return f"{value:,.0f}" if value >= 20 else f"{value:.2f}"
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
+    """A Markdown table."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def tables(part: Part) -> list[tuple[list[str], list[list[str]]]]:
-    """The part's numbers and its turns, as headings and rows; what it has none of is left out."""
+    """The tables of a part as headings and rows; empty tables are left out."""
     numbers = [number_row(number) for number in part.numbers]
     turns = [row for setting in part.settings for row in turn_rows(setting)]
-    return [(headings, rows) for headings, rows in ((NUMBER_HEADINGS, numbers), (TURN_HEADINGS, turns)) if rows]
+    earned = earnings.rows(part.earnings)
+    shown = ((NUMBER_HEADINGS, numbers), (earnings.HEADINGS, earned), (TURN_HEADINGS, turns))
+    return [(headings, rows) for headings, rows in shown if rows]
 
 
 def show(report: Report, console: Console) -> None:
-    """Print all numbers in one table; a run without any prints its turns."""
-    numbers = Part("", report.pattern, [number for part in report.parts for number in part.numbers])
-    for part in [numbers] if numbers.numbers else report.parts:
+    """Print all numbers in one table; a run without numbers prints its turns."""
+    numbers = [number for part in report.parts for number in part.numbers]
+    earned = [one for part in report.parts for one in part.earnings]
+    for part in [Part("", report.pattern, numbers, [], earned)] if numbers or earned else report.parts:
         for headings, rows in tables(part):
             table = Table(*headings, title=part.title)
             for row in rows:
@@ -205,20 +214,38 @@ def show(report: Report, console: Console) -> None:
 
 
 def noise_line(report: Report) -> str:
-    """How far the machine can be trusted, in one sentence."""
+    """One sentence about the noise of the machine."""
     if report.held_up is None:
-        return "Predictors shared the load's core, so how busy the machine was with other things does not show."
-    share = f"Other processes kept the load from its core for {report.held_up:.0%} of the time in the worst comparison"
+        return "Predictors ran on the load's core, so the noise of other processes could not be measured."
+    share = f"Other processes used the load's core for {report.held_up:.0%} of the time in the worst comparison"
     return f"{share}: too noisy for the absolute figures." if report.held_up > NOISY else f"{share}."
 
 
+def plotted(report: Report) -> list[tuple[Part, Setting]]:
+    """The comparisons that the plot shows: those of two or more servers, without the comparisons of `bench rent`."""
+    return [(part, one) for part in report.parts if not part.earnings for one in part.settings if len(one.names) > 1]
+
+
+def merged(found: Report, before: Report) -> Report:
+    """`before` with the parts that were measured again. BenchError unless machine and versions are the same."""
+    if (found.machine, found.versions) != (before.machine, before.versions):
+        raise BenchError("the earlier parts come from another machine or other versions; measure all parts again")
+    parts = {one.name: one for one in (*before.parts, *found.parts)}
+    return msgspec.structs.replace(found, parts=list(parts.values()))
+
+
+def earnings_table(report: Report) -> str:
+    """What every part of our own code gains, as one Markdown table."""
+    return markdown_table(earnings.HEADINGS, earnings.rows([one for part in report.parts for one in part.earnings]))
+
+
 def markdown(report: Report) -> str:
-    """The report as a page."""
+    """The report as a Markdown page."""
     blocks = [
         f"# {report.pattern}: measured",
         f"`{report.command}`, {report.date}. How it is measured: [bench/README.md](../README.md). "
         f"Every turn: [{report.pattern}.json]({report.pattern}.json).",
-        f"![Throughput and latency]({report.pattern}.svg)",
+        *([f"![Throughput and latency]({report.pattern}.svg)"] if plotted(report) else []),
     ]
     for part in report.parts:
         blocks += [f"## {part.title}", *(markdown_table(headings, rows) for headings, rows in tables(part))]

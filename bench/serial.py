@@ -1,4 +1,4 @@
-"""The numbers of serial: how much of a page's time the proxy takes itself, and the chain against one process."""
+"""Measurements of serial: the proxy's own share of a page's time, and the chain against one process."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,10 +10,10 @@ from bench.contestants import start_role, under_load
 from bench.measure import Spread
 from bench.messages import http_request, post
 from bench.plan import LOCAL, Plan
-from bench.process import ROOT, Bay, BenchError, Server
+from bench.process import ROOT, BenchError, Server, ServerGroup
 from bench.report import Number, Part
-from bench.stages import Question, Stages, over_rounds
-from bench.suite import Bench, Chapter, Parts
+from bench.stages import RepeatedRequest, Stages, over_rounds
+from bench.suite import Bench, PartRunner, Parts
 
 CHAIN, ONE = "ours, a server for each model", "ours, all models in one process"
 MODELS = {
@@ -27,37 +27,37 @@ OWN_PERCENT, READ_RIGHT = 5.0, 0.9
 LONGER, LEAST_SECONDS = 3, 5.0
 
 
-def invoice() -> Question:
+def invoice() -> RepeatedRequest:
     """The sample page."""
-    return Question("/read", (SAMPLES / "invoice.jpg").read_bytes(), {"Content-Type": "image/jpeg"})
+    return RepeatedRequest("/read", (SAMPLES / "invoice.jpg").read_bytes(), {"Content-Type": "image/jpeg"})
 
 
-def start_chain(bench: Bench, bay: Bay) -> list[Server]:
-    """The proxy, on the load's core, which waits while it works, and on the other one what it asks."""
+def start_chain(bench: Bench, group: ServerGroup) -> list[Server]:
+    """Start the proxy on the load's core (the load waits while it works) and its predictors on the other core."""
     repository = {"MODEL_REPOSITORY": str(bench.repository)}
     behind = {
-        stage: start_role(bay, "common.roles.predictor", repository | {"MODEL": bench.model(name).name})
+        stage: start_role(group, "common.roles.predictor", repository | {"MODEL": bench.model(name).name})
         for stage, name in MODELS.items()
     }
     listed = ",".join(f"{stage}=http://{LOCAL}:{one.port}#{MODELS[stage]}" for stage, one in behind.items())
-    proxy = start_role(bay, "patterns.serial.proxy", {"PREDICTORS": listed}, (bay.cores.load,))
+    proxy = start_role(group, "patterns.serial.proxy", {"PREDICTORS": listed}, (group.cores.load,))
     return [proxy, *behind.values()]
 
 
-def start_one(bench: Bench, bay: Bay) -> Server:
-    """All models in one process, which may use both cores."""
+def start_one(bench: Bench, group: ServerGroup) -> Server:
+    """Start all models in one process, which may use both cores."""
     settings = {"MODEL": ",".join(MODELS.values()), "MODEL_REPOSITORY": str(bench.repository)}
-    return start_role(bay, "patterns.serial.api", settings, bay.cores.both)
+    return start_role(group, "patterns.serial.api", settings, group.cores.both)
 
 
-def lines(server: Server, question: Question) -> list[str]:
-    """What a server reads."""
+def lines(server: Server, question: RepeatedRequest) -> list[str]:
+    """The lines of text that a server returns."""
     page: dict[str, Any] = orjson.loads(post(server.port, question.path, question.body, question.headers))
     return [line["text"] for line in page["lines"]]
 
 
-def check(servers: Sequence[Server], question: Question) -> None:
-    """BenchError unless all read the same, and nearly all lines rightly."""
+def check(servers: Sequence[Server], question: RepeatedRequest) -> None:
+    """Raise BenchError unless all servers return the same lines and nearly all of them are correct."""
     texts = [lines(server, question) for server in servers]
     truth: list[str] = orjson.loads((SAMPLES / "invoice.json").read_bytes())["lines"]
     if texts[0] != texts[-1] or len(set(truth) & set(texts[0])) < READ_RIGHT * len(truth):
@@ -65,7 +65,7 @@ def check(servers: Sequence[Server], question: Question) -> None:
 
 
 def pipeline_part(bench: Bench) -> Part:
-    """The invoice through the chain and through one process, and the chain's time by stages.
+    """The invoice through the chain and through one process, with the chain's time by stages.
 
     A page takes a second, so turns are three times as long as elsewhere.
     """
@@ -73,29 +73,29 @@ def pipeline_part(bench: Bench) -> Part:
     bench = replace(bench, pace=replace(bench.pace, seconds=seconds))
     question = invoice()
     request = http_request(question.path, question.body, question.headers)
-    with bench.bay() as bay:
-        chain, one = start_chain(bench, bay), start_one(bench, bay)
+    with bench.server_group() as group:
+        chain, one = start_chain(bench, group), start_one(bench, group)
         check([chain[0], one], question)
         for server in (*chain, one):
             server.suspend()
         plans = [Plan(port=entry.port, requests=[request], connections=1, seconds=1.0) for entry in (chain[0], one)]
         contestants = [
-            under_load(CHAIN, bay, chain[0], plans[0], behind=chain[1:]),
-            under_load(ONE, bay, one, plans[1]),
+            under_load(CHAIN, group, chain[0], plans[0], behind=chain[1:]),
+            under_load(ONE, group, one, plans[1]),
         ]
         setting = bench.compare(1, contestants, shared=True)
-        own = over_rounds(chain, question, own_percent, bench.pace, bench.told)
+        own = over_rounds(chain, question, own_percent, bench.pace, bench.turn_done)
     return Part("pipeline", "An invoice through four models", [own_number(own)], [setting])
 
 
 def own_percent(stages: Stages) -> float:
-    """The share of the whole that no predictor took."""
+    """The percentage of the time in which no predictor worked."""
     return 100 * stages["own"] / stages["total"]
 
 
 def own_number(value: Spread) -> Number:
-    """Against its target."""
+    """The own share with its target."""
     return Number("an invoice: the proxy's own share of the time", value, OWN_PERCENT, False, " %")
 
 
-PARTS: Parts = {"pipeline": Chapter(pipeline_part, lambda pace: 3 * pace.rounds)}
+PARTS: Parts = {"pipeline": PartRunner(pipeline_part, lambda pace: 3 * pace.rounds)}

@@ -1,4 +1,4 @@
-"""Where a request's time went, in the server's own words: the stages of `Server-Timing`, over many requests."""
+"""The stages of many requests, as the server reports them in `Server-Timing`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,8 +15,8 @@ Stages = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Question:
-    """A request that is asked again and again."""
+class RepeatedRequest:
+    """A request that is sent repeatedly."""
 
     path: str
     body: bytes
@@ -24,13 +24,13 @@ class Question:
 
 
 def parse(header: str) -> Stages:
-    """Milliseconds by stage out of a `Server-Timing` header."""
+    """Milliseconds by stage, from a `Server-Timing` header."""
     parts = (one.strip().split(";dur=") for one in header.split(",") if one.strip())
     return {name: float(duration) for name, duration in parts}
 
 
-def observed(server: Server, question: Question, seconds: float) -> list[Stages]:
-    """The stages of each answer, one request after the other on one connection, for a while."""
+def observed(server: Server, question: RepeatedRequest, seconds: float) -> list[Stages]:
+    """The stages of each response: requests one after the other on one connection, for so many seconds."""
     connection, end = HTTPConnection(LOCAL, server.port, timeout=30.0), perf_counter() + seconds
     found: list[Stages] = []
     try:
@@ -48,12 +48,12 @@ def observed(server: Server, question: Question, seconds: float) -> list[Stages]
 
 def over_rounds(
     servers: Sequence[Server],
-    question: Question,
+    question: RepeatedRequest,
     value: Callable[[Stages], float],
     pace: Pace,
-    told: Callable[[], None],
+    turn_done: Callable[[], None],
 ) -> Spread:
-    """A value made of the stages of the first server, the others awake behind it: its median in each round."""
+    """The median, per round, of a value made of the first server's stages; the other servers run behind it."""
     medians = []
     for _ in range(pace.rounds):
         with ExitStack() as awake:
@@ -61,5 +61,5 @@ def over_rounds(
                 awake.enter_context(one.measured())
             observed(servers[0], question, pace.warm_up_seconds)
             medians.append(median(value(one) for one in observed(servers[0], question, pace.seconds)))
-        told()
+        turn_done()
     return Spread.of(medians)

@@ -1,4 +1,4 @@
-"""The numbers of synchronous: a large photo to its labels, against the same work in one process without a server."""
+"""Measurements of synchronous: classifying a large photo, against the same work in one process without a server."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -12,12 +12,12 @@ from PIL import Image
 from bench.contestants import ALONE, in_process, over_http, refuse_other_outputs
 from bench.measure import Contestant
 from bench.messages import IRIS_HIGH, IRIS_LOW, SEED, http_request, post
-from bench.process import Bay, BenchError, Server
+from bench.process import BenchError, Server, ServerGroup
 from bench.report import Number, Part, Setting
 from bench.rivals.classify_alone import Classifier
 from bench.rivals.ort_alone import expected_outputs
 from bench.rivals.sklearn_alone import fitted
-from bench.suite import Bench, Chapter, Parts, at_connections, times
+from bench.suite import Bench, PartRunner, Parts, at_connections, times
 
 SEPARATE, WHOLE = "ours", "ours, all in one artefact"
 IN_PROCESS, SKLEARN = "the same in one process, no server", "scikit-learn alone"
@@ -29,9 +29,9 @@ ROWS = (1, 1000)
 
 
 def large_photo(repository: Path) -> bytes:
-    """A JPEG file of about 500 kB and 2.5 megapixels, as a telephone sends it; the same in every run.
+    """A JPEG file of about 500 kB and 2.5 megapixels, the same in every run.
 
-    A small photo enlarged, in the lowest quality at which it is that large.
+    It is a small photo, enlarged and saved in the lowest quality that reaches LEAST_BYTES.
     """
     with Image.open(repository / "photos" / PHOTO) as small:
         large = small.convert("RGB").resize(
@@ -53,7 +53,7 @@ def classified(server: Server, photo: bytes) -> list[dict[str, Any]]:
 
 
 def check(servers: Mapping[str, Server], photo: bytes, expected: list[tuple[str, float]]) -> None:
-    """BenchError unless each server has the labels of the work in one process, in that order and nearly as sure."""
+    """Raise BenchError unless each server returns the same labels in the same order, with similar probabilities."""
     for name, server in servers.items():
         found = [(one["label"], one["probability"]) for one in classified(server, photo)]
         alike = [label for label, _ in found] == [label for label, _ in expected]
@@ -61,64 +61,64 @@ def check(servers: Mapping[str, Server], photo: bytes, expected: list[tuple[str,
             raise BenchError(f"{name} says {found}, expected {expected}")
 
 
-def over(name: str, bay: Bay, server: Server, photo: bytes, connections: int) -> Contestant:
-    """A server under a load of the photo."""
-    return over_http(name, bay, server, [http_request(PATH, photo, HEADERS)], connections)
+def over(name: str, group: ServerGroup, server: Server, photo: bytes, connections: int) -> Contestant:
+    """A server under load with the photo."""
+    return over_http(name, group, server, [http_request(PATH, photo, HEADERS)], connections)
 
 
 def classify_part(bench: Bench) -> Part:
-    """A 500 kB photo to POST /classify, against decoding, preparing and ONNX Runtime in one process."""
+    """A 500 kB photo to POST /classify, against decoding, preprocessing and ONNX Runtime in one process."""
     model, photo = bench.model(MODEL), large_photo(bench.repository)
     folder = model.file.parent
-    with bench.bay() as bay:
-        server = bench.start(bay, model)
+    with bench.server_group() as group:
+        server = bench.start(group, model)
         check({SEPARATE: server}, photo, Classifier(folder).classify(photo))
-        rival = in_process(IN_PROCESS, bay, ["bench.rivals.classify_alone", str(folder)], photo)
-        settings = [bench.compare(many, [over(SEPARATE, bay, server, photo, many), rival]) for many in CONNECTIONS]
+        rival = in_process(IN_PROCESS, group, ["bench.rivals.classify_alone", str(folder)], photo)
+        settings = [bench.compare(many, [over(SEPARATE, group, server, photo, many), rival]) for many in CONNECTIONS]
     return Part("classify", "A photo of 500 kB to its labels", [served(one) for one in settings], settings)
 
 
 def served(setting: Setting) -> Number:
-    """How much of the throughput without a server is left with one."""
+    """Throughput with the server divided by throughput without."""
     text = f"500 kB JPEG, {at_connections(setting.connections)}: throughput against {IN_PROCESS}"
     return times(text, setting, SEPARATE, IN_PROCESS, TARGET)
 
 
 def whole_part(bench: Bench) -> Part:
-    """Preprocessing and names in the graph, against both outside of it."""
+    """Preprocessing and label names inside the ONNX graph, against both outside."""
     photo = large_photo(bench.repository)
-    with bench.bay() as bay:
+    with bench.server_group() as group:
         servers = {
-            name: bench.start(bay, bench.model(one)) for name, one in {SEPARATE: MODEL, WHOLE: WHOLE_MODEL}.items()
+            name: bench.start(group, bench.model(one)) for name, one in {SEPARATE: MODEL, WHOLE: WHOLE_MODEL}.items()
         }
         first, second = (classified(server, photo)[0]["label"] for server in servers.values())
         if first != second:
             raise BenchError(f"{SEPARATE} says {first}, {WHOLE} {second}")
-        setting = bench.compare(1, [over(name, bay, server, photo, 1) for name, server in servers.items()])
+        setting = bench.compare(1, [over(name, group, server, photo, 1) for name, server in servers.items()])
     return Part("whole", "Preprocessing inside the graph and outside", [], [setting])
 
 
 def table_part(bench: Bench) -> Part:
-    """The support vector machine for iris as scikit-learn runs it and as ONNX Runtime does, without a server."""
+    """The support vector machine for iris in scikit-learn and in ONNX Runtime, without a server."""
     model = bench.model(TABLE_MODEL)
-    with bench.bay() as bay:
-        parts = [table_rows(bench, bay, str(model.file), count) for count in ROWS]
+    with bench.server_group() as group:
+        parts = [table_rows(bench, group, str(model.file), count) for count in ROWS]
     return Part("table", "iris, scikit-learn and ONNX Runtime: one row, then a thousand", [], parts)
 
 
-def table_rows(bench: Bench, bay: Bay, file: str, count: int) -> Setting:
-    """So many rows in one call."""
+def table_rows(bench: Bench, group: ServerGroup, file: str, count: int) -> Setting:
+    """Compare both with so many rows in one call."""
     rows = np.random.default_rng(SEED).uniform(IRIS_LOW, IRIS_HIGH, (count, 4)).astype(np.float32)
     expected = {"probabilities": expected_outputs(file, rows)["probabilities"]}
     refuse_other_outputs(SKLEARN, {"probabilities": fitted().predict_proba(rows).ravel()}, expected)
     modules = {SKLEARN: ["bench.rivals.sklearn_alone"], ALONE: ["bench.rivals.ort_alone", file]}
-    contestants = [in_process(name, bay, module, rows.tobytes()) for name, module in modules.items()]
+    contestants = [in_process(name, group, module, rows.tobytes()) for name, module in modules.items()]
     named = [Contestant(f"{one.name}, {count} row{'s' * (count > 1)}", one.turn) for one in contestants]
     return bench.compare(1, named)
 
 
 PARTS: Parts = {
-    "classify": Chapter(classify_part, lambda pace: len(CONNECTIONS) * 2 * pace.rounds),
-    "whole": Chapter(whole_part, lambda pace: 2 * pace.rounds),
-    "table": Chapter(table_part, lambda pace: len(ROWS) * 2 * pace.rounds),
+    "classify": PartRunner(classify_part, lambda pace: len(CONNECTIONS) * 2 * pace.rounds),
+    "whole": PartRunner(whole_part, lambda pace: 2 * pace.rounds),
+    "table": PartRunner(table_part, lambda pace: len(ROWS) * 2 * pace.rounds),
 }

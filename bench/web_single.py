@@ -1,6 +1,6 @@
-"""The numbers of web_single: against rivals, against the model alone, with batching and without; start and memory.
+"""Measurements of web_single: against rivals, against ONNX Runtime alone, with and without batching; start and memory.
 
-Each part starts what it needs, lets it take turns and stops it; `python -m bench web_single --only NAME` runs one.
+Each part starts its servers, measures them in turns and stops them; `python -m bench web_single --only NAME` runs one.
 """
 
 import sys
@@ -23,10 +23,10 @@ from bench.contestants import (
 from bench.measure import Spread
 from bench.messages import Model
 from bench.plan import Plan
-from bench.process import Bay, Server, free_port
+from bench.process import Server, ServerGroup, free_port
 from bench.report import Number, Part, Setting
 from bench.rivals.ort_alone import expected_outputs
-from bench.suite import Bench, Chapter, Parts, at_connections, no_slower, times
+from bench.suite import Bench, PartRunner, Parts, at_connections, no_slower, times
 
 RIVAL_TARGETS = {32: {BARE: 1.35, FASTAPI: 2.5}, 1: {BARE: 0.85, FASTAPI: 1.2}}
 ALONE_TARGETS = {"ours, HTTP": 0.9, "ours, gRPC": 0.85}
@@ -39,24 +39,26 @@ SERVED_ANSWERS, SERVED_SECONDS = 5000, 30.0
 
 
 def iris_requests(model: Model) -> list[bytes]:
-    """Single rows in JSON, whole HTTP messages."""
+    """Requests with one row in JSON each, as whole HTTP messages."""
     bodies = [messages.json_body(model, row) for row in messages.iris_rows(ROWS)]
     return [messages.http_request(model.infer_path, body, headers) for body, headers in bodies]
 
 
 def check_iris(model: Model, servers: Mapping[str, Server]) -> None:
-    """All of the servers answer a row as the model does."""
+    """Check that every server returns the model's outputs for a row. Raises BenchError."""
     row = messages.iris_rows(1)[0]
     expected = expected_outputs(str(model.file), row)
     for server in servers.values():
         check_http(server, model.infer_path, messages.json_body(model, row), expected)
 
 
-def compare_on_iris(bench: Bench, bay: Bay, model: Model, servers: Mapping[str, Server], connections: int) -> Setting:
-    """Turns of single rows in JSON."""
+def compare_on_iris(
+    bench: Bench, group: ServerGroup, model: Model, servers: Mapping[str, Server], connections: int
+) -> Setting:
+    """Compare servers under requests with one row in JSON."""
     requests = iris_requests(model)
     return bench.compare(
-        connections, [over_http(name, bay, one, requests, connections) for name, one in servers.items()]
+        connections, [over_http(name, group, one, requests, connections) for name, one in servers.items()]
     )
 
 
@@ -70,12 +72,14 @@ def rival_numbers(setting: Setting) -> list[Number]:
 
 
 def json_part(bench: Bench) -> Part:
-    """One iris row in JSON: ours against the bare application and the FastAPI one."""
+    """One iris row in JSON: ours against the bare ASGI application and against FastAPI."""
     model = bench.model("iris")
-    with bench.bay() as bay:
-        servers = {OURS: bench.start(bay, model)} | {name: start_rival(bay, name, model) for name in (BARE, FASTAPI)}
+    with bench.server_group() as group:
+        servers = {OURS: bench.start(group, model)} | {
+            name: start_rival(group, name, model) for name in (BARE, FASTAPI)
+        }
         check_iris(model, servers)
-        settings = [compare_on_iris(bench, bay, model, servers, connections) for connections in RIVAL_TARGETS]
+        settings = [compare_on_iris(bench, group, model, servers, connections) for connections in RIVAL_TARGETS]
     return Part("json", "One iris row, JSON", [number for one in settings for number in rival_numbers(one)], settings)
 
 
@@ -85,15 +89,15 @@ def binary_part(bench: Bench) -> Part:
     bodies = [messages.binary_body(model, tensor) for tensor in tensors]
     https = [messages.http_request(model.infer_path, body, headers) for body, headers in bodies]
     grpcs = [messages.grpc_request(model, tensor) for tensor in tensors]
-    with bench.bay() as bay:
-        server, expected = bench.start(bay, model), expected_outputs(str(model.file), tensors[0])
+    with bench.server_group() as group:
+        server, expected = bench.start(group, model), expected_outputs(str(model.file), tensors[0])
         check_http(server, model.infer_path, bodies[0], expected)
         check_grpc(server, grpcs[0], expected)
         http, grpc = ALONE_TARGETS
         contestants = [
-            over_http(http, bay, server, https, IMAGE_CONNECTIONS),
-            over_grpc(grpc, bay, server, grpcs, IMAGE_CONNECTIONS),
-            alone(bay, model, tensors[0]),
+            over_http(http, group, server, https, IMAGE_CONNECTIONS),
+            over_grpc(grpc, group, server, grpcs, IMAGE_CONNECTIONS),
+            alone(group, model, tensors[0]),
         ]
         setting = bench.compare(IMAGE_CONNECTIONS, contestants)
     numbers = [
@@ -110,12 +114,12 @@ def binary_part(bench: Bench) -> Part:
 
 
 def batching_part(bench: Bench) -> Part:
-    """Single rows to the random forest: our server as it is against itself with batching off."""
+    """One row for the random forest: our server with batching against itself without."""
     model = bench.model("iris_rf")
-    with bench.bay() as bay:
-        servers = {OURS: bench.start(bay, model), UNBATCHED: bench.start(bay, model, {"BATCH_MAX_ROWS": "1"})}
+    with bench.server_group() as group:
+        servers = {OURS: bench.start(group, model), UNBATCHED: bench.start(group, model, {"BATCH_MAX_ROWS": "1"})}
         check_iris(model, servers)
-        settings = [compare_on_iris(bench, bay, model, servers, connections) for connections in BATCHING_TARGETS]
+        settings = [compare_on_iris(bench, group, model, servers, connections) for connections in BATCHING_TARGETS]
     numbers = [
         times(
             f"iris_rf, {one.connections} at once: batching on against off",
@@ -130,15 +134,15 @@ def batching_part(bench: Bench) -> Part:
 
 
 def start_part(bench: Bench) -> Part:
-    """Seconds from start to ready (the first start only warms the disk cache); memory after some thousand answers."""
+    """Seconds from start to ready (the first start warms the disk cache) and memory after SERVED_ANSWERS responses."""
     model = bench.model("iris")
     starts: list[float] = []
     for _ in range(bench.pace.starts + 1):
-        with bench.bay() as bay:
-            starts.append(bench.start(bay, model).ready_seconds)
-        bench.told()
-    with bench.bay() as bay:
-        server = bench.start(bay, model)
+        with bench.server_group() as group:
+            starts.append(bench.start(group, model).ready_seconds)
+        bench.turn_done()
+    with bench.server_group() as group:
+        server = bench.start(group, model)
         plan = Plan(
             port=server.port,
             requests=iris_requests(model),
@@ -146,7 +150,7 @@ def start_part(bench: Bench) -> Part:
             seconds=SERVED_SECONDS,
             count=SERVED_ANSWERS,
         )
-        failed = bay.load(plan).failures
+        failed = group.load(plan).failures
         memory = server.memory_bytes() / 1e6
     numbers = [
         Number("iris, one core: process start to ready", Spread.of(starts[1:]), READY_SECONDS, False, " s"),
@@ -158,18 +162,20 @@ def start_part(bench: Bench) -> Part:
 
 
 def generator_part(bench: Bench) -> Part:
-    """What the load generator itself can drive: a server that only ever sends the same bytes."""
+    """The limit of the load generator: a server that always sends the same bytes."""
     model, port, once = bench.model("iris"), free_port(), replace(bench, pace=replace(bench.pace, rounds=1))
-    with bench.bay() as bay:
-        server = bay.start("constant", [sys.executable, "-m", "bench.rivals.constant", str(port)], {}, port)
-        settings = [compare_on_iris(once, bay, model, {CONSTANT: server}, connections) for connections in RIVAL_TARGETS]
+    with bench.server_group() as group:
+        server = group.start("constant", [sys.executable, "-m", "bench.rivals.constant", str(port)], {}, port)
+        settings = [
+            compare_on_iris(once, group, model, {CONSTANT: server}, connections) for connections in RIVAL_TARGETS
+        ]
     return Part("generator", "The load generator by itself", [], settings)
 
 
 PARTS: Parts = {
-    "json": Chapter(json_part, lambda pace: 6 * pace.rounds),
-    "binary": Chapter(binary_part, lambda pace: 3 * pace.rounds),
-    "batching": Chapter(batching_part, lambda pace: 4 * pace.rounds),
-    "start": Chapter(start_part, lambda pace: 1 + pace.starts),
-    "generator": Chapter(generator_part, lambda _: len(RIVAL_TARGETS)),
+    "json": PartRunner(json_part, lambda pace: 6 * pace.rounds),
+    "binary": PartRunner(binary_part, lambda pace: 3 * pace.rounds),
+    "batching": PartRunner(batching_part, lambda pace: 4 * pace.rounds),
+    "start": PartRunner(start_part, lambda pace: 1 + pace.starts),
+    "generator": PartRunner(generator_part, lambda _: len(RIVAL_TARGETS)),
 }

@@ -1,1 +1,1 @@
-"""What the patterns are measured against: each one honest small file, as strong as its kind allows."""
+"""What the patterns are measured against: small files, each as fast as its kind allows."""

@@ -1,7 +1,7 @@
-"""The quickest composing proxy that is still Python and a usual client: a bare ASGI app, orjson, aiohttp, gather.
+"""The fastest composing proxy in Python with a common client: a bare ASGI app, orjson, aiohttp and gather.
 
-`uvicorn --factory bench.rivals.aiohttp_gather:create_app` with PREDICTORS=name=http://host:port,... set. It answers as
-`fastapi_httpx_gather` does and checks nothing.
+`uvicorn --factory bench.rivals.aiohttp_gather:create_app` with PREDICTORS=name=http://host:port,... set. Its responses
+are those of `fastapi_httpx_gather`; it validates nothing.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ WANTED = [{"name": "probabilities"}]
 
 
 def composed(answers: list[dict[str, Any]]) -> bytes:
-    """The answer out of all predictors' answers."""
+    """The response body, made of all predictors' responses."""
     rows = [answer["outputs"][0]["data"] for answer in answers]
     row = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     outputs = [

@@ -1,4 +1,4 @@
-"""Work without a server, measured as a server is: called in a loop, in a process of its own, one call at a time."""
+"""Work without a server, measured like a server: called in a loop in its own process, one call at a time."""
 
 import gc
 import sys
@@ -11,12 +11,12 @@ from bench.plan import Clock, Plan, sum_up
 
 
 def given() -> Plan:
-    """The plan that this process was given on standard input."""
+    """The plan on standard input."""
     return msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Plan)
 
 
 def call_for(work: Callable[[], object], seconds: float) -> list[float]:
-    """Call again and again for a while; the seconds each call took."""
+    """Call repeatedly for so many seconds; the seconds that each call took."""
     durations, now = [], time.perf_counter()
     end = now + seconds
     while now < end:
@@ -28,7 +28,7 @@ def call_for(work: Callable[[], object], seconds: float) -> list[float]:
 
 
 def report(plan: Plan, work: Callable[[], object]) -> None:
-    """Do the work for as long as the plan says, and write a `Result` to standard output, as the load generators do."""
+    """Do the work for the time of the plan and write a `Result` to standard output, as the load generators do."""
     gc.disable()  # as there
     call_for(work, plan.warm_up_seconds)
     began = Clock.now()

@@ -1,4 +1,4 @@
-"""The bare rival: a hand-written ASGI app that parses JSON, runs ONNX Runtime and answers. It validates nothing.
+"""The bare rival: a hand-written ASGI app that parses JSON, runs ONNX Runtime and responds. It validates nothing.
 
 `uvicorn --factory bench.rivals.bare:create_app` with MODEL_FILE set; orjson on both sides, one thread for the model.
 """

@@ -1,4 +1,4 @@
-"""A picture to its labels in one process without a server: Pillow, numpy and ONNX Runtime, by hand, as few steps as do.
+"""Classify a picture in one process without a server: hand-written, with Pillow, numpy and ONNX Runtime.
 
 `python -m bench.rivals.classify_alone MODEL_FOLDER` takes a `Plan` whose one request is a JPEG file, and answers a
 `Result`, as the load generators do.
@@ -33,14 +33,14 @@ class Classifier:
         self.input_name = self.session.get_inputs()[0].name
 
     def classify(self, jpeg: bytes) -> list[tuple[str, float]]:
-        """The likeliest labels with their probabilities."""
+        """The most likely labels with their probabilities."""
         logits: NDArray[Any] = self.session.run(None, {self.input_name: self.tensor(jpeg)})[0][0]
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
         return [(self.labels[one], float(shares[one])) for one in np.argsort(-shares)[:TOP]]
 
     def tensor(self, jpeg: bytes) -> NDArray[np.float32]:
-        """FP32 [1, 3, size, size] of a square in the picture's centre."""
+        """FP32 [1, 3, size, size], from the square in the centre of the picture."""
         picture: Image.Image = Image.open(BytesIO(jpeg))
         if picture.mode != "RGB":  # else it would be copied
             picture = picture.convert("RGB")
@@ -52,7 +52,7 @@ class Classifier:
 
 
 def main() -> None:
-    """The process: plan in, result out."""
+    """Read the plan from standard input, run it, write the result."""
     plan, classifier = alone.given(), Classifier(Path(sys.argv[1]))
     alone.report(plan, lambda: classifier.classify(plan.requests[0]))
 

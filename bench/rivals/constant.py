@@ -1,4 +1,4 @@
-"""A server that computes nothing and always answers the same bytes: it shows what the load generator itself can drive.
+"""A server that computes nothing and always sends the same bytes: it shows the limit of the load generator.
 
 `python -m bench.rivals.constant PORT`
 """
@@ -16,7 +16,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 
 
 
 class Constant(asyncio.Protocol):
-    """Takes whatever arrives in one piece for one request: true of small requests over a loopback."""
+    """Treats each piece of data as one request, which holds for small requests over loopback."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -26,7 +26,7 @@ class Constant(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Answer until the process is ended."""
+    """Serve until the process is ended."""
     server = await asyncio.get_running_loop().create_server(Constant, LOCAL, port)
     await server.serve_forever()
 

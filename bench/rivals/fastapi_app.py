@@ -1,4 +1,4 @@
-"""The rival an engineer writes by hand: FastAPI, with pydantic models of the Open Inference Protocol.
+"""A common hand-written service: FastAPI with pydantic models of the Open Inference Protocol.
 
 `uvicorn --factory bench.rivals.fastapi_app:create_app` with MODEL_FILE set.
 """
@@ -14,7 +14,7 @@ from bench.rivals.bare import DATATYPES, single_threaded
 
 
 class InputTensor(BaseModel):
-    """A tensor as the caller sends it, row-major."""
+    """A tensor of the request, row-major."""
 
     name: str
     shape: list[int]
@@ -23,7 +23,7 @@ class InputTensor(BaseModel):
 
 
 class OutputTensor(BaseModel):
-    """A tensor of the answer, row-major."""
+    """A tensor of the response, row-major."""
 
     name: str
     shape: list[int]
@@ -32,13 +32,13 @@ class OutputTensor(BaseModel):
 
 
 class InferRequest(BaseModel):
-    """The body of a call."""
+    """The body of a request."""
 
     inputs: list[InputTensor]
 
 
 class InferResponse(BaseModel):
-    """The body of an answer."""
+    """The body of a response."""
 
     model_name: str
     model_version: str

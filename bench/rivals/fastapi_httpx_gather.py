@@ -1,7 +1,7 @@
-"""The composing proxy an engineer writes by hand: FastAPI, pydantic, httpx and asyncio.gather.
+"""A common hand-written proxy: FastAPI, pydantic, httpx and asyncio.gather.
 
-`uvicorn --factory bench.rivals.fastapi_httpx_gather:create_app` with PREDICTORS=name=http://host:port,... set. In goes
-one row in the Open Inference Protocol, out come the mean of all predictors' probabilities and the label of its largest.
+`uvicorn --factory bench.rivals.fastapi_httpx_gather:create_app` with PREDICTORS=name=http://host:port,... set. It takes
+one row in the Open Inference Protocol and returns the mean of all predictors' probabilities and the most likely label.
 """
 
 import asyncio
@@ -19,31 +19,31 @@ TIMEOUT_SECONDS = 5.0
 
 
 class Ready(BaseModel):
-    """The answer to a probe."""
+    """The response to a probe."""
 
     ready: bool = True
 
 
 class Output(BaseModel):
-    """An output that is wanted."""
+    """A requested output."""
 
     name: str
 
 
-class Question(InferRequest):
-    """What each predictor is asked: the same inputs, for its probabilities alone."""
+class MemberRequest(InferRequest):
+    """The request to each predictor: the same inputs, only probabilities as output."""
 
     outputs: list[Output]
 
 
 def predictors() -> dict[str, str]:
-    """Where each predictor is asked, by its name, out of PREDICTORS."""
+    """URL of each predictor's infer route by its name, from PREDICTORS."""
     listed = (one.split("=", 1) for one in os.environ["PREDICTORS"].split(","))
     return {name: f"{url}/v2/models/{name}/infer" for name, url in listed}
 
 
 def mean(answers: list[InferResponse]) -> list[float]:
-    """The mean of the answers' probabilities, class by class."""
+    """The mean of the responses' probabilities for each class."""
     rows = [answer.outputs[0].data for answer in answers]
     return [sum(column) / len(rows) for column in zip(*rows, strict=True)]
 
@@ -73,7 +73,9 @@ def create_app() -> FastAPI:
 
     @app.post("/v2/models/{model}/infer")
     async def infer(model: str, request: InferRequest) -> InferResponse:
-        content = Question(inputs=request.inputs, outputs=[Output(name="probabilities")]).model_dump_json().encode()
+        content = (
+            MemberRequest(inputs=request.inputs, outputs=[Output(name="probabilities")]).model_dump_json().encode()
+        )
         answers = await asyncio.gather(*(ask(url, content) for url in urls.values()))
         row = mean(answers)
         outputs = [

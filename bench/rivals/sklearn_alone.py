@@ -1,6 +1,6 @@
-"""scikit-learn alone: the estimator that the model iris is converted from, asked for probabilities in a loop.
+"""scikit-learn alone: the estimator that the model iris is converted from, called in a loop.
 
-`python -m bench.rivals.sklearn_alone` takes a `Plan` whose one request is raw FP32 rows, and answers a `Result`.
+`python -m bench.rivals.sklearn_alone` takes a `Plan` whose one request is raw FP32 rows, and writes a `Result`.
 """
 
 from typing import Any
@@ -23,12 +23,12 @@ def fitted() -> Any:
 
 
 def rows_of(raw: bytes) -> NDArray[np.float32]:
-    """Rows of four measurements."""
+    """FP32 [n, 4] from raw bytes."""
     return np.frombuffer(raw, np.float32).reshape(-1, 4)
 
 
 def main() -> None:
-    """The process: plan in, result out."""
+    """Read the plan from standard input, run it, write the result."""
     plan, estimator = alone.given(), fitted()
     rows = rows_of(plan.requests[0])
     alone.report(plan, lambda: estimator.predict_proba(rows))

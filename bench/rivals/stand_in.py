@@ -1,4 +1,4 @@
-"""A predictor that computes nothing: at once it gives the same right answer, so that what is measured is who asks it.
+"""A predictor that computes nothing and always returns the same correct response, so that only its caller is measured.
 
 `python -m bench.rivals.stand_in MODEL_FOLDER PORT` takes a built model's place (its model.yaml is enough): metadata,
 readiness, and infer in JSON or, where the request speaks of binary data, in binary; where it names outputs, the first
@@ -25,7 +25,7 @@ FIRST = 0.8  # of a row of probabilities; the others share the rest
 
 
 def message(body: bytes, header_length: int | None = None) -> bytes:
-    """A whole HTTP answer; with the length of its JSON header it is a binary one."""
+    """A whole HTTP response; binary when the length of its JSON header is given."""
     kind, extra = "application/json", ""
     if header_length is not None:
         kind, extra = "application/octet-stream", f"Inference-Header-Content-Length: {header_length}\r\n"
@@ -33,13 +33,13 @@ def message(body: bytes, header_length: int | None = None) -> bytes:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a built model says of itself."""
+    """The manifest of a built model."""
     manifest: dict[str, Any] = yaml.safe_load((folder / "model.yaml").read_text())
     return manifest
 
 
 def constant(spec: Mapping[str, Any]) -> NDArray[np.generic]:
-    """One row of an output: the first class, likely but not certain; a lone number is 0.8."""
+    """One row of an output: the first class with probability 0.8; a single number is 0.8."""
     shape = [max(size, 1) for size in spec["shape"]]
     if spec["datatype"] == "INT64":
         return np.zeros(shape, "<i8")
@@ -49,23 +49,23 @@ def constant(spec: Mapping[str, Any]) -> NDArray[np.generic]:
 
 
 def constants(manifest: Mapping[str, Any]) -> Outputs:
-    """What a stand-in of this model answers, by output."""
+    """The outputs that a stand-in of this model returns, by name."""
     return {spec["name"]: constant(spec) for spec in manifest["outputs"]}
 
 
 def described_as(name: str, array: NDArray[np.generic]) -> dict[str, Any]:
-    """An output as the protocol describes it, without its data."""
+    """The protocol's description of an output, without its data."""
     return {"name": name, "datatype": "INT64" if array.dtype == "<i8" else "FP32", "shape": array.shape}
 
 
 def in_json(manifest: Mapping[str, Any], data: Outputs) -> bytes:
-    """The answer to infer, its data in JSON."""
+    """The infer response with its data in JSON."""
     outputs = [{**described_as(name, array), "data": array.ravel().tolist()} for name, array in data.items()]
     return message(encoded(named(manifest) | {"outputs": outputs}))
 
 
 def in_binary(manifest: Mapping[str, Any], data: Outputs) -> bytes:
-    """The answer to infer, its data behind the JSON header."""
+    """The infer response with binary data behind the JSON header."""
     outputs = [
         {**described_as(name, array), "parameters": {"binary_data_size": array.nbytes}} for name, array in data.items()
     ]
@@ -74,7 +74,7 @@ def in_binary(manifest: Mapping[str, Any], data: Outputs) -> bytes:
 
 
 def described(manifest: Mapping[str, Any]) -> bytes:
-    """The answer to GET /v2/models/{model}."""
+    """The response to GET /v2/models/{model}."""
     columns = [column["name"] for column in manifest["inputs"][0].get("features", [])]
     properties = {
         "preprocessing_fingerprint": manifest["preprocessing"]["fingerprint"],
@@ -90,7 +90,7 @@ def described(manifest: Mapping[str, Any]) -> bytes:
 
 
 def named(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Who answers."""
+    """Name and version of the model."""
     return {"model_name": manifest["name"], "model_version": manifest["version"]}
 
 
@@ -100,7 +100,7 @@ def encoded(value: object) -> bytes:
 
 
 class Answers:
-    """The few answers of a stand-in, as whole HTTP messages."""
+    """All responses of a stand-in, as whole HTTP messages."""
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
         everything = constants(manifest)
@@ -114,7 +114,7 @@ class Answers:
         self.ready = message(encoded({"name": manifest["name"], "ready": True}))
 
     def to(self, head: bytes, body: bytes) -> bytes:
-        """The answer to a request."""
+        """The response to a request."""
         if head.startswith(b"POST"):
             return self.infer[b'"binary_data' in body, b'"outputs"' in body]
         path = head.split(b" ", 2)[1]
@@ -122,7 +122,7 @@ class Answers:
 
 
 class StandIn(asyncio.Protocol):
-    """One connection; requests may arrive in pieces, and one after the other."""
+    """One connection; requests may arrive in pieces or several at once."""
 
     def __init__(self, answer: Callable[[bytes, bytes], bytes]) -> None:
         self.answer, self.rest = answer, b""
@@ -149,7 +149,7 @@ def body_length(head: bytes) -> int:
 
 
 async def serve(manifest: Mapping[str, Any], port: int) -> None:
-    """Answer until the process is ended."""
+    """Serve until the process is ended."""
     answers = Answers(manifest)
     server = await asyncio.get_running_loop().create_server(lambda: StandIn(answers.to), LOCAL, port)
     await server.serve_forever()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
-from common.composition.flow import cancel_on_disconnect
 from common.endpoints.backend import InferRequest, InferResponse, ModelHandle
 from common.errors import NotFound, NotReady, UpstreamFailed
+from common.request.disconnect import cancel_on_disconnect
 
 
 class ComposedModel(ModelHandle, Protocol):
@@ -42,11 +42,11 @@ class CompositionBackend(Generic[C]):
     def resolve(self, name: str, version: str | None = None) -> C:
         model = self._models.get(name)
         if model is None:
-            raise NotFound(f"model {name!r} is not served here, only {', '.join(self._models)}")
+            raise NotFound(f"model {name!r} is not served here; the models are: {', '.join(self._models)}")
         if reason := model.undescribed():
             raise NotReady(reason, retry_after=1)
         if version and version != model.version:
-            raise NotFound(f"model {name!r} has no version {version!r} here, only {model.version}")
+            raise NotFound(f"version {version!r} of model {name!r} is not served here; the version is: {model.version}")
         return model
 
     def describe(self, name: str, version: str | None = None) -> C:

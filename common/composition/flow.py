@@ -10,11 +10,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 from common.client import PredictorResponse
-from common.errors import ClientDisconnected, InvalidInput, NotReady, ServingError, UpstreamFailed
+from common.errors import InvalidInput, NotReady, ServingError, UpstreamFailed
 from common.protocol.tensors import Array
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
@@ -134,30 +133,6 @@ def choose(context: RequestContext, question: str, answer: str, branches: Mappin
     """The branch that bears the answer's name; the turn taken is noted in `context.choices`."""
     context.choices[question] = answer
     return branches[answer]
-
-
-class cancel_on_disconnect:  # a word of the vocabulary, so not `Attended`
-    """Ends what is done inside once the caller has left, with ClientDisconnected."""
-
-    def __init__(self, context: RequestContext) -> None:
-        self._gone = context.disconnected()
-
-    async def __aenter__(self) -> None:
-        self._task = asyncio.current_task()
-        self._gone.add_done_callback(self._end)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._gone.remove_done_callback(self._end)
-        task, self._task = self._task, None  # the callback may be on its way already
-        if kind is asyncio.CancelledError and self._gone.done() and task is not None:
-            task.uncancel()
-            raise ClientDisconnected("the caller left before its answer") from None
-
-    def _end(self, _: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
 
 
 class _Race:

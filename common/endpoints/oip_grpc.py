@@ -110,7 +110,7 @@ def decode(request: pb.ModelInferRequest) -> dict[str, Array]:
     for index, tensor in enumerate(request.inputs):
         where = f"inputs[{index}]"
         if tensor.name in arrays:
-            raise InvalidInput.at(f"{where}.name", f"{tensor.name!r} is given twice")
+            raise InvalidInput.at(f"{where}.name", f"expected each input once, got {tensor.name!r} twice")
         if raw:
             if tensor.HasField("contents"):
                 raise InvalidInput.at(f"{where}.contents", "must be absent where raw_input_contents is used")
@@ -136,7 +136,7 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, where: str) -> Array:
         return array.reshape(tensor.shape)
     wide = np.array(values, dtype=_WIDE.get(dtype.kind, dtype))
     if dtype.kind in "iu" and count and not (np.iinfo(dtype).min <= wide.min() and wide.max() <= np.iinfo(dtype).max):
-        raise InvalidInput.at(f"{where}.contents", f"holds a value outside the range of {tensor.datatype}")
+        raise InvalidInput.at(f"{where}.contents", f"contains a value outside the range of {tensor.datatype}")
     array = wide.astype(dtype).reshape(tensor.shape)
     if dtype.kind == "f":
         check_finite(array, where)

@@ -20,7 +20,7 @@ from common.protocol.tensors import TensorSpec
 from common.request.context import Headers, RequestContext
 
 if TYPE_CHECKING:
-    from common.inference.repository import Entry, ModelRepository
+    from common.inference.repository import ModelRepository, RegisteredModel
 
 _PREFIX, _SUFFIX = "/v2/models/", "/infer"
 _INFER, _INFER_VERSION = "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"
@@ -171,7 +171,7 @@ def repository_routes(repository: ModelRepository, control: bool) -> APIRouter:
     return router
 
 
-def _index_rows(name: str, entry: Entry) -> list[dict[str, str]]:
+def _index_rows(name: str, entry: RegisteredModel) -> list[dict[str, str]]:
     if not entry.versions:
         return [{"name": name, "state": entry.state, "reason": entry.reason}]
     return [{"name": name, "version": version, "state": "READY", "reason": entry.reason} for version in entry.versions]

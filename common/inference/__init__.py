@@ -1,1 +1,1 @@
-"""The inference data backend: sessions, micro-batching, versions, and the two protocols in front of them."""
+"""The inference engine: the manifest of a model, its ONNX Runtime session, micro-batching and the model repository."""

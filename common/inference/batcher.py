@@ -77,7 +77,7 @@ class Batcher:
         if self._closing:
             raise NotReady("this version of the model has just been replaced; send the request again", retry_after=1)
         if len(self._waiting) >= self._policy.queue and not self._drop_finished():
-            self._metrics.full.inc()
+            self._metrics.queue_full.inc()
             raise Overloaded(
                 f"the queue of the model is full: {self._policy.queue} requests wait already; retry later",
                 retry_after=self._cost.of(self._rows_waiting + 1),
@@ -123,7 +123,7 @@ class Batcher:
     def _drop_finished(self) -> bool:
         """Drops requests that were cancelled or whose deadline has passed; whether that made room in the queue."""
         finished = [request for request in self._waiting if request.result.done()]
-        self._metrics.gone.inc(sum(request.result.cancelled() for request in finished))
+        self._metrics.cancelled.inc(sum(request.result.cancelled() for request in finished))
         self._rows_waiting -= sum(request.rows for request in finished)
         self._waiting = deque(request for request in self._waiting if not request.result.done())
         return bool(finished)
@@ -191,7 +191,7 @@ class Batcher:
         while self._waiting:
             request = self._waiting[0]
             if request.result.done():
-                self._metrics.gone.inc(request.result.cancelled())
+                self._metrics.cancelled.inc(request.result.cancelled())
             elif request.deadline.at <= now:
                 request.result.set_exception(DeadlineExceeded("the deadline passed while the request was queued"))
             else:

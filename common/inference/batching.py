@@ -1,4 +1,4 @@
-"""What a batcher works with: its policy, a request in its queue, a run's result, and its metrics."""
+"""The data types of the batcher: its policy, a request in its queue, the result of a run, and its metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from common.request.deadline import Deadline
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """At most `max_rows` rows share a run, `queue` requests may wait, a run waits up to `delay` seconds for more."""
+    """The limits of a batcher.
+
+    One run takes at most `max_rows` rows. At most `queue` requests may wait. A run waits up to `delay` seconds for
+    further requests.
+    """
 
     max_rows: int
     queue: int
@@ -24,26 +28,30 @@ class BatchPolicy:
 
 
 class RunResult(msgspec.Struct):
-    """A request's outputs, in the manifest's order; the seconds that it waited and that its run took."""
+    """The outputs for one request, in the manifest's order, and the seconds it spent in the queue and in its run."""
 
     outputs: Sequence[Array]
-    queued: float
-    ran: float
+    queue_seconds: float
+    run_seconds: float
 
 
 @dataclass(slots=True)
 class BatcherMetrics:
-    """What a batcher counts; `full` are requests refused by a full queue, `gone` those whose client disconnected."""
+    """The metrics of a batcher.
+
+    `queue_full` counts the requests that were refused because the queue was full, `cancelled` those that were
+    cancelled while they were queued.
+    """
 
     batch_rows: HistogramValue
     queue_wait: HistogramValue
     run_seconds: HistogramValue
-    full: CounterValue
-    gone: CounterValue
+    queue_full: CounterValue
+    cancelled: CounterValue
 
 
 class QueuedRequest:
-    """One request in the queue; `result` is what its caller waits for."""
+    """One request in the queue. Its caller waits for `result`."""
 
     __slots__ = ("arrived", "deadline", "inputs", "result", "rows")
 

@@ -1,4 +1,7 @@
-"""Work for the processor that must not hold the event loop, such as decoding pictures: bounded, within the deadline."""
+"""A thread pool for work that would block the event loop, such as decoding an image.
+
+Its queue is bounded, and each call keeps to the deadline of its request.
+"""
 
 from __future__ import annotations
 
@@ -18,32 +21,33 @@ Ts = TypeVarTuple("Ts")
 
 
 class BoundedExecutor:
-    """Some threads, and a bounded number of calls that may wait for one. A context manager that ends the threads.
+    """`threads` threads, and at most `queue` calls that wait for one. A context manager that ends the threads.
 
-    The service's metrics count the calls for which there was no place.
+    Calls that are refused because the queue is full are counted in `metrics`.
     """
 
     def __init__(self, threads: int = 1, queue: int = 64, metrics: Metrics | None = None) -> None:
         self._pool = ThreadPoolExecutor(threads, "executor")
-        self._places = threading.BoundedSemaphore(threads + queue)
+        self._slots = threading.BoundedSemaphore(threads + queue)
         self._refused = metrics.rejected.labelled("preparing_full") if metrics else CounterValue()
 
     async def run(self, deadline: Deadline, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """The work's result. Raises Overloaded where too much waits, DeadlineExceeded, and what the work raises.
+        """Calls `work` in a thread and returns its result.
 
-        Nothing is begun once the deadline has passed or the caller was cancelled; what has begun runs to its end and
-        keeps its place until then.
+        Raises Overloaded when the queue is full, DeadlineExceeded, and whatever `work` raises. A call that has not
+        started is skipped when its deadline has passed or its caller was cancelled. A call that has started runs to
+        its end and occupies its thread until then.
         """
-        deadline.check("its work was begun")
-        if not self._places.acquire(blocking=False):
+        deadline.check("its preparation started")
+        if not self._slots.acquire(blocking=False):
             self._refused.inc()
-            raise Overloaded("too many requests are being prepared at once", retry_after=1)
+            raise Overloaded("too many requests are being prepared at once; retry later", retry_after=1)
         try:
-            future = self._pool.submit(lambda: _in_time(deadline, work, *arguments))
+            future = self._pool.submit(lambda: _before_deadline(deadline, work, *arguments))
         except BaseException:
-            self._places.release()
+            self._slots.release()
             raise
-        future.add_done_callback(self._leave)
+        future.add_done_callback(self._release_slot)
         try:
             async with asyncio.timeout(max(deadline.remaining, 0.0)):
                 return await asyncio.wrap_future(future)
@@ -58,10 +62,10 @@ class BoundedExecutor:
     ) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _leave(self, _: Future[T]) -> None:
-        self._places.release()
+    def _release_slot(self, _: Future[T]) -> None:
+        self._slots.release()
 
 
-def _in_time(deadline: Deadline, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    deadline.check("its work was begun")
+def _before_deadline(deadline: Deadline, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    deadline.check("its preparation started")
     return work(*arguments)

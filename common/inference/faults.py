@@ -1,6 +1,6 @@
-"""Faults on demand, for drills: latency, errors and wrong answers in the model's run, switched by POST /faults.
+"""Fault injection for drills: POST /faults adds latency, errors or wrong outputs to the runs of a model.
 
-Opt-in (`FAULTS=true`); health, metrics and the switch itself are never touched.
+It is off unless `FAULTS=true`. Faults never affect the health endpoints, the metrics or /faults itself.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from common.protocol.tensors import Array
 
 
 class Faults(BaseModel):
-    """What is injected into each run of the model from now on; the defaults inject nothing."""
+    """The faults that are injected into every run of a model from now on. The defaults inject nothing."""
 
-    latency_seconds: Annotated[float, Field(ge=0, le=3600, description="Added to every run.")] = 0.0
-    error_share: Annotated[float, Field(ge=0, le=1, description="Share of the runs that fail.")] = 0.0
-    hang: Annotated[bool, Field(description="Runs do not end until this is switched off again.")] = False
-    narrow: Annotated[bool, Field(description="Outputs of several columns lack the last one.")] = False
+    latency_seconds: Annotated[float, Field(ge=0, le=3600, description="Seconds added to every run.")] = 0.0
+    error_share: Annotated[float, Field(ge=0, le=1, description="Share of runs that fail, 0 to 1.")] = 0.0
+    hang: Annotated[bool, Field(description="Runs do not end until this is set to false again.")] = False
+    narrow: Annotated[bool, Field(description="Outputs with two or more dimensions lose their last column.")] = False
 
 
 class FaultSwitch:
-    """The faults that are on, shared by every session of a process."""
+    """The faults that are active, shared by all sessions of a process."""
 
     def __init__(self) -> None:
         self.faults = Faults()
@@ -42,14 +42,14 @@ class FaultSwitch:
     def wrap(self, session: Session) -> Session:
         return _FaultySession(session, self)
 
-    def strike(self) -> None:
-        """Delays, hangs or fails as asked; called before each run."""
+    def inject(self) -> None:
+        """Delays, blocks or fails, as the active faults say. Called before each run, in the thread of the run."""
         with self._changed:
             if self.faults.latency_seconds:
                 self._changed.wait(self.faults.latency_seconds)
             self._changed.wait_for(lambda: not self.faults.hang)
             if random.random() < self.faults.error_share:
-                raise ModelFailed("an injected fault (POST /faults) made this run fail")
+                raise ModelFailed("an injected fault made this run fail; POST /faults switches it off")
 
 
 class _FaultySession:
@@ -57,7 +57,7 @@ class _FaultySession:
         self._session, self._switch = session, switch
 
     def run(self, inputs: dict[str, Array]) -> Sequence[Array]:
-        self._switch.strike()
+        self._switch.inject()
         outputs = self._session.run(inputs)
         if self._switch.faults.narrow:
             return [array[..., :-1] if array.ndim > 1 else array for array in outputs]
@@ -68,11 +68,11 @@ def fault_routes(switch: FaultSwitch) -> APIRouter:
     """GET and POST /faults."""
     router = APIRouter(tags=["drills"])
 
-    @router.get("/faults", summary="The faults that are on")
+    @router.get("/faults", summary="Show the active faults")
     async def show() -> Faults:
         return switch.faults
 
-    @router.post("/faults", summary="Switch faults on or off")
+    @router.post("/faults", summary="Set the active faults")
     async def change(faults: Faults) -> Faults:
         switch.set(faults)
         return switch.faults

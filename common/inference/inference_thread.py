@@ -1,4 +1,4 @@
-"""The thread that runs a model whose runs would hold the event loop for too long."""
+"""The thread for runs of a model that would block the event loop for too long."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from collections.abc import Callable
 
 
 class InferenceThread:
-    """One daemon thread, started when it is first needed: a run that never ends must not keep the process alive."""
+    """One thread, started at its first call.
+
+    It is a daemon thread, so a run that never ends does not keep the process alive.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -27,4 +30,4 @@ class InferenceThread:
     def _work(self) -> None:
         while (work := self._calls.get()) is not None:
             work()
-            del work  # which holds a batch, while nothing is to be done
+            del work  # otherwise its batch stays in memory until the next call

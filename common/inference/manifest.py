@@ -1,4 +1,4 @@
-"""`model.yaml`: what a model says of itself. Written by whoever builds the model, read by whatever serves it."""
+"""`model.yaml`, the manifest of a model: the build of the model writes it, the services read it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from common.errors import ServingError
 from common.protocol.tensors import DATATYPES, TensorSpec
 
-# libyaml's, ten times as fast, where PyYAML was built with it
+# the loader of libyaml is ten times as fast; not every build of PyYAML has it
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class ModelLoadError(ServingError):
-    """A model that cannot be served, and why; its text is one line for the operator."""
+    """A model cannot be served. Its text is one line that tells the operator why."""
 
     status, grpc_code, title = 503, "UNAVAILABLE", "The model cannot be loaded"
 
@@ -28,7 +28,7 @@ class Part(BaseModel):
 
 
 class Feature(Part):
-    """A named column of an input tensor; the range is the one seen in training."""
+    """A named column of an input tensor. `minimum` and `maximum` are the range in the training data."""
 
     name: str
     unit: str = ""
@@ -50,7 +50,7 @@ class TensorEntry(Part):
 
 
 class Batching(Part):
-    """`tolerance`: how far an answer may differ when it is computed beside other rows."""
+    """`tolerance`: the most that an output may differ when its row shares a run with other rows."""
 
     tolerance: float = Field(ge=0)
 
@@ -97,18 +97,18 @@ class Manifest(Part):
         return [entry.spec() for entry in self.outputs]
 
     def properties(self) -> dict[str, str]:
-        """What a caller that composes this model with others may want to know; lists are JSON."""
-        said = {
+        """What the protocol's metadata say of this model beyond its tensors; lists are JSON."""
+        values = {
             "task": self.task,
             "unit": self.unit,
             "labels": json.dumps(self.labels, ensure_ascii=False) if self.labels else "",
             "features": json.dumps([one.name for one in self.inputs[0].features]) if self.inputs[0].features else "",
             "preprocessing_fingerprint": self.preprocessing.fingerprint,
         }
-        return {name: value for name, value in said.items() if value}
+        return {name: value for name, value in values.items() if value}
 
     def example_request(self) -> dict[str, Any]:
-        """An inference request that works, out of the first example, or zeros; empty where it would be long."""
+        """A valid inference request, made of the first example or of zeros; empty when it would be too long to show."""
         inputs = []
         for entry in self.inputs:
             shape = [1 if size == -1 else size for size in entry.shape]
@@ -121,21 +121,22 @@ class Manifest(Part):
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest in a file; ModelLoadError, in one line, where there is none or it is not valid."""
+    """Reads a manifest. Raises ModelLoadError when the file cannot be read or is not valid."""
     try:
         text = path.read_text("utf-8")
     except OSError as error:
         raise ModelLoadError(f"{path}: {error.strerror}; build it with `make models`") from None
     except UnicodeDecodeError:
-        raise ModelLoadError(f"{path}: is not YAML: it is not text in UTF-8") from None
+        raise ModelLoadError(f"{path}: is not valid YAML: expected text in UTF-8, got other bytes") from None
     return parse_manifest(text, str(path))
 
 
 def parse_manifest(text: str, where: str) -> Manifest:
+    """Parses a manifest; `where` names its file in errors. Raises ModelLoadError that names each wrong field."""
     try:
         return Manifest.model_validate(yaml.load(text, Loader=_Loader))
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors())
         raise ModelLoadError(f"{where}: {wrong}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none is a ValueError
-        raise ModelLoadError(f"{where}: is not YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date raises ValueError
+        raise ModelLoadError(f"{where}: is not valid YAML: {' '.join(str(error).split())}") from None

@@ -1,4 +1,4 @@
-"""The backend of a service that holds models: it runs them by ONNX Runtime, within each request's deadline."""
+"""The backend of a service that holds models: it runs them with ONNX Runtime, within the deadline of each request."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ FINGERPRINT = "preprocessing_fingerprint"
 
 
 class OnnxBackend:
-    """Handles inference requests out of a repository; `log_share` of them are logged with inputs and outputs."""
+    """Handles inference requests with the models of a repository.
+
+    `log_share` is the share of requests (0 to 1) that are logged with their inputs and outputs.
+    """
 
     def __init__(
         self, repository: ModelRepository, metrics: InferenceMetrics, log: Log, log_share: float = 0.0
@@ -53,8 +56,8 @@ class OnnxBackend:
             result = await (self._unless_disconnected(context, future) if model.batcher.slow(rows) else future)
         finally:
             del future  # a failed future refers to this frame, and so to the inputs, until the garbage collector runs
-        context.stages["queue"] = result.queued * 1e3
-        context.stages["infer"] = result.ran * 1e3
+        context.stages["queue"] = result.queue_seconds * 1e3
+        context.stages["infer"] = result.run_seconds * 1e3
         outputs = dict(zip(model.output_names, result.outputs, strict=True))
         if self._log_share and random.random() < self._log_share:
             self._log_prediction(model, inputs, outputs)
@@ -62,7 +65,7 @@ class OnnxBackend:
         return InferResponse(wanted, model.name, model.version)
 
     async def _unless_disconnected(self, context: RequestContext, future: asyncio.Future[RunResult]) -> RunResult:
-        """Waits for a result; a client that disconnects meanwhile takes its request out of the queue."""
+        """Waits for a result. The request leaves the queue when its client disconnects."""
         disconnected = context.disconnected()
         cancel = partial(_cancel, future)
         disconnected.add_done_callback(cancel)
@@ -81,8 +84,8 @@ class OnnxBackend:
             "prediction",
             model=model.name,
             version=model.version,
-            inputs={name: _brief(array) for name, array in inputs.items()},
-            outputs={name: _brief(array) for name, array in outputs.items()},
+            inputs={name: _loggable(array) for name, array in inputs.items()},
+            outputs={name: _loggable(array) for name, array in outputs.items()},
         )
 
 
@@ -95,9 +98,9 @@ def _check_fingerprint(model: LoadedModel, stated: object) -> None:
     if stated is not None and stated != expected:
         raise PreprocessingMismatch(
             f"the input was prepared with preprocessing {str(stated)[:80]!r}, but model {model.name!r} version "
-            f"{model.version} expects {expected!r}: release both sides together"
+            f"{model.version} expects {expected!r}; deploy the preparing service and the model from one release"
         )
 
 
-def _brief(array: Array) -> dict[str, object]:
+def _loggable(array: Array) -> dict[str, object]:
     return {"shape": array.shape, "data": array.reshape(-1)[:LOGGED_ELEMENTS].tolist()}

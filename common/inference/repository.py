@@ -1,7 +1,7 @@
-"""The models that a service holds: several, in several versions, loaded, swapped and unloaded while it serves.
+"""The models that a service holds, in one or more versions: loaded, replaced and unloaded while the service runs.
 
-A model is registered before it is loaded, so it is "not ready" rather than unknown. The new version is opened, checked
-and warmed beside the old one, which goes on answering; a load that fails leaves the old one in place and says why.
+A model is registered before it is loaded, so it is "not ready" rather than unknown. While a new version is opened,
+checked and warmed up, the old version continues to serve. When the load fails, the old version stays.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ State = Literal["LOADING", "READY", "UNAVAILABLE", "UNLOADED"]
 
 
 class LoadedModel:
-    """One version of one model, ready to answer."""
+    """One version of one model, ready for inference."""
 
     def __init__(self, manifest: Manifest, batcher: Batcher, warm: WarmUpResult) -> None:
         self.manifest, self.batcher, self.warm = manifest, batcher, warm
@@ -43,15 +43,16 @@ class LoadedModel:
 
 
 @dataclass
-class Entry:
-    """A registered model: its versions that answer, newest last, and how its last load went."""
+class RegisteredModel:
+    """A registered model: the versions that are loaded, the state of its last load, and why that load failed."""
 
     state: State = "LOADING"
     reason: str = "not loaded yet"
     versions: dict[str, LoadedModel] = field(default_factory=dict)
-    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def newest(self) -> LoadedModel | None:
+        """The loaded version with the highest number, or None."""
         if len(self.versions) == 1:
             return next(iter(self.versions.values()))
         return self.versions[max(self.versions, key=int)] if self.versions else None
@@ -59,17 +60,21 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class LoadPolicy:
-    """How models are opened. `keep` versions of a model answer side by side; the oldest beyond that is let go."""
+    """How models are opened: ONNX Runtime threads for each run, and the limits of their batchers.
+
+    The newest `keep` versions of a model are served; older ones are closed. `wrap` may wrap each session, as fault
+    injection does. `requests_starting` is passed to each Batcher.
+    """
 
     threads: int
-    limits: BatchPolicy
+    batching: BatchPolicy
     keep: int = 1
     wrap: Callable[[Session], Session] | None = None
     requests_starting: Callable[[], int] | None = None
 
 
 class ModelRepository:
-    """Models by name under a folder `<root>/<name>/<version>/{model.onnx,model.yaml}`."""
+    """The models under a folder `<root>/<name>/<version>/{model.onnx,model.yaml}`, by name and version."""
 
     def __init__(
         self, root: Path, policy: LoadPolicy, metrics: InferenceMetrics, log: Log, source: ModelSource | None = None
@@ -77,105 +82,108 @@ class ModelRepository:
         self.root = root
         self._source = source
         self._policy, self._metrics, self._log = policy, metrics, log
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, RegisteredModel] = {}
         self._required: list[str] = []
         self._closing: set[asyncio.Task[None]] = set()
 
     def register(self, name: str) -> None:
-        """Makes a model known, not ready yet; the service is ready when all of these are."""
-        self._entries.setdefault(name, Entry())
+        """Makes a model known before it is loaded. The service is ready once all registered models are loaded."""
+        self._entries.setdefault(name, RegisteredModel())
         self._required.append(name)
 
-    def required(self) -> Iterable[tuple[str, Entry]]:
-        """The models that this service was started for and that nobody has unloaded."""
+    def required(self) -> Iterable[tuple[str, RegisteredModel]]:
+        """The models that this service was started with, without those that were unloaded over the API."""
         return ((name, entry) for name in self._required if (entry := self._entries[name]).state != "UNLOADED")
 
     def get(self, name: str, version: str | None = None) -> LoadedModel:
-        """The version that answers (the newest unless one is asked for); NotFound or NotReady, saying which."""
+        """The stated version of a model, or the newest. Raises NotFound, or NotReady with the reason."""
         entry = self._entries.get(name)
         if entry is None:
-            raise NotFound(f"model {name!r} is not served here; there is {', '.join(self._entries) or 'none'}")
+            served = ", ".join(self._entries) or "none"
+            raise NotFound(f"model {name!r} is not served here; the models are: {served}")
         if version and entry.versions:
             if version not in entry.versions:
-                there = ", ".join(entry.versions) or "none"
-                raise NotFound(f"model {name!r} has no version {version!r} here; there is {there}")
+                served = ", ".join(entry.versions)
+                raise NotFound(f"version {version!r} of model {name!r} is not served here; the versions are: {served}")
             return entry.versions[version]
         newest = entry.newest()
         if newest is None:
             raise NotReady(f"model {name!r} is not ready: {entry.reason}", retry_after=1)
         return newest
 
-    def entries(self) -> Mapping[str, Entry]:
+    def entries(self) -> Mapping[str, RegisteredModel]:
         return self._entries
 
     def loaded(self) -> Iterable[LoadedModel]:
-        return (one for entry in self._entries.values() for one in entry.versions.values())
+        return (model for entry in self._entries.values() for model in entry.versions.values())
 
     def available(self) -> list[tuple[str, str]]:
-        """Names and versions in the folder, whether loaded or not."""
-        found = (path.parent for path in self.root.glob("*/*/model.yaml") if path.parent.name.isdecimal())
-        return sorted(((folder.parent.name, folder.name) for folder in found), key=lambda one: (one[0], int(one[1])))
+        """The names and versions in the folder, loaded or not."""
+        folders = [path.parent for path in self.root.glob("*/*/model.yaml") if path.parent.name.isdecimal()]
+        folders.sort(key=lambda folder: (folder.parent.name, int(folder.name)))
+        return [(folder.parent.name, folder.name) for folder in folders]
 
     async def load(self, name: str) -> None:
-        """Loads the newest versions in the folder, as many as are kept, and swaps in those that are not there already.
+        """Loads the newest versions in the folder, at most `keep` of them. Versions that are loaded already stay.
 
-        Raises ModelLoadError for a version that cannot be served; whatever answered before goes on answering.
+        Raises NotFound for an unknown model, and ModelLoadError for a version that cannot be served. After an error
+        the versions that were served before are still served.
         """
-        if name not in self._entries and not any(name == one for one, _ in self.available()):
-            raise NotFound(f"there is no model {name!r} in {self.root}")
-        entry = self._entries.setdefault(name, Entry())
-        async with entry.busy:
+        if name not in self._entries and not any(name == known for known, _ in self.available()):
+            raise NotFound(f"there is no model {name!r} in {self.root}; expected {self.root / name}/1/model.yaml")
+        entry = self._entries.setdefault(name, RegisteredModel())
+        async with entry.lock:
             if not entry.versions and entry.state != "UNAVAILABLE":
                 entry.state, entry.reason = "LOADING", "loading"
             try:
                 if self._source is not None:
                     await asyncio.to_thread(self._source.fetch, name, self.root)
                 await self._load_newest(name, entry)
-            except Exception as error:  # a library may fail on a strange file in a way of its own
-                broken = (
-                    error
-                    if isinstance(error, ModelLoadError)
-                    else ModelLoadError(f"model {name!r}: {_one_line(error)}")
-                )
-                self._failed(name, entry, broken.detail)
-                raise broken from None
+            except ModelLoadError as error:
+                self._load_failed(name, entry, error.detail)
+                raise
+            except Exception as error:  # a library may raise any class of exception for a damaged file
+                failure = ModelLoadError(f"model {name!r}: {_one_line(error)}")
+                self._load_failed(name, entry, failure.detail)
+                raise failure from None
             entry.reason = ""
 
-    async def _load_newest(self, name: str, entry: Entry) -> None:
-        broken: ModelLoadError | None = None
+    async def _load_newest(self, name: str, entry: RegisteredModel) -> None:
+        failure: ModelLoadError | None = None
         opened = []
         for folder in await asyncio.to_thread(self._newest_folders, name):
             try:
                 opened.append(await asyncio.to_thread(self._open, name, folder, entry.versions.get(folder.name)))
             except ModelLoadError as error:
-                broken = error  # the other versions need not wait for it
-        for loaded in opened:  # all in one turn of the loop: the newest never has to be waited for once one is there
-            self._swap_in(entry, loaded)
-        if broken is not None:
-            raise broken
+                failure = error  # the other versions are still loaded
+        for loaded in opened:  # in one turn of the event loop, so no request sees an older version without the newest
+            self._activate(entry, loaded)
+        if failure is not None:
+            raise failure
 
-    def _failed(self, name: str, entry: Entry, reason: str) -> None:
+    def _load_failed(self, name: str, entry: RegisteredModel, reason: str) -> None:
         newest = entry.newest()
         entry.state = "READY" if newest else "UNAVAILABLE"
         if entry.reason != reason:
-            still = newest.version if newest else None
-            self._log.error("model not loaded", model=name, reason=reason, still_serving=still)
+            still_serving = newest.version if newest else None
+            self._log.error("model not loaded", model=name, reason=reason, still_serving=still_serving)
         entry.reason = reason
 
     async def unload(self, name: str) -> None:
-        """Stops answering for a model; requests already accepted are answered."""
+        """Stops serving a model. Requests that were accepted before are answered. Raises NotFound."""
         entry = self._entries.get(name)
         if entry is None:
-            raise NotFound(f"model {name!r} is not served here")
-        async with entry.busy:
+            served = ", ".join(self._entries) or "none"
+            raise NotFound(f"model {name!r} is not served here; the models are: {served}")
+        async with entry.lock:
             for loaded in entry.versions.values():
-                self._let_go(loaded)
+                self._close_version(loaded)
             entry.versions = {}
             entry.state, entry.reason = "UNLOADED", "unloaded over the API"
 
     @asynccontextmanager
     async def open(self, names: Iterable[str], retry_seconds: float = 5.0) -> AsyncIterator[None]:
-        """Registers models and loads them in the background, again and again until they load; closes all at the end."""
+        """Registers models, loads them in the background, retries every `retry_seconds`, and closes all at the end."""
         tasks = []
         for name in names:
             self.register(name)
@@ -193,52 +201,58 @@ class ModelRepository:
         while not entry.versions and entry.state != "UNLOADED":
             try:
                 await self.load(name)
-            except ModelLoadError:  # load() has logged it; a file that is still being copied may be whole next time
+            except ModelLoadError:  # load() has logged it; a file that is still being copied may be complete next time
                 await asyncio.sleep(retry_seconds)
 
-    def _open(self, name: str, folder: Path, there: LoadedModel | None) -> LoadedModel:
-        """The version in a folder; `there` again where it is that one already."""
-        if there is not None and read_manifest(folder / "model.yaml") == there.manifest:
-            return there
-        manifest, onnx = open_model(folder, self._policy.threads)
+    def _open(self, name: str, folder: Path, loaded: LoadedModel | None) -> LoadedModel:
+        """Opens and warms up the version in a folder; returns `loaded` when it is that version already."""
+        if loaded is not None and read_manifest(folder / "model.yaml") == loaded.manifest:
+            return loaded
+        manifest, session = open_model(folder, self._policy.threads)
         if (manifest.name, manifest.version) != (name, folder.name):
             raise ModelLoadError(
-                f"{folder / 'model.yaml'}: says it is {manifest.name!r} version {manifest.version!r}, "
-                f"but its folder says {name!r} version {folder.name!r}"
+                f"{folder / 'model.yaml'}: states model {manifest.name!r} version {manifest.version!r}, "
+                f"but its folder is {name}/{folder.name}"
             )
         try:
-            warm = warm_up(onnx, manifest)
+            warm = warm_up(session, manifest)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-            raise ModelLoadError(f"{folder / 'model.onnx'}: fails when it is run: {_one_line(error)}") from None
-        limits = self._policy.limits
-        if warm.alone is not None:
-            limits = BatchPolicy(1, limits.queue)
-        counts = self._counts(manifest)
-        uniform = all(spec.row is not None for spec in manifest.input_specs())
-        # what a fault adds to a run must not hold the event loop, nor a picture larger than the one it was timed with
-        session = self._policy.wrap(onnx) if self._policy.wrap else onnx
-        timed = session is onnx and not any(-1 in spec.shape[1:] for spec in manifest.input_specs())
-        cost = warm.cost if timed else replace(warm.cost, fixed=max(warm.cost.fixed, 2 * INLINE_SECONDS))
-        batcher = Batcher(
-            session,
+            raise ModelLoadError(f"{folder / 'model.onnx'}: the warm-up run failed: {_one_line(error)}") from None
+        return LoadedModel(manifest, self._batcher(manifest, session, warm), warm)
+
+    def _batcher(self, manifest: Manifest, session: Session, warm: WarmUpResult) -> Batcher:
+        inputs, policy, cost = manifest.input_specs(), self._policy.batching, warm.cost
+        if warm.unbatched_reason is not None:
+            policy = BatchPolicy(1, policy.queue)
+        # A wrapped session, or an input of another size, may take longer than the warm-up showed: such runs go to the
+        # thread, so that they do not block the event loop.
+        if self._policy.wrap is not None or any(-1 in spec.shape[1:] for spec in inputs):
+            cost = replace(cost, fixed=max(cost.fixed, 2 * INLINE_SECONDS))
+        return Batcher(
+            session if self._policy.wrap is None else self._policy.wrap(session),
             cost,
-            limits,
-            counts,
-            f"{name}-{manifest.version}",
-            uniform=uniform,
+            policy,
+            self._batcher_metrics(manifest),
+            f"{manifest.name}-{manifest.version}",
+            uniform=all(spec.row is not None for spec in inputs),
             requests_starting=self._policy.requests_starting,
         )
-        return LoadedModel(manifest, batcher, warm)
 
     def _newest_folders(self, name: str) -> list[Path]:
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", name) or name.startswith("."):
-            raise ModelLoadError(f"{name!r} is no model name")
+            raise ModelLoadError(
+                f"{name!r} is not a valid model name: expected up to 100 letters, digits, '_', '-' and '.', "
+                "and no '.' at the start"
+            )
         versions = [path for path in self.root.glob(f"{name}/*") if path.name.isdecimal() and path.is_dir()]
         if not versions:
-            raise ModelLoadError(f"{self.root / name}: holds no version; build it with `make models`, or set MODEL_URI")
+            raise ModelLoadError(
+                f"{self.root / name}: there is no folder with a version such as 1; "
+                "build the model with `make models`, or set MODEL_URI"
+            )
         return sorted(versions, key=lambda path: int(path.name))[-self._policy.keep :]
 
-    def _counts(self, manifest: Manifest) -> BatcherMetrics:
+    def _batcher_metrics(self, manifest: Manifest) -> BatcherMetrics:
         metrics = self._metrics
         return BatcherMetrics(
             metrics.batch_size.labelled(manifest.name),
@@ -248,27 +262,28 @@ class ModelRepository:
             metrics.cancelled.labelled("queue"),
         )
 
-    def _swap_in(self, entry: Entry, loaded: LoadedModel) -> None:
-        before = entry.versions.get(loaded.version)
-        if before is loaded:
+    def _activate(self, entry: RegisteredModel, loaded: LoadedModel) -> None:
+        """Serves a version from now on, in place of the same version from an earlier load and of the oldest."""
+        previous = entry.versions.get(loaded.version)
+        if previous is loaded:
             return
         entry.versions[loaded.version] = loaded
         entry.state = "READY"
-        if before is not None:
-            self._let_go(before)
+        if previous is not None:
+            self._close_version(previous)
         while len(entry.versions) > self._policy.keep:
-            self._let_go(entry.versions.pop(min(entry.versions, key=int)))
+            self._close_version(entry.versions.pop(min(entry.versions, key=int)))
         self._log.info(
             "model ready",
             model=loaded.name,
             version=loaded.version,
             sha256=loaded.manifest.sha256,
             run_milliseconds=round(loaded.warm.cost.fixed * 1e3, 3),
-            batching=loaded.warm.alone or f"up to {self._policy.limits.max_rows} rows",
+            batching=loaded.warm.unbatched_reason or f"up to {self._policy.batching.max_rows} rows",
         )
 
-    def _let_go(self, loaded: LoadedModel) -> None:
-        """Closes a version once it has answered what it had accepted."""
+    def _close_version(self, loaded: LoadedModel) -> None:
+        """Closes a version in the background, after it has answered the requests that it had accepted."""
         task = asyncio.create_task(loaded.batcher.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

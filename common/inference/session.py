@@ -1,4 +1,4 @@
-"""A model file opened with ONNX Runtime: threads stated, checked against its manifest, warmed and timed."""
+"""ONNX Runtime sessions: a model file is opened, checked against its manifest, warmed up and timed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DATATYPE = {
 
 
 class Session(Protocol):
-    """What runs a model: arrays by input name in, arrays in the manifest's output order out; called from any thread."""
+    """Runs a model: takes arrays by input name, returns arrays in the manifest's order. Any thread may call it."""
 
     def run(self, inputs: dict[str, Array]) -> Sequence[Array]: ...
 
@@ -39,7 +39,7 @@ class OnnxSession:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # A thread that spins for work takes its core from the event loop beside it.
+        # a thread that spins while it waits for work would take processor time from the event loop
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -57,7 +57,9 @@ class OnnxSession:
         actual = {node.name: node for node in found}
         for spec in stated:
             if spec.name not in actual:
-                raise ModelLoadError(f"{path}: has no {kind} {spec.name!r} as model.yaml says, only {sorted(actual)}")
+                raise ModelLoadError(
+                    f"{path}: model.yaml names {kind} {spec.name!r}, but the model has {sorted(actual)}"
+                )
             node = actual[spec.name]
             datatype = _DATATYPE.get(node.type, node.type)
             shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
@@ -68,7 +70,7 @@ class OnnxSession:
                 )
         unstated = set(actual) - {spec.name for spec in stated}
         if kind == "input" and unstated:
-            raise ModelLoadError(f"{path}: needs an input {sorted(unstated)} that model.yaml does not name")
+            raise ModelLoadError(f"{path}: the model needs inputs that model.yaml does not name: {sorted(unstated)}")
 
 
 def _same_shape(actual: tuple[int, ...], stated: tuple[int, ...]) -> bool:
@@ -76,7 +78,11 @@ def _same_shape(actual: tuple[int, ...], stated: tuple[int, ...]) -> bool:
 
 
 def open_model(folder: Path, threads: int) -> tuple[Manifest, OnnxSession]:
-    """The model in a version's folder, its bytes checked against the manifest's sha256. ModelLoadError in one line."""
+    """Opens the model in the folder of a version.
+
+    Raises ModelLoadError when a file is missing or not valid, when the sha256 of model.onnx is not the one in
+    model.yaml, or when the inputs and outputs differ from it.
+    """
     manifest = read_manifest(folder / "model.yaml")
     path = folder / "model.onnx"
     try:
@@ -86,14 +92,15 @@ def open_model(folder: Path, threads: int) -> tuple[Manifest, OnnxSession]:
         raise ModelLoadError(f"{path}: {error.strerror}; build it with `make models`") from None
     if found != manifest.sha256:
         raise ModelLoadError(
-            f"{path}: sha256 is {found[:12]}…, but model.yaml says {manifest.sha256[:12]}…: half copied, or changed?"
+            f"{path}: sha256 is {found[:12]}…, but model.yaml says {manifest.sha256[:12]}…: the file is incomplete "
+            "or belongs to another version; copy both files again"
         )
     return manifest, OnnxSession(path, manifest, threads)
 
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """What a run takes: `fixed` seconds and `row` seconds for each row beyond the first."""
+    """The time of a run: `fixed` seconds for the first row and `row` seconds for each further one."""
 
     fixed: float
     row: float
@@ -102,7 +109,7 @@ class RunCost:
         return self.fixed + self.row * (rows - 1)
 
     def rows_within(self, seconds: float) -> int:
-        """The most rows that a run of so many seconds can take; 0 where not even one fits."""
+        """The largest number of rows whose run takes at most `seconds`; 0 when one row takes longer."""
         if self.fixed > seconds:
             return 0
         return 1 + int((seconds - self.fixed) / self.row) if self.row else sys.maxsize
@@ -110,18 +117,24 @@ class RunCost:
 
 @dataclass(frozen=True, slots=True)
 class WarmUpResult:
-    """What warming a session showed: its cost, and why rows of several callers may not share a run, if they may not."""
+    """The cost of a run, and the reason why requests must not share one; None when they may."""
 
     cost: RunCost
-    alone: str | None
+    unbatched_reason: str | None
 
 
 PROBE_ROWS = 8
-_WORTH = 0.9  # sharing a run must save at least a tenth of a row's time
+_BATCHED_TIME_RATIO = (
+    0.9  # batching is off unless a row in a batch takes at most this share of the time of a single row
+)
 
 
 def warm_up(session: Session, manifest: Manifest) -> WarmUpResult:
-    """Runs a session until it is warm, times it, and finds out whether rows may and should share a run."""
+    """Warms a session up, measures the time of a run, and decides whether requests may share one.
+
+    They may not when model.yaml states no tolerance, when a row's outputs depend on the other rows by more than that
+    tolerance, or when a batch is hardly faster than single runs.
+    """
     specs = manifest.input_specs()
     one = probe(specs, 1)
     session.run(one)
@@ -132,24 +145,24 @@ def warm_up(session: Session, manifest: Manifest) -> WarmUpResult:
         return WarmUpResult(RunCost(single, single), "the first dimension of an input or output is not free")
     several = probe(specs, PROBE_ROWS)
     try:
-        apart = _difference(session, several, manifest.batching.tolerance)
-    except Exception as error:  # a graph may state a free dimension and still hold a fixed one within
+        difference = _difference(session, several, manifest.batching.tolerance)
+    except Exception as error:  # a graph may declare a free dimension and still contain a fixed one
         return WarmUpResult(
-            RunCost(single, single), f"it fails on {PROBE_ROWS} rows: {' '.join(str(error).split())[:200]}"
+            RunCost(single, single),
+            f"the model fails on a batch of {PROBE_ROWS} rows: {' '.join(str(error).split())[:200]}",
         )
     together = _fastest(lambda: session.run(several))
     cost = RunCost(single, max(together - single, 0.0) / (PROBE_ROWS - 1))
-    if apart is not None:
-        return WarmUpResult(cost, apart)
-    if together / PROBE_ROWS > _WORTH * single:
-        return WarmUpResult(
-            cost, f"{PROBE_ROWS} rows take {together / single:.1f} times as long as one: nothing to share"
-        )
+    if difference is not None:
+        return WarmUpResult(cost, difference)
+    if together / PROBE_ROWS > _BATCHED_TIME_RATIO * single:
+        ratio = together / single
+        return WarmUpResult(cost, f"{PROBE_ROWS} rows take {ratio:.1f} times as long as one: batching saves no time")
     return WarmUpResult(cost, None)
 
 
 def probe(specs: Sequence[TensorSpec], rows: int) -> dict[str, Array]:
-    """Rows of differing numbers from 0 to 1 in the shape of the inputs; further free dimensions are taken as 1."""
+    """Test inputs: `rows` rows of different numbers from 0 to 1. Every other free dimension has size 1."""
     inputs: dict[str, Array] = {}
     for spec in specs:
         shape = [1 if size == -1 else size for size in spec.shape]
@@ -163,7 +176,7 @@ def probe(specs: Sequence[TensorSpec], rows: int) -> dict[str, Array]:
 
 
 def _fastest(run: Callable[[], object], seconds: float = 0.05) -> float:
-    """The fastest of up to 20 runs: what the machine can do, whatever else it was doing."""
+    """The seconds of the fastest of up to 20 runs, which other load on the machine has disturbed least."""
     end = time.perf_counter() + seconds
     best = float("inf")
     for _ in range(20):
@@ -177,7 +190,7 @@ def _fastest(run: Callable[[], object], seconds: float = 0.05) -> float:
 
 
 def _difference(session: Session, several: dict[str, Array], tolerance: float) -> str | None:
-    """Says so when a row's answer depends on its neighbours by more than `tolerance`, or on where it stands."""
+    """How a batch differs from runs of single rows: a sentence, or None when it differs by at most `tolerance`."""
     together = session.run(several)
     for row in range(PROBE_ROWS):
         alone = session.run({name: array[row : row + 1] for name, array in several.items()})
@@ -185,7 +198,7 @@ def _difference(session: Session, several: dict[str, Array], tolerance: float) -
             if shared.shape[:1] != (PROBE_ROWS,):
                 return "an output does not have one row for each input row"
             if not _agree(shared[row : row + 1], single, tolerance):
-                return f"a row's answer differs by more than {tolerance:g} beside others"
+                return f"the outputs of a row differ by more than {tolerance:g} when it shares a run with other rows"
     return None
 
 

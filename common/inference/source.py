@@ -1,7 +1,8 @@
-"""Fetches a model from where it is kept (file, http, s3, gs, az) and refuses one that is not whole.
+"""Downloads a model from a URI (file, http, s3, gs, az) and checks that it is complete.
 
-`MODEL_URI` names a version's folder. Its model.yaml is fetched first and states the sha256 of model.onnx; the pair is
-moved into the repository only when the bytes agree. Pinning the sha256 of model.yaml itself pins everything.
+`MODEL_URI` names the folder of a version. Its model.yaml is downloaded first and states the sha256 of model.onnx. Both
+files are moved into the repository only when the sha256 matches. `MODEL_MANIFEST_SHA256` pins model.yaml, and with it
+model.onnx.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MAX_MANIFEST_BYTES = 4_000_000
 
 
 class ModelSource:
-    """A version's folder at a URI. Credentials come from the environment as the store's own tools read them."""
+    """The folder of a version at a URI. Credentials come from the environment variables of the object store's tools."""
 
     def __init__(self, uri: str, manifest_sha256: str = "", *, timeout_seconds: float = 60.0, retries: int = 5) -> None:
         self._uri = uri.rstrip("/")
@@ -31,21 +32,21 @@ class ModelSource:
         self._timeout, self._retries = timedelta(seconds=timeout_seconds), retries
 
     def fetch(self, name: str, root: Path) -> None:
-        """Brings the model to `<root>/<name>/<version>/` unless it is there. Blocks.
+        """Downloads the model to `<root>/<name>/<version>/` unless that folder has it already. Blocks.
 
-        Raises ModelLoadError, in one line, when it cannot.
+        Raises ModelLoadError when it cannot be downloaded, is another model, or has another sha256.
         """
         try:
             store = self._open()
             text = self._manifest(store)
             manifest = parse_manifest(text.decode(), f"{self._uri}/model.yaml")
             if manifest.name != name:
-                raise ModelLoadError(f"{self._uri}: holds the model {manifest.name!r}, but MODEL is {name!r}")
+                raise ModelLoadError(f"{self._uri}: contains the model {manifest.name!r}, but MODEL is {name!r}")
             folder = root / name / manifest.version
             if not (folder / "model.onnx").exists():
-                self._bring(store, text, manifest, folder)
+                self._download(store, text, manifest, folder)
         except (BaseError, OSError, ValueError) as error:
-            raise ModelLoadError(f"{self._uri}: cannot be fetched: {_one_line(error)}") from None
+            raise ModelLoadError(f"{self._uri}: the download failed: {_one_line(error)}") from None
 
     def _open(self) -> ObjectStore:
         parts = urlsplit(self._uri)
@@ -58,27 +59,28 @@ class ModelSource:
         )
 
     def _manifest(self, store: ObjectStore) -> bytes:
-        answer = obstore.get(store, "model.yaml")
-        if answer.meta["size"] > MAX_MANIFEST_BYTES:
-            raise ModelLoadError(f"{self._uri}/model.yaml: is larger than {MAX_MANIFEST_BYTES} bytes")
-        text = bytes(answer.bytes())
+        response = obstore.get(store, "model.yaml")
+        size = response.meta["size"]
+        if size > MAX_MANIFEST_BYTES:
+            raise ModelLoadError(
+                f"{self._uri}/model.yaml: has {size} bytes, but a manifest may have at most {MAX_MANIFEST_BYTES}"
+            )
+        text = bytes(response.bytes())
         found = hashlib.sha256(text).hexdigest()
         if self._pinned and found != self._pinned:
             raise ModelLoadError(
-                f"{self._uri}/model.yaml: refused, its sha256 is {found[:12]}…, "
-                f"but MODEL_MANIFEST_SHA256 asks for {self._pinned[:12]}…"
+                f"{self._uri}/model.yaml: sha256 is {found[:12]}…, but MODEL_MANIFEST_SHA256 is {self._pinned[:12]}…"
             )
         return text
 
-    def _bring(self, store: ObjectStore, text: bytes, manifest: Manifest, folder: Path) -> None:
+    def _download(self, store: ObjectStore, text: bytes, manifest: Manifest, folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder.parent))
         try:
-            found = _download(store, part / "model.onnx")
+            found = _stream_to_file(store, part / "model.onnx")
             if found != manifest.sha256:
                 raise ModelLoadError(
-                    f"{self._uri}/model.onnx: refused, its sha256 is {found[:12]}…, "
-                    f"but model.yaml says {manifest.sha256[:12]}…"
+                    f"{self._uri}/model.onnx: sha256 is {found[:12]}…, but model.yaml says {manifest.sha256[:12]}…"
                 )
             (part / "model.yaml").write_bytes(text)
             part.chmod(0o755)
@@ -87,12 +89,12 @@ class ModelSource:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _download(store: ObjectStore, to: Path) -> str:
-    """Streams model.onnx to a file; its sha256."""
+def _stream_to_file(store: ObjectStore, to: Path) -> str:
+    """Downloads model.onnx to a file. Returns its sha256 in hexadecimal."""
     digest = hashlib.sha256()
-    answer = obstore.get(store, "model.onnx")
+    response = obstore.get(store, "model.onnx")
     with to.open("wb") as file:
-        for chunk in answer.stream():
+        for chunk in response.stream():
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()

@@ -1,1 +1,1 @@
-"""From what a caller sends (a picture, named values, a text) to a model's input, by the steps in its model.yaml."""
+"""Turns what a caller sends (an image, named values, a text) into a model's input, by the steps in its model.yaml."""

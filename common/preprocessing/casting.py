@@ -1,4 +1,4 @@
-"""The last step of most: `{cast: FP32}`, from numbers to an array of the model's datatype."""
+"""The step `{cast: FP32}`, usually the last one: makes an array of the model's datatype."""
 
 from __future__ import annotations
 

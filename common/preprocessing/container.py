@@ -1,7 +1,7 @@
-"""What a JPEG or PNG file holds besides pixels: its orientation is read, the rest is left out before it is decoded.
+"""Reads the orientation of a JPEG or PNG file and removes its other metadata before the file is decoded.
 
-The decoder so sees only what makes the pixels: no profiles, notes and thumbnails, which are where hostile files hide
-their surprises.
+The decoder then sees only the segments and chunks that define pixels. Colour profiles, comments and thumbnails, which
+are a common way to attack decoders, never reach it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from common.errors import InvalidInput, UnsupportedMedia
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 FIELD = "picture"
-MAX_PARTS = 20_000  # of a file; encoders write some dozens, and a large PNG a few thousand
-MAX_SCANS = 100  # a progressive JPEG has ten; each goes over the whole picture, however few bytes it has
+MAX_PARTS = 20_000  # segments or chunks of a file; most files have some dozens, a large PNG a few thousand
+MAX_SCANS = 100  # a progressive JPEG has about ten; decoding one scan costs a pass over all pixels
 ORIENTATION = 0x0112
 UPRIGHT = 1
 
@@ -36,10 +36,10 @@ _APPLICATION, _ALONE = range(0xE0, 0xF0), {0x01, *range(0xD0, 0xD8)}
 _NEEDED = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
 
 
-def stripped(body: bytes) -> tuple[bytes, int]:
-    """The file with what makes its pixels, and the EXIF orientation, 1 to 8; it is a JPEG or a PNG by its first bytes.
+def strip_metadata(body: bytes) -> tuple[bytes, int]:
+    """The file without its metadata, and its EXIF orientation, 1 to 8. The first bytes decide between JPEG and PNG.
 
-    Raises UnsupportedMedia for another kind of file, InvalidInput for an empty, cut or animated one.
+    Raises UnsupportedMedia for another kind of file, InvalidInput for one that is empty, cut short or animated.
     """
     if body.startswith(JPEG):
         return _jpeg(body)
@@ -74,11 +74,11 @@ def _jpeg(body: bytes) -> tuple[bytes, int]:
         elif _makes_pixels(marker, part):
             kept.append(part)
         at = end
-    raise _crowded()
+    raise _too_many_parts()
 
 
 def _marker(body: bytes, at: int) -> tuple[int, int]:
-    """Where the next marker starts, its 0xFF, and which it is; like every decoder over stray bytes before it."""
+    """The position of the next marker (of its 0xFF) and its code. Skips stray bytes in front of it, as decoders do."""
     at = body.find(b"\xff", at)
     while 0 <= at < len(body) - 1 and body[at + 1] in (0x00, 0xFF):
         at = body.find(b"\xff", at + 1)
@@ -86,12 +86,12 @@ def _marker(body: bytes, at: int) -> tuple[int, int]:
         raise _cut()
     marker = body[at + 1]
     if marker in (_START_OF_IMAGE, _END_OF_IMAGE):
-        raise InvalidInput.at(FIELD, "is damaged: it ends before its pixels")
+        raise InvalidInput.at(FIELD, "is damaged: the JPEG has no image data; send the file again")
     return at, marker
 
 
 def _makes_pixels(marker: int, part: bytes) -> bool:
-    """JFIF and Adobe say what the colours mean; no other application's segment matters, and no comment."""
+    """Whether the decoder needs this segment: JFIF and Adobe, which state the colours, and all that is not metadata."""
     if marker == _APPLICATION[0]:
         return part[4:9] == b"JFIF\0" and len(part) >= 18
     if marker == _APPLICATION[14]:
@@ -101,7 +101,7 @@ def _makes_pixels(marker: int, part: bytes) -> bool:
 
 def _with_scans(kept: list[bytes], scans: bytes) -> bytes:
     if scans.count(bytes((0xFF, _START_OF_SCAN))) > MAX_SCANS:
-        raise InvalidInput.at(FIELD, f"has more than {MAX_SCANS} scans; save it with fewer")
+        raise InvalidInput.at(FIELD, f"has more than {MAX_SCANS} scans; save it as a baseline JPEG")
     return b"".join([*kept, scans])
 
 
@@ -120,14 +120,14 @@ def _png(body: bytes) -> tuple[bytes, int]:
             orientation = _orientation(chunk[8:-4])
         elif kind == b"acTL":
             _check_still(chunk)
-        elif kind[0] & 0x20 == 0:  # a capital: not to be skipped by who does not know it
+        elif kind[0] & 0x20 == 0:  # a capital first letter marks a chunk that a decoder must not skip
             raise InvalidInput.at(
-                FIELD, f"has a chunk {kind.decode('latin-1')!r}, which is no part of PNG; save it anew"
+                FIELD, f"has a chunk {kind.decode('latin-1')!r}, which the PNG standard does not define; save it again"
             )
         if kind == b"IEND":
             return b"".join(kept), orientation
         at = end
-    raise _crowded()
+    raise _too_many_parts()
 
 
 def _check_sum(chunk: bytes) -> None:
@@ -142,7 +142,7 @@ def _check_still(chunk: bytes) -> None:
 
 
 def _orientation(tiff: bytes) -> int:
-    """Out of EXIF, which is a TIFF file without pixels; a damaged one says nothing and harms nothing."""
+    """The orientation in EXIF data, which have the form of a TIFF file; UPRIGHT when they are damaged."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
         return UPRIGHT
@@ -159,8 +159,8 @@ def _orientation(tiff: bytes) -> int:
 
 
 def _cut() -> InvalidInput:
-    return InvalidInput.at(FIELD, "is cut short: it ends before its pixels do; send the whole file")
+    return InvalidInput.at(FIELD, "is cut short: the file ends before its image data do; send the whole file")
 
 
-def _crowded() -> InvalidInput:
-    return InvalidInput.at(FIELD, f"has more than {MAX_PARTS} parts; save it anew")
+def _too_many_parts() -> InvalidInput:
+    return InvalidInput.at(FIELD, f"has more than {MAX_PARTS} segments or chunks; save it again without metadata")

@@ -1,4 +1,4 @@
-"""Several things that are wrong with one request, as one error."""
+"""One error for several invalid fields of a request."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ MAX_REPORTED = 20
 
 
 def wrong_fields(wrong: Sequence[FieldError]) -> InvalidInput:
-    """One error for all of them, or for the first MAX_REPORTED."""
+    """An error that lists these fields with their reasons, at most the first MAX_REPORTED."""
     wrong = wrong[:MAX_REPORTED]
     return InvalidInput("; ".join(f"{one.field}: {one.reason}" for one in wrong), fields=wrong)

@@ -1,5 +1,6 @@
-"""Morphological analysers, for languages that do not put spaces between words. Each is a library of its own, loaded
-where a model asks for it; no image carries one unless its requirements name it.
+"""Morphological analysers: they split text of languages that do not put spaces between words.
+
+The library of an analyser is imported when a model needs it. An image contains it only if its requirements name it.
 """
 
 from __future__ import annotations
@@ -10,30 +11,30 @@ from importlib import import_module
 
 Analyser = Callable[[str], list[str]]
 
-PIECE = 12_000  # characters at once: SudachiPy takes 49,149 bytes, and a character has four at most
+MAX_CHUNK = 12_000  # characters in one call: SudachiPy accepts 49,149 bytes, and a character has at most four
 
 
 class AnalyserMissing(ValueError):
-    """The library of an analyser is not installed; the text says how to get it."""
+    """The library of an analyser is not installed. The text says how to install it."""
 
 
 def sudachi() -> Analyser:
-    """Japanese: dictionary forms by SudachiPy with its small dictionary, words cut long (mode C)."""
+    """Japanese: the dictionary forms that SudachiPy finds with its small dictionary and its longest words (mode C)."""
     try:
         library = import_module("sudachipy")
     except ImportError:
         raise AnalyserMissing(
             "Japanese needs SudachiPy: pip install 'serving-patterns[japanese]' (sudachipy, sudachidict-small)"
         ) from None
-    dictionary, own = library.Dictionary(dict="small"), threading.local()
+    dictionary, per_thread = library.Dictionary(dict="small"), threading.local()
 
     def analyse(text: str) -> list[str]:
-        # An analyser keeps state between calls, so each thread has its own; they share the dictionary.
-        if not hasattr(own, "analyser"):
-            own.analyser = dictionary.tokenizer(mode=library.SplitMode.C)
-        whole = text.encode(errors="replace").decode()  # it knows no half of a surrogate pair
-        pieces = (whole[at : at + PIECE] for at in range(0, len(whole), PIECE))
-        forms = (word.dictionary_form() for piece in pieces for word in own.analyser.tokenize(piece))
+        # an analyser keeps state between calls, so each thread has one; all share the dictionary
+        if not hasattr(per_thread, "analyser"):
+            per_thread.analyser = dictionary.tokenizer(mode=library.SplitMode.C)
+        valid = text.encode(errors="replace").decode()  # SudachiPy fails on half of a surrogate pair
+        chunks = (valid[at : at + MAX_CHUNK] for at in range(0, len(valid), MAX_CHUNK))
+        forms = (word.dictionary_form() for chunk in chunks for word in per_thread.analyser.tokenize(chunk))
         return [form for form in forms if not form.isspace()]
 
     return analyse

@@ -1,7 +1,7 @@
-"""Pictures: from the bytes of a JPEG or PNG file to RGB pixels the right way up, and the steps from there to a tensor.
+"""Images: decodes a JPEG or PNG file to upright RGB pixels, and has the preprocessing steps from there to a tensor.
 
-Everything is bounded before anything is decoded, and Pillow's settings, which belong to the whole process, are not
-touched. All of it may run in several threads at once.
+The limits are checked before anything is decoded. Pillow's global settings are not changed. Everything here may be
+called from several threads at once.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from common.errors import InvalidInput, PayloadTooLarge
-from common.preprocessing.container import FIELD, JPEG, UPRIGHT, stripped
+from common.preprocessing.container import FIELD, JPEG, UPRIGHT, strip_metadata
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array
 
-MAX_PIXELS = 16_000_000  # 64 MB decoded, four bytes each; a telephone's camera gives twelve million
+MAX_PIXELS = 16_000_000  # 64 MB when decoded, at four bytes each; a phone camera makes twelve million
 WHITE = (255, 255, 255)
 
 Step = Callable[[Any], Any]
@@ -45,29 +45,31 @@ _FILTERS = {
 
 
 def open_picture(body: Payload, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture in a JPEG or PNG file, decoded: mode RGB, turned as its EXIF note says, what is transparent on white.
+    """Decodes a JPEG or PNG file to mode RGB, rotated as its EXIF orientation states, with white behind transparency.
 
-    CMYK is read as the inverted kind, which is what programs write; colour profiles are not applied; 16 bits become 8.
-    Raises UnsupportedMedia for another kind of file, PayloadTooLarge for more than `max_pixels`, InvalidInput for a
-    file that is empty, cut, damaged or animated.
+    CMYK is read as inverted, which is how most programs write it. Colour profiles are not applied. 16-bit values become
+    8-bit values. Raises UnsupportedMedia for another kind of file, PayloadTooLarge for more than `max_pixels`,
+    InvalidInput for a file that is empty, cut short, damaged or animated.
     """
-    file, orientation = stripped(bytes(body))
+    file, orientation = strip_metadata(bytes(body))
     try:
         picture = _opened(file)
         width, height = picture.size
         if width * height > max_pixels:
-            raise PayloadTooLarge.at(FIELD, f"has {width} x {height} pixels, more than {max_pixels}; send it smaller")
+            raise PayloadTooLarge.at(
+                FIELD, f"has {width} x {height} pixels, more than {max_pixels}; send a smaller one"
+            )
         picture.load()
         upright = _rgb(picture)
     except (InvalidInput, MemoryError):
         raise
-    except Exception as error:  # whatever a decoder stumbles over is in the bytes
+    except Exception as error:  # decoders raise many classes of exception, all because of the bytes
         raise InvalidInput.at(FIELD, f"is cut short or damaged ({error}); send the whole file") from None
     return upright if orientation == UPRIGHT else upright.transpose(_UPRIGHT_BY[orientation])
 
 
 def _opened(file: bytes) -> Image.Image:
-    """Straight to the plugin: no look at other formats, and no warning in place of an error."""
+    """Calls Pillow's plugin directly, so that no other format is tried and errors are not turned into warnings."""
     if file.startswith(JPEG[:2]):
         return JpegImagePlugin.JpegImageFile(BytesIO(file))
     return PngImagePlugin.PngImageFile(BytesIO(file))
@@ -80,13 +82,13 @@ def _rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):
         return _from_sixteen_bits(np.asarray(picture), transparent)
     if isinstance(transparent, tuple) and max(transparent) > 255:
-        # The colour is stated in 16 bits, of which Pillow has kept the upper half.
+        # the transparent colour is stated in 16 bits, but Pillow has kept only the upper 8 bits of the pixels
         picture.info["transparency"] = tuple(value >> 8 for value in transparent)
     return _on_white(picture.convert("RGBA")) if picture.has_transparency_data else picture.convert("RGB")
 
 
 def _from_sixteen_bits(pixels: Array, transparent: int | None) -> Image.Image:
-    """Greys [height, width] of 16 bits; Pillow's own conversion would cut off at 255 what is brighter."""
+    """From 16-bit greys [height, width]. Pillow's conversion would clip all values above 255."""
     grey = (pixels >> 8).astype(np.uint8)
     if transparent is not None:
         grey[pixels == transparent] = WHITE[0]
@@ -100,7 +102,7 @@ def _on_white(picture: Image.Image) -> Image.Image:
 
 
 class Crop(msgspec.Struct, forbid_unknown_fields=True):
-    """A square in the centre; its side is side/of of the shorter side, rounded."""
+    """Cuts out the square in the centre whose side is `side / of` times the shorter side, rounded."""
 
     position: Literal["centre"]
     side: Positive
@@ -108,7 +110,7 @@ class Crop(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Resize(msgspec.Struct, forbid_unknown_fields=True):
-    """To a width and a height; to a height, the width follows; or so that the longer side is `longest`."""
+    """Resizes to a width and a height, to a height (the ratio is kept), or until the longer side is `longest`."""
 
     filter: Literal["nearest", "bilinear", "bicubic", "lanczos"]
     width: Positive | None = None
@@ -116,7 +118,7 @@ class Resize(msgspec.Struct, forbid_unknown_fields=True):
     longest: Positive | None = None
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """The width and height that a picture of this width and height gets."""
+        """The new width and height of an image with this width and height."""
         if self.longest is not None:
             scale = self.longest / max(width, height)
             return max(1, round(width * scale)), max(1, round(height * scale))
@@ -125,21 +127,21 @@ class Resize(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Pad(msgspec.Struct, forbid_unknown_fields=True):
-    """Filled up on the right, with a grey, to a multiple of a width."""
+    """Adds grey pixels of `value` on the right until the width is a multiple of `width_multiple`."""
 
     width_multiple: Positive
     value: Annotated[int, msgspec.Meta(ge=0, le=255)]
 
 
 class Normalise(msgspec.Struct, forbid_unknown_fields=True):
-    """(pixel - mean) / scale, pixels 0 to 255; one number, or one for each colour."""
+    """Computes (pixel - mean) / scale for pixels from 0 to 255; one number for all colours, or one for each."""
 
     mean: float | list[float]
     scale: float | list[float]
 
 
 def decode(parameter: Any) -> Step:
-    """`{decode: rgb}`: bytes, or a picture that is open already."""
+    """`{decode: rgb}`: takes the bytes of a file, or an image that is decoded already."""
     msgspec.convert(parameter, Literal["rgb"])
     return lambda item: item if isinstance(item, Image.Image) else open_picture(_bytes(item))
 
@@ -165,13 +167,15 @@ def crop(parameter: Any) -> Step:
 def resize(parameter: Any) -> Step:
     rule = msgspec.convert(parameter, Resize)
     if (rule.longest is None) == (rule.height is None) or (rule.width is not None and rule.height is None):
-        raise ValueError("wants a height, a width and a height, or the longest side")
+        raise ValueError("expected a height, a width and a height, or the longest side")
     kind = _FILTERS[rule.filter]
 
     def resized(picture: Image.Image) -> Image.Image:
         width, height = rule.size(*picture.size)
         if width * height > MAX_PIXELS:
-            raise PayloadTooLarge.at(FIELD, f"would have {width} x {height} pixels, for its sides differ too much")
+            raise PayloadTooLarge.at(
+                FIELD, f"has an extreme aspect ratio: resized, it would have {width} x {height} pixels"
+            )
         return picture.resize((width, height), kind)
 
     return resized
@@ -190,11 +194,11 @@ def pad(parameter: Any) -> Step:
 
 
 def normalise(parameter: Any) -> Step:
-    """From a picture to FP32 [height, width, 3]."""
+    """Turns an image into FP32 [height, width, 3]."""
     rule = msgspec.convert(parameter, Normalise)
     mean, scale = np.asarray(rule.mean, np.float32), np.asarray(rule.scale, np.float32)
     if not scale.all():
-        raise ValueError("a scale is 0")
+        raise ValueError("expected a scale other than 0, got 0")
 
     def normalised(picture: Image.Image) -> Array:
         pixels: Array = np.subtract(np.asarray(picture), mean, dtype=np.float32)
@@ -205,7 +209,7 @@ def normalise(parameter: Any) -> Step:
 
 
 def layout(parameter: Any) -> Step:
-    """NCHW: planes of colours; NHWC: rows of pixels; UINT8 where nothing has normalised them. The batch adds the N."""
+    """NCHW gives [3, height, width], NHWC gives [height, width, 3]; UINT8 unless `normalise` came before."""
     order = msgspec.convert(parameter, Literal["NCHW", "NHWC"])
     axes = (2, 0, 1) if order == "NCHW" else (0, 1, 2)
 
@@ -226,7 +230,7 @@ _STEPS: dict[str, Callable[[Any], Step]] = {
 
 
 def compiled(steps: Sequence[tuple[str, Any]]) -> list[Step]:
-    """A callable for each step; ValueError, or msgspec's own, for wrong ones."""
+    """One function for each step. Raises ValueError that names the step whose parameter is not valid."""
     found = []
     for name, parameter in steps:
         try:

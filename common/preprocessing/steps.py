@@ -1,4 +1,4 @@
-"""Follows the steps of a model.yaml: they are compiled once, at load, and are the whole truth about its inputs."""
+"""Preprocessing by the steps in a model.yaml. They are compiled once, when the model is loaded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Step = Callable[[Any], Any]
 Kind = Literal["picture", "values", "text"]
 
-# Which module knows a step; imported where a model asks for it, for not every image carries its libraries.
+# The module of each step. It is imported when a model needs it, because not every image has its libraries.
 _MODULES = {
     **dict.fromkeys(("decode", "crop", "resize", "pad", "normalise", "layout"), "pictures"),
     **dict.fromkeys(("impute", "one_hot", "standardise", "order"), "tabular"),
@@ -34,15 +34,16 @@ _KINDS: dict[str, Kind] = {"pictures": "picture", "tabular": "values", "text": "
 
 
 def preparer(manifest: Manifest) -> Preparer:
-    """What prepares this model's input, ready to be asked many times and from several threads.
+    """Compiles the preprocessing of a model. Several threads may use the result at once.
 
-    Raises ModelLoadError for a step that is unknown or wrongly put, for one whose library is missing, and where the
-    manifest states another fingerprint than that of its steps.
+    Raises ModelLoadError for a step that is unknown or has an invalid parameter, for a step whose library is not
+    installed, and when the fingerprint in model.yaml is not that of its steps.
     """
     stated, actual = manifest.preprocessing.fingerprint, fingerprint(manifest.preprocessing.steps)
     if stated not in ("", actual):
         raise ModelLoadError(
-            f"model {manifest.name!r}: its preprocessing steps are not those of its fingerprint {stated}"
+            f"model {manifest.name!r}: model.yaml states the preprocessing fingerprint {stated}, but that of its steps "
+            f"is {actual}; build the model again"
         )
     try:
         named = [_named(step) for step in manifest.preprocessing.steps]
@@ -53,16 +54,16 @@ def preparer(manifest: Manifest) -> Preparer:
 
 
 def fingerprint(steps: object) -> str:
-    """`sha256:<hex>` of the canonical JSON of preprocessing steps: the same for all who do the same."""
+    """`sha256:<hex>` of the canonical JSON of preprocessing steps. Equal steps have equal fingerprints."""
     canonical = json.dumps(steps, sort_keys=True, separators=(",", ":"))
     return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
 
 
 class Preparer:
-    """One model's preprocessing.
+    """The preprocessing of one model.
 
-    `kind` says what an item is: a picture (the bytes of a JPEG or PNG file, or an opened one), a mapping of named
-    values, or a text. `fields` are the values' names, kinds and categories; empty for a picture and a text.
+    `kind` states what an item is: "picture" (the bytes of a JPEG or PNG file, or a decoded image), "values" (a mapping
+    of named values) or "text". `fields` are the names, kinds and categories of the values; empty for the other kinds.
     """
 
     def __init__(self, model: str, tensor: TensorSpec, kind: Kind, steps: Sequence[Step], fingerprint: str) -> None:
@@ -71,9 +72,10 @@ class Preparer:
         self._steps, self._dtype = steps, DATATYPES[tensor.datatype]
 
     def prepare(self, item: Any) -> dict[str, Array]:
-        """The model's input for one item, by tensor name: one row, its axis first, so that rows can be concatenated.
+        """The model's input for one item, by tensor name. The array has the shape [1, ...].
 
-        Raises InvalidInput, or one of those derived from it, where the item is at fault.
+        Raises InvalidInput, or a subclass of it, when the item is not valid, and ModelLoadError when the steps do not
+        give the datatype and shape that the model expects.
         """
         state = item
         for step in self._steps:
@@ -82,12 +84,12 @@ class Preparer:
         if array.dtype != self._dtype or not _fits(array, self.tensor):
             raise ModelLoadError(
                 f"model {self.model!r}: its preprocessing gives {datatype_of(array)} {list(array.shape)}, "
-                f"its input {self.tensor.name!r} is {self.tensor.datatype} {list(self.tensor.shape)}"
+                f"but its input {self.tensor.name!r} expects {self.tensor.datatype} {list(self.tensor.shape)}"
             )
         return {self.tensor.name: array}
 
     def prepare_many(self, items: Iterable[Any], where: str = "instances") -> dict[str, Array]:
-        """One row an item, in their order; InvalidInput names what is wrong as `instances[3].island`."""
+        """The model's input for several items, one row each. InvalidInput names fields as `instances[3].island`."""
         rows: list[Array] = []
         wrong: list[FieldError] = []
         for index, item in enumerate(items):
@@ -111,18 +113,19 @@ def _fits(array: Array, tensor: TensorSpec) -> bool:
 
 def _named(step: Any) -> tuple[str, Any]:
     if not isinstance(step, Mapping) or len(step) != 1:
-        raise ValueError(f"a preprocessing step is one name with its parameter, not {step!r:.100}")
+        raise ValueError(f"expected a preprocessing step as one name with its parameter, got {step!r:.100}")
     ((name, parameter),) = step.items()
     if name not in _MODULES:
-        raise ValueError(f"unknown preprocessing step {name!r:.60}; there are {', '.join(_MODULES)}")
+        raise ValueError(f"unknown preprocessing step {name!r:.60}; the steps are: {', '.join(_MODULES)}")
     return name, parameter
 
 
 def _compiled(named: Sequence[tuple[str, Any]]) -> tuple[Kind, list[Step]]:
-    """What an item is, and the callables, each given what the one before it has returned."""
+    """The kind of an item, and one function for each step; each function takes the result of the one before it."""
     modules = [_MODULES[name] for name, _ in named]
     if not modules or modules[0] not in _KINDS:
-        raise ValueError("its preprocessing does not start with a step that takes a picture, values or a text")
+        first = named[0][0] if named else "no step"
+        raise ValueError(f"expected a first preprocessing step that takes an image, values or a text, got {first}")
     steps: list[Step] = []
     for module, group in groupby(named, lambda step: _MODULES[step[0]]):
         steps += import_module(f"common.preprocessing.{module}").compiled(list(group))

@@ -1,15 +1,15 @@
-"""Named values (numbers and categories, some of them missing) to a row of numbers.
+"""Turns named values (numbers and categories, some of them missing) into a row of numbers.
 
-Four steps, in this order, each optional save the last; their parameters were found in training:
+There are four steps, in this order. Only `order` is required. Their parameters come from training:
 
-    impute: {body_mass_g: 4050.0}                                       a missing number becomes this one
+    impute: {body_mass_g: 4050.0}                                       the value for a missing number
     one_hot: {sex: {categories: [female, male, unknown], missing_as: unknown, unknown_as: unknown}}
                                                                         makes columns `sex=female`, `sex=male`, ...
     standardise: {body_mass_g: {mean: 4201.8, scale: 799.6}}            (number - mean) / scale
     order: ["sex=female", "sex=male", "sex=unknown", body_mass_g]       the columns of the row
 
-A value is missing where its name is absent or null. What no rule allows, a missing number that is not imputed, a
-category that is none of those listed, is refused by the field's name.
+A value is missing when its name is absent or it is null. A missing number without a rule in `impute`, or a category
+that is not listed, is an error that names the field.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _QUOTED = 40
 
 
 class OneHot(msgspec.Struct, forbid_unknown_fields=True):
-    """The values a category may take, and as which of them a missing or an unknown value counts; none: refused."""
+    """The values that a category may have, and those that replace a missing or an unknown value; None refuses it."""
 
     categories: Annotated[list[str], msgspec.Meta(min_length=1)]
     missing_as: str | None = None
@@ -45,7 +45,7 @@ class Scaling(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A value that a caller names; a category lists what it may be."""
+    """A named value that a caller sends. `categories` are the values that a category may have."""
 
     name: str
     kind: Literal["number", "category"]
@@ -55,7 +55,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class _Number:
-    """Writes (number - mean) / scale into its place of the row."""
+    """Writes (number - mean) / scale into its column of the row."""
 
     name: str
     place: int
@@ -64,7 +64,7 @@ class _Number:
     scale: float
 
     def fill(self, row: list[float], value: object) -> str | None:
-        """What is wrong with the value, if anything."""
+        """Writes the value into the row. Returns what is wrong with it, or None."""
         if value is None:
             value = self.default
             if value is None:
@@ -86,7 +86,7 @@ class _Number:
 
 @dataclass(frozen=True, slots=True)
 class _Category:
-    """Writes a 1 into the place of the value's column; a column that the model leaves out has none."""
+    """Writes a 1 into the column of the value. `places` has None for a value whose column the model does not use."""
 
     name: str
     places: Mapping[str, int | None]
@@ -113,7 +113,7 @@ class _Category:
 
 
 class Table:
-    """The compiled steps: a mapping of names to values in, the row out."""
+    """The compiled steps: turns a mapping of names to values into a row."""
 
     def __init__(self, columns: Sequence[_Number | _Category], width: int) -> None:
         self._columns, self._width = columns, width
@@ -132,17 +132,20 @@ class Table:
         if not item.keys() <= self._names:
             known = ", ".join(field.name for field in self.fields)
             unknown = sorted(str(name)[:60] for name in item.keys() - self._names)
-            wrong += [FieldError(name, f"is none of this model's: {known}") for name in unknown]
+            wrong += [FieldError(name, f"is not a field of this model; the fields are: {known}") for name in unknown]
         if wrong:
             raise wrong_fields(wrong)
         return row
 
 
 def compiled(steps: Sequence[tuple[str, Any]]) -> list[Callable[[Any], Any]]:
-    """One callable for all four steps; ValueError, or msgspec's own, for wrong ones."""
+    """One function for all four steps. Raises ValueError or msgspec.ValidationError for steps that are not valid."""
     names = [name for name, _ in steps]
     if names != [name for name in STEPS if name in names] or names[-1:] != ["order"]:
-        raise ValueError(f"{', '.join(names)}: they come once each in the order {', '.join(STEPS)}, the last is needed")
+        raise ValueError(
+            f"expected the steps {', '.join(STEPS)}, in this order, each at most once and the last always; "
+            f"got {', '.join(names)}"
+        )
     given = dict(steps)
     defaults = msgspec.convert(given.get("impute", {}), dict[str, float])
     encoded = msgspec.convert(given.get("one_hot", {}), dict[str, OneHot])
@@ -158,24 +161,24 @@ def compiled(steps: Sequence[tuple[str, Any]]) -> list[Callable[[Any], Any]]:
 
 
 def _category(name: str, rule: OneHot, places: Mapping[str, int]) -> _Category:
-    for stand_in in (rule.missing_as, rule.unknown_as):
-        if stand_in is not None and stand_in not in rule.categories:
-            raise ValueError(f"{name}: {stand_in!r} is none of its categories")
+    for replacement in (rule.missing_as, rule.unknown_as):
+        if replacement is not None and replacement not in rule.categories:
+            raise ValueError(f"{name}: {replacement!r} is not one of its categories {', '.join(rule.categories)}")
     return _Category(name, {value: places.get(f"{name}={value}") for value in rule.categories}, rule)
 
 
 def _number(name: str, place: int, default: float | None, scaling: Scaling | None) -> _Number:
     if scaling is not None and not scaling.scale > 0:
-        raise ValueError(f"{name}: its scale is {scaling.scale}")
+        raise ValueError(f"{name}: expected a scale above 0, got {scaling.scale}")
     return _Number(name, place, default, scaling.mean if scaling else 0.0, scaling.scale if scaling else 1.0)
 
 
 def _check_names(order: list[str], numbers: list[str], parametrised: set[str], encoded: Mapping[str, OneHot]) -> None:
     if len(set(order)) != len(order):
         raise ValueError("order: a column is named twice")
-    lost = sorted(parametrised - set(numbers))
+    unused = sorted(parametrised - set(numbers))
     both = sorted(set(numbers) & encoded.keys())
-    if lost:
-        raise ValueError(f"{', '.join(lost)}: no number of that name in the order")
+    if unused:
+        raise ValueError(f"{', '.join(unused)}: has parameters, but `order` does not name a number like this")
     if both:
-        raise ValueError(f"{', '.join(both)}: is one_hot, so the order names its columns, such as {both[0]}=...")
+        raise ValueError(f"{', '.join(both)}: is one_hot, so `order` must name its columns, such as {both[0]}=...")

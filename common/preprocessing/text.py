@@ -1,7 +1,7 @@
-"""Texts to a row of TF-IDF weights, by the n-grams of their characters, words or morphemes.
+"""Turns a text into a row of TF-IDF weights of the n-grams of its characters, words or morphemes.
 
     clean: {form: NFKC, lowercase: true, longest: 2000}     Unicode form, case, single spaces, one space at either end;
-                                                            what follows the first `longest` characters is not read
+                                                            only the first `longest` characters are used
     ngrams: {of: characters, shortest: 1, longest: 3}       or words, or morphemes with an `analyser`
     tfidf: {sublinear: true, idf: {" th": 1.9, ...}}        the known n-grams with their inverse document frequencies,
                                                             in the order of the columns; rows have length 1
@@ -38,7 +38,10 @@ class Clean(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Ngrams(msgspec.Struct, forbid_unknown_fields=True):
-    """Units in a row, joined (words and morphemes by a space); the analyser is a name of morphemes.ANALYSERS."""
+    """Sequences of `shortest` to `longest` units; words and morphemes are joined by a space.
+
+    `analyser` is a name in `common/preprocessing/morphemes.py`, for morphemes only.
+    """
 
     of: Literal["characters", "words", "morphemes"]
     shortest: Positive
@@ -47,7 +50,7 @@ class Ngrams(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Tfidf(msgspec.Struct, forbid_unknown_fields=True):
-    """`sublinear`: 1 + ln(count) in place of the count."""
+    """`sublinear`: the weight of a term uses 1 + ln(count) in place of the count."""
 
     sublinear: bool
     idf: dict[str, float]
@@ -69,13 +72,16 @@ def clean(parameter: Any) -> Callable[[Any], str]:
 
 
 def ngrams(parameter: Any) -> Callable[[str], Iterable[str]]:
-    """From a text to its n-grams, repeated ones as often as they come."""
+    """Turns a text into its n-grams, with repetitions."""
     rule = msgspec.convert(parameter, Ngrams)
     sizes = range(rule.shortest, rule.longest + 1)
     if not sizes:
-        raise ValueError(f"the longest, {rule.longest}, is less than the shortest, {rule.shortest}")
+        raise ValueError(f"expected shortest to be at most longest, got {rule.shortest} and {rule.longest}")
     if (rule.of == "morphemes") != (rule.analyser in ANALYSERS):
-        raise ValueError(f"morphemes, and only they, want an analyser: {', '.join(ANALYSERS)}")
+        raise ValueError(
+            f"expected an analyser ({', '.join(ANALYSERS)}) for morphemes and none otherwise, "
+            f"got {rule.analyser!r} for {rule.of}"
+        )
     if rule.of == "characters":
         return lambda text: [text[at : at + size] for size in sizes for at in range(len(text) - size + 1)]
     units: Callable[[str], list[str]] = WORD.findall if rule.of == "words" else ANALYSERS[rule.analyser]()
@@ -88,7 +94,7 @@ def ngrams(parameter: Any) -> Callable[[str], Iterable[str]]:
 
 
 def tfidf(parameter: Any) -> Callable[[Iterable[str]], Array]:
-    """From n-grams to FP32 [columns]."""
+    """Turns n-grams into FP32 [columns]."""
     rule = msgspec.convert(parameter, Tfidf)
     columns = {term: (place, weight) for place, (term, weight) in enumerate(rule.idf.items())}
     sublinear = rule.sublinear
@@ -109,8 +115,8 @@ _STEPS: dict[str, Callable[[Any], Callable[[Any], Any]]] = {"clean": clean, "ngr
 
 
 def compiled(steps: Sequence[tuple[str, Any]]) -> list[Callable[[Any], Any]]:
-    """A callable for each step; ValueError, msgspec's own, or ImportError for an analyser that is not installed."""
+    """One function for each step. Raises ValueError, msgspec.ValidationError, or AnalyserMissing."""
     names = [name for name, _ in steps]
     if names != list(_STEPS):
-        raise ValueError(f"{', '.join(names)}: a text wants the steps {', '.join(_STEPS)}, in this order")
+        raise ValueError(f"expected the steps {', '.join(_STEPS)}, in this order, got {', '.join(names)}")
     return [_STEPS[name](parameter) for name, parameter in steps]

@@ -1,1 +1,1 @@
-"""Wire formats: bytes to typed values and back, with no input or output of their own."""
+"""Wire formats: they decode bytes to typed values and encode typed values to bytes, without any I/O."""

@@ -1,4 +1,4 @@
-"""JSON request bodies into typed values, with errors that name the field."""
+"""Decodes JSON request bodies to typed values. Errors name the field."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 
 from common.errors import InvalidInput, PayloadTooLarge, UnsupportedMedia
 
-Payload = bytes | memoryview  # a body: a large one is seen where it was read to
+Payload = bytes | memoryview  # a body; a large one is a view of the buffer that it was read into
 Value = TypeVar("Value")
 _JSON = b"application/json"
-MAX_BYTES = 8_000_000  # Python's objects take up to 25 times the room of their JSON, such as [[],[],[]]
+MAX_BYTES = 8_000_000  # decoded objects take up to 25 times the memory of their JSON, for example [[],[],[]]
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<field>.*)`)?$", re.DOTALL)
 
 
@@ -28,10 +28,15 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
 
 
 def decode_json(decoder: msgspec.json.Decoder[Value], body: Payload | msgspec.Raw, at: str = "") -> Value:
-    """What `decoder` reads; InvalidInput naming the field otherwise, below `at` where the body is a part of another."""
+    """Decodes a body. `at` is the field that the body is part of, if it is part of another one.
+
+    Raises InvalidInput that names the field, and PayloadTooLarge.
+    """
     size = memoryview(body).nbytes
     if size > MAX_BYTES:
-        raise PayloadTooLarge.at("body", f"expected at most {MAX_BYTES} bytes of JSON, got {size}: send tensors binary")
+        raise PayloadTooLarge.at(
+            "body", f"expected at most {MAX_BYTES} bytes of JSON, got {size}; send tensors as binary data"
+        )
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

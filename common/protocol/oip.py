@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 over REST: JSON bodies, and the binary tensor extension beside them.
+"""Open Inference Protocol v2 over REST: JSON bodies, and the binary tensor data extension.
 
 Specification: https://github.com/kserve/open-inference-protocol; for the extension, the `binary_tensor_data` page
 of NVIDIA Triton's protocol documents.
@@ -39,7 +39,7 @@ class InputTensor(msgspec.Struct):
 
 
 class RequestedOutput(msgspec.Struct):
-    """An output the caller wants, and whether as binary (`parameters.binary_data`)."""
+    """An output that the caller wants; `parameters.binary_data` states whether as binary data."""
 
     name: str
     parameters: dict[str, Any] = {}
@@ -65,7 +65,7 @@ class OutputTensor(msgspec.Struct, omit_defaults=True):
 
 
 class InferResponseJson(msgspec.Struct, omit_defaults=True):
-    """The answer to an infer request."""
+    """The body of the response to an infer request."""
 
     model_name: str
     model_version: str
@@ -84,7 +84,7 @@ class DecodedRequest(msgspec.Struct):
     parameters: dict[str, Any] = {}
 
     def binary(self, output: str) -> bool:
-        """Whether this output goes back as binary: what is said of it alone wins over what is said of all."""
+        """Whether to send this output as binary data. Its own `binary_data` overrides the request's."""
         for wanted in self.outputs:
             if wanted.name == output:
                 return bool(wanted.parameters.get("binary_data", self.all_binary))
@@ -95,12 +95,15 @@ _request = msgspec.json.Decoder(InferRequestJson)
 
 
 def decode_request(body: Payload, inputs: Sequence[TensorSpec]) -> DecodedRequest:
-    """A JSON-only request. Raises InvalidInput naming the field that is wrong."""
+    """Decodes a request without binary tensors. Raises InvalidInput that names the field."""
     return _decoded_request(decode_json(_request, body), memoryview(b""), inputs)
 
 
 def decode_binary(body: Payload, header_length: str, inputs: Sequence[TensorSpec]) -> DecodedRequest:
-    """A request with binary tensors behind a JSON header of `header_length` bytes; arrays read `body` in place."""
+    """Decodes a request whose binary tensors follow a JSON header of `header_length` bytes.
+
+    The arrays are views of `body`. Raises InvalidInput that names the field.
+    """
     length = _header_length(header_length, len(body))
     if length == 0:
         return _raw(body, inputs)
@@ -113,7 +116,7 @@ def _header_length(text: str, size: int) -> int:
         raise InvalidInput.at(HEADER_LENGTH, f"expected a number of bytes, got {text[:40]!r}")
     length = int(text)
     if length > size:
-        raise InvalidInput.at(HEADER_LENGTH, f"says {length} bytes, but the body has {size}")
+        raise InvalidInput.at(HEADER_LENGTH, f"states {length} bytes, but the body has {size}")
     return length
 
 
@@ -125,17 +128,17 @@ def _decoded_request(request: InferRequestJson, binary: memoryview, specs: Seque
         size = tensor.parameters.get("binary_data_size") if tensor.parameters else None
         if size is None:
             if not tensor.data:
-                raise InvalidInput.at(where, "has neither data nor parameters.binary_data_size")
+                raise InvalidInput.at(where, "expected data or parameters.binary_data_size, got neither")
             array = from_json(tensor.data, tensor.datatype, tensor.shape, where)
         else:
             _check_binary(tensor, size, len(binary) - at, where)
             array = from_binary(binary[at : at + size], tensor.datatype, tensor.shape, where)
             at += size
         if tensor.name in arrays:
-            raise InvalidInput.at(f"{where}.name", f"{tensor.name!r} is given twice")
+            raise InvalidInput.at(f"{where}.name", f"expected each input once, got {tensor.name!r} twice")
         arrays[tensor.name] = array
     if at != len(binary):
-        raise InvalidInput.at("body", f"{len(binary) - at} bytes are left over after the last binary tensor")
+        raise InvalidInput.at("body", f"expected {at} bytes of binary tensors after the JSON header, got {len(binary)}")
     check_inputs(arrays, specs)
     wanted = request.parameters.get("binary_data_output", False)
     return DecodedRequest(arrays, request.id, request.outputs, wanted is True, request.parameters)
@@ -143,22 +146,24 @@ def _decoded_request(request: InferRequestJson, binary: memoryview, specs: Seque
 
 def _check_binary(tensor: InputTensor, size: Any, left: int, where: str) -> None:
     if tensor.data:
-        raise InvalidInput.at(where, "has both data and parameters.binary_data_size")
+        raise InvalidInput.at(where, "expected either data or parameters.binary_data_size, got both")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise InvalidInput.at(f"{where}.parameters.binary_data_size", f"expected a number of bytes, got {size!r}")
     if size > left:
-        raise InvalidInput.at(f"{where}.parameters.binary_data_size", f"says {size} bytes, but {left} are left")
+        raise InvalidInput.at(
+            f"{where}.parameters.binary_data_size", f"states {size} bytes, but the body has only {left} more"
+        )
 
 
 def _raw(body: Payload, specs: Sequence[TensorSpec]) -> DecodedRequest:
     if len(specs) != 1:
-        raise InvalidInput.at(HEADER_LENGTH, f"0 needs a model with one input, this one has {len(specs)}")
+        raise InvalidInput.at(HEADER_LENGTH, f"0 is allowed for a model with one input; this one has {len(specs)}")
     (spec,) = specs
     if spec.datatype == "BYTES":
         shape = [1 if size == -1 else size for size in spec.shape]
         if math.prod(shape) != 1:
             raise InvalidInput.at(
-                HEADER_LENGTH, f"0 needs a model that takes one BYTES element, not {list(spec.shape)}"
+                HEADER_LENGTH, f"0 is allowed for an input of one BYTES element; this one has shape {list(spec.shape)}"
             )
         return DecodedRequest({spec.name: np.array([bytes(body)], dtype=object).reshape(shape)}, all_binary=True)
     free = spec.shape.count(-1)
@@ -170,7 +175,7 @@ def _raw(body: Payload, specs: Sequence[TensorSpec]) -> DecodedRequest:
 
 
 def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> None:
-    """Raises InvalidInput unless exactly the model's inputs are there, each with its datatype and shape."""
+    """Raises InvalidInput unless `arrays` has exactly the inputs of the model, each with its datatype and shape."""
     rows: int | None = None
     for index, spec in enumerate(specs):
         array = arrays.get(spec.name)
@@ -179,7 +184,9 @@ def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> No
         spec.check(array, f"inputs[{index}]")
         if len(specs) > 1 and spec.shape[:1] == (-1,):
             if rows is not None and array.shape[0] != rows:
-                raise InvalidInput.at(f"inputs[{index}].shape", f"expected {rows} rows as before, got {array.shape[0]}")
+                raise InvalidInput.at(
+                    f"inputs[{index}].shape", f"expected {rows} rows like the other inputs, got {array.shape[0]}"
+                )
             rows = array.shape[0]
     if len(arrays) != len(specs):
         raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(arrays)}")
@@ -196,25 +203,28 @@ def encode_response(
     outputs: Mapping[str, Array],
     parameters: Mapping[str, Any] | None = None,
 ) -> tuple[bytes, int | None]:
-    """The body that answers `decoded`, and the length of its JSON header where binary tensors follow it."""
+    """The body of the response to `decoded`, and the length of its JSON header; None when no binary data follow it.
+
+    Raises InvalidInput for an FP16 output as JSON, ModelFailed for NaN and infinity in an output as JSON.
+    """
     parts: list[bytes] = []
     if decoded.outputs or decoded.all_binary:
         described = [_describe(decoded, name, array, parts) for name, array in outputs.items()]
     else:
         described = [_with_data(name, array) for name, array in outputs.items()]
-    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
+    response: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
     if decoded.id is not None:
-        answer["id"] = decoded.id
+        response["id"] = decoded.id
     if parameters:
-        answer["parameters"] = parameters
-    header = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    if b"null" in header:  # orjson's form of NaN and infinity, unless some string says so
+        response["parameters"] = parameters
+    header = orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in header:  # orjson writes NaN and infinity as null; a string may contain "null", too
         _check_outputs(decoded, outputs)
     return (b"".join((header, *parts)), len(header)) if parts else (header, None)
 
 
 def _describe(decoded: DecodedRequest, name: str, array: Array, parts: list[bytes]) -> dict[str, Any]:
-    """An output as the header has it; where it goes as binary, its bytes are added to `parts`."""
+    """The JSON description of an output. The bytes of a binary output are appended to `parts`."""
     if not decoded.binary(name):
         return _with_data(name, array)
     part = to_binary(array)
@@ -224,17 +234,17 @@ def _describe(decoded: DecodedRequest, name: str, array: Array, parts: list[byte
 
 
 def _with_data(name: str, array: Array) -> dict[str, Any]:
-    """An output with its data, flat, as orjson writes it. Raises InvalidInput for FP16, which has no JSON form."""
+    """The JSON description of an output with its flat data. Raises InvalidInput for FP16, which has no JSON form."""
     datatype = datatype_of(array)
     data: Any = array.reshape(-1)
     if datatype == "BYTES":
         data = [one.decode(errors="replace") if isinstance(one, bytes) else one for one in data]
     elif datatype == "FP16":
-        raise InvalidInput.at("outputs", f"{name!r} is FP16, which has no JSON form; ask for binary_data")
+        raise InvalidInput.at("outputs", f"{name!r} is FP16, which has no JSON form; request it with binary_data")
     return {"name": name, "shape": array.shape, "datatype": datatype, "data": data}
 
 
 def _check_outputs(decoded: DecodedRequest, outputs: Mapping[str, Array]) -> None:
     for name, array in outputs.items():
         if not decoded.binary(name) and array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ModelFailed(f"output {name!r} holds NaN or infinity, which JSON has no form for")
+            raise ModelFailed(f"output {name!r} contains NaN or infinity, which JSON cannot express")

@@ -1,7 +1,7 @@
-"""The caller's side of the Open Inference Protocol with binary tensors: requests written, answers read.
+"""The client side of the Open Inference Protocol with binary tensors: encodes requests and decodes responses.
 
-Between two services the same shapes go to and fro, so the JSON in front of the tensors is nearly always one that has
-been seen: it is written and read once, and remembered by what made it.
+Two services exchange the same names, datatypes and shapes again and again, so the JSON headers repeat. Both directions
+cache them: a header that is in the cache is neither encoded nor parsed again.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from common.errors import InvalidInput, UpstreamFailed
 from common.protocol.oip import InferResponseJson
 from common.protocol.tensors import Array, check_finite, datatype_of, from_binary, from_json, to_binary
 
-_MOST_KNOWN = 256  # headers that are remembered each way
-_LONGEST_KNOWN = 2048  # bytes of one
+_MAX_CACHED = 256  # headers in each cache
+_MAX_CACHED_BYTES = 2048  # of one response header
 
 _response = msgspec.json.Decoder(InferResponseJson)
 
 
-class _Place(NamedTuple):
-    """Where in an answer's body a tensor lies."""
+class _TensorPosition(NamedTuple):
+    """The position of a tensor in the body of a response."""
 
     name: str
     dtype: np.dtype[Any]
@@ -33,11 +33,11 @@ class _Place(NamedTuple):
 
 
 class _Layout(NamedTuple):
-    """An answer's header as it was decoded, and where its tensors lie in a body of `size` bytes."""
+    """The decoded header of a response, and the positions of its tensors in a body of `size` bytes."""
 
     response: InferResponseJson
     size: int
-    places: list[_Place]
+    positions: list[_TensorPosition]
 
 
 _headers: dict[tuple[Any, ...], bytes] = {}
@@ -50,7 +50,7 @@ def encode_request(
     id: str | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> tuple[bytes, int]:
-    """A request body with every tensor binary, and the length of its JSON header."""
+    """A request body with all tensors as binary data, and the length of its JSON header."""
     parts = [to_binary(array) for array in inputs.values()]
     if id is not None or parameters:
         header = _header(inputs, parts, outputs, id, parameters or {})
@@ -60,7 +60,7 @@ def encode_request(
         key = (*outputs, *tensors)
         header = _headers.get(key, b"")
         if not header:
-            _bound(_headers)
+            _clear_when_full(_headers)
             header = _headers[key] = _header(inputs, parts, outputs, None, {})
     return b"".join((header, *parts)), len(header)
 
@@ -90,23 +90,23 @@ def _header(
 
 
 def decode_response(body: bytes, header_length: int | None) -> tuple[InferResponseJson, dict[str, Array]]:
-    """A predictor's answer as it said it, and its outputs by name; UpstreamFailed where it is not a valid one."""
-    header = body[:header_length] if header_length is not None and header_length <= _LONGEST_KNOWN else b""
+    """A predictor's response and its outputs by name. Raises UpstreamFailed when the response is not valid."""
+    header = body[:header_length] if header_length is not None and header_length <= _MAX_CACHED_BYTES else b""
     layout = _layouts.get(header) if header else None
     try:
         if layout is not None and layout.size == len(body):
-            return layout.response, {place.name: _array_at(place, body) for place in layout.places}
+            return layout.response, {position.name: _array_at(position, body) for position in layout.positions}
         return _decoded(body, len(body) if header_length is None else header_length, header)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, InvalidInput, TypeError) as error:
-        raise UpstreamFailed(f"the predictor's answer is no valid inference response: {error}") from None
+        raise UpstreamFailed(f"the predictor's response is not a valid inference response: {error}") from None
 
 
 def _decoded(body: bytes, at: int, header: bytes) -> tuple[InferResponseJson, dict[str, Array]]:
-    """The same by reading the header; where all tensors are plain binary ones, their places are remembered."""
+    """Decodes a response whose header is not cached; caches its layout when all its tensors are binary numbers."""
     view = memoryview(body)
     response = _response.decode(view[:at])
     arrays: dict[str, Array] = {}
-    places: list[_Place] = []
+    positions: list[_TensorPosition] = []
     for index, tensor in enumerate(response.outputs):
         where, size = f"outputs[{index}]", tensor.parameters.get("binary_data_size")
         if size is None:
@@ -114,23 +114,23 @@ def _decoded(body: bytes, at: int, header: bytes) -> tuple[InferResponseJson, di
         else:
             array = from_binary(view[at : at + size], tensor.datatype, tensor.shape, where)
             if array.dtype.kind in "iuf":
-                places.append(_Place(tensor.name, array.dtype, at, array.shape))
+                positions.append(_TensorPosition(tensor.name, array.dtype, at, array.shape))
             at += size
         arrays[tensor.name] = array
-    if header and at == len(body) and len(places) == len(response.outputs) == len(arrays):
-        _bound(_layouts)
-        _layouts[header] = _Layout(response, at, places)
+    if header and at == len(body) and len(positions) == len(response.outputs) == len(arrays):
+        _clear_when_full(_layouts)
+        _layouts[header] = _Layout(response, at, positions)
     return response, arrays
 
 
-def _array_at(place: _Place, body: bytes) -> Array:
-    array: Array = np.ndarray(place.shape, place.dtype, body, place.start)
-    if place.dtype.kind == "f":
-        check_finite(array, place.name)
+def _array_at(position: _TensorPosition, body: bytes) -> Array:
+    array: Array = np.ndarray(position.shape, position.dtype, body, position.start)
+    if position.dtype.kind == "f":
+        check_finite(array, position.name)
     return array
 
 
-def _bound(known: dict[Any, Any]) -> None:
-    """Forgets everything rather than remember too much; shapes that come back are soon known again."""
-    if len(known) >= _MOST_KNOWN:
-        known.clear()
+def _clear_when_full(cache: dict[Any, Any]) -> None:
+    """Empties a full cache, which is simpler than evicting one entry; headers in use are soon cached again."""
+    if len(cache) >= _MAX_CACHED:
+        cache.clear()

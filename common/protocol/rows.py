@@ -1,4 +1,4 @@
-"""Rows of named numbers in JSON, `[{"sepal_length": 5.1, ...}, ...]`, as one array, with errors that name the field."""
+"""Turns rows of named numbers in JSON, `[{"sepal_length": 5.1, ...}, ...]`, into one array. Errors name the field."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from common.protocol.tensors import Array
 MAX_REPORTED = 20
 
 
-class _Loose(msgspec.Struct):
-    """A request before its values are known to be numbers; read only to say which of them is not."""
+class _UntypedRows(msgspec.Struct):
+    """A request with values of any type, decoded to find those that are not numbers."""
 
     instances: list[dict[str, Any]] = []
 
 
-_loose = msgspec.json.Decoder(_Loose)
+_untyped = msgspec.json.Decoder(_UntypedRows)
 
 
-def as_array(instances: Sequence[Mapping[str, float]], names: Sequence[str], *, exact: bool) -> Array:
-    """FP32 of shape [rows, names], columns in the order of `names`; with `exact`, a row has no other features.
+def rows_to_array(instances: Sequence[Mapping[str, float]], names: Sequence[str], *, exact: bool) -> Array:
+    """FP32 of shape [rows, names], with the columns in the order of `names`.
 
-    Raises InvalidInput that says which features of which rows are missing, unknown or out of range.
+    Raises InvalidInput that names the features that are missing or out of range, and with `exact` also those that are
+    not in `names`.
     """
     try:
         if exact and any(len(row) != len(names) for row in instances):
@@ -35,22 +36,22 @@ def as_array(instances: Sequence[Mapping[str, float]], names: Sequence[str], *, 
         with np.errstate(over="ignore"):
             rows = np.array([[row[name] for name in names] for row in instances], np.float32)
     except KeyError:
-        raise _wrong(instances, names, exact) from None
+        raise _row_errors(instances, names, exact) from None
     if not np.isfinite(rows).all():
-        raise InvalidInput.at("instances", "holds a number outside the range of FP32")
+        raise InvalidInput.at("instances", "contains a number outside the range of FP32")
     return rows
 
 
-def explained(error: InvalidInput, body: Payload, names: Sequence[str], *, exact: bool) -> InvalidInput:
-    """Why a body could not be decoded: which values of which rows are no numbers, else the `error` that it had."""
+def explain_error(error: InvalidInput, body: Payload, names: Sequence[str], *, exact: bool) -> InvalidInput:
+    """An error that names the values which are not numbers, for a body that could not be decoded; else `error`."""
     try:
-        found = _wrong(decode_json(_loose, body).instances, names, exact)
+        found = _row_errors(decode_json(_untyped, body).instances, names, exact)
     except InvalidInput:
         return error
     return found if found.fields else error
 
 
-def _wrong(instances: Sequence[Mapping[str, object]], names: Sequence[str], exact: bool) -> InvalidInput:
+def _row_errors(instances: Sequence[Mapping[str, object]], names: Sequence[str], exact: bool) -> InvalidInput:
     found: list[FieldError] = []
     for index, row in enumerate(instances):
         for name in [*names, *(row.keys() - set(names))]:
@@ -64,7 +65,7 @@ def _wrong(instances: Sequence[Mapping[str, object]], names: Sequence[str], exac
 
 def _reason(row: Mapping[str, object], name: str, names: Sequence[str], exact: bool) -> str:
     if name not in names and exact:
-        return f"is no feature of this model: {', '.join(names)}"
+        return f"is not a feature of this model; the features are: {', '.join(names)}"
     if name not in row:
         return "is missing"
     if isinstance(row[name], bool) or not isinstance(row[name], int | float):

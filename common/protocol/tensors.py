@@ -1,4 +1,4 @@
-"""Tensors on the wire: OIP datatypes, JSON data and the binary tensor extension, to numpy arrays and back.
+"""Tensors of the Open Inference Protocol: converts JSON data and binary tensor data to numpy arrays and back.
 
 Binary layout (Open Inference Protocol, binary tensor data extension): little-endian, row-major, no padding; BOOL is one
 byte; a BYTES element is a little-endian uint32 length followed by that many bytes.
@@ -38,7 +38,7 @@ DATATYPES: dict[str, np.dtype[Any]] = {
     "FP64": np.dtype("<f8"),
     "BYTES": np.dtype("O"),
 }
-# by numpy's type character: a dtype itself is slow to hash, and C has two types of 64 bits
+# by numpy's type character, because a dtype is slow to hash; numpy has two characters for 64-bit integers
 _NAMES = {dtype.char: name for name, dtype in DATATYPES.items()} | {"q": "INT64", "Q": "UINT64"}
 MAX_RANK = 16
 MAX_ELEMENTS = 1 << 40
@@ -46,7 +46,10 @@ MAX_ELEMENTS = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """What a model says of one input or output: its name, OIP datatype and shape, where -1 is a free dimension."""
+    """The name, the OIP datatype and the shape of an input or output of a model; -1 is a free dimension.
+
+    `row` is the shape without its first dimension when only the first one is free, else None.
+    """
 
     name: str
     datatype: str
@@ -74,7 +77,7 @@ class TensorSpec:
 
 
 def datatype_of(array: Array) -> str:
-    """The OIP name of an array's dtype; fixed-width strings and objects are BYTES."""
+    """The OIP datatype of an array; fixed-width strings and objects are BYTES."""
     return _NAMES.get(array.dtype.char, "BYTES")
 
 
@@ -88,10 +91,10 @@ def dtype_of(datatype: str, where: str) -> np.dtype[Any]:
 
 
 def from_json(data: msgspec.Raw | bytes, datatype: str, shape: Sequence[int], where: str) -> Array:
-    """An array out of the JSON text of its `data`, flat or nested in row-major order.
+    """An array from the JSON text of its `data`, flat or nested in row-major order.
 
-    Raises InvalidInput for ragged rows, values of another kind than `datatype` (a string, a fraction or true is never
-    silently turned into a number) and values out of range; JSON has no NaN and no infinity.
+    Raises InvalidInput for rows of different lengths, for values of another type than `datatype` (strings, fractions
+    and booleans are never converted) and for values out of range. JSON has no NaN and no infinity.
     """
     dtype = dtype_of(datatype, where)
     if datatype == "FP16":
@@ -100,17 +103,17 @@ def from_json(data: msgspec.Raw | bytes, datatype: str, shape: Sequence[int], wh
 
 
 def nested_json(data: msgspec.Raw | bytes, dtype: np.dtype[Any], where: str) -> Array:
-    """An array out of the JSON text of a list, in the shape that the list is nested in. Raises as `from_json` does."""
+    """An array from the JSON text of a list, with the shape of its nesting. Raises InvalidInput like `from_json`."""
     try:
         return _array(_values(data, dtype.kind, where), dtype)
     except OverflowError:
-        raise InvalidInput.at(where, f"holds a value outside the range of {_NAMES[dtype.char]}") from None
+        raise InvalidInput.at(where, f"contains a value outside the range of {_NAMES[dtype.char]}") from None
     except ValueError:
-        raise InvalidInput.at(where, "rows differ in length") from None
+        raise InvalidInput.at(where, "expected rows of equal length") from None
 
 
 def _values(data: msgspec.Raw | bytes, kind: str, where: str) -> list[Any]:
-    """The values as Python's, decoded strictly by kind; nested as deep as the text begins."""
+    """The values as Python objects of one type. The opening brackets of the text tell the depth of the nesting."""
     try:
         return _decoder(kind, 1).decode(data)
     except msgspec.ValidationError:
@@ -136,7 +139,7 @@ def _array(values: list[Any], dtype: np.dtype[Any]) -> Array:
     if dtype.kind != "f":
         return np.array(values, dtype=dtype)
     if 0 < len(values) <= _FEW and isinstance(values[0], float):
-        # Some numbers are looked at one by one sooner than numpy is set up to look at all of them.
+        # for few numbers, max() and min() are faster than the set-up of a numpy call
         if dtype.itemsize == 4 and (max(values) >= _FP32_OVERFLOW or min(values) <= -_FP32_OVERFLOW):
             raise OverflowError
         return np.array(values, dtype=dtype)
@@ -154,7 +157,7 @@ def _ragged() -> NoReturn:
 _FEW = 64
 # The first number that rounds to infinity. The largest FP32 is written as 3.4028235e+38, which is above its value.
 _FP32_OVERFLOW = float(np.finfo(np.float32).max) + 2.0**103
-_PREFIX = 1024  # enough to see how deep the data is nested, also where each row stands far to the right
+_PREFIX = 1024  # bytes in which the depth of the nesting is counted; deep indentation fits as well
 _PYTHON: dict[str, Any] = {"f": float, "i": int, "u": int, "b": bool, "O": str}
 
 
@@ -170,24 +173,27 @@ def _shaped(array: Array, shape: Sequence[int], where: str) -> Array:
         )
     if array.ndim == 1:
         return array.reshape(shape)
-    raise InvalidInput.at(f"{where}.data", f"is nested as {list(array.shape)}, but shape says {list(shape)}")
+    raise InvalidInput.at(f"{where}.data", f"is nested as {list(array.shape)}, but shape is {list(shape)}")
 
 
 def check_shape(shape: Sequence[int], where: str) -> int:
-    """The number of elements of `shape`; InvalidInput for more than 16 dimensions, a negative or a too large one."""
+    """The number of elements of `shape`.
+
+    Raises InvalidInput for more than 16 dimensions, a negative dimension or more than 2**40 elements.
+    """
     if len(shape) > MAX_RANK:
         raise InvalidInput.at(f"{where}.shape", f"expected at most {MAX_RANK} dimensions, got {len(shape)}")
     if any(size < 0 for size in shape):
         raise InvalidInput.at(f"{where}.shape", f"expected no negative dimension, got {list(shape)}")
-    if math.prod(size or 1 for size in shape) > MAX_ELEMENTS:  # numpy refuses it even where another dimension is 0
+    if math.prod(size or 1 for size in shape) > MAX_ELEMENTS:  # numpy refuses it even when another dimension is 0
         raise InvalidInput.at(f"{where}.shape", f"expected at most {MAX_ELEMENTS} elements, got {list(shape)}")
     return math.prod(shape)
 
 
 def check_finite(array: Array, where: str) -> None:
-    """Raises InvalidInput for a floating array that holds NaN or infinity, saying where the first one is."""
-    # The sum of squares is finite where every element is, and costs a third of isfinite().all() on a small array;
-    # vdot, unlike dot, does not warn where the squares alone overflow.
+    """Raises InvalidInput for a floating-point array with NaN or infinity. The error names the first such element."""
+    # When the sum of squares is finite, all elements are, and vdot takes a third of the time of isfinite().all() on a
+    # small array. Unlike dot, vdot does not warn when the squares overflow.
     flat = array.reshape(-1)
     if (array.itemsize > 2 and math.isfinite(np.vdot(flat, flat))) or bool(np.isfinite(flat).all()):
         return
@@ -196,9 +202,9 @@ def check_finite(array: Array, where: str) -> None:
 
 
 def from_binary(raw: memoryview | bytes, datatype: str, shape: Sequence[int], where: str) -> Array:
-    """An array that reads `raw` in place (no copy, read-only), except for BYTES and BOOL.
+    """An array from binary tensor data: a read-only view of `raw`, except for BYTES.
 
-    Raises InvalidInput when the size does not fit the shape, and for NaN or infinity.
+    Raises InvalidInput when the size does not match the shape, for NaN or infinity, and for a BOOL other than 0 and 1.
     """
     dtype = dtype_of(datatype, where)
     count = check_shape(shape, where)
@@ -218,16 +224,16 @@ def from_binary(raw: memoryview | bytes, datatype: str, shape: Sequence[int], wh
 
 
 def split_bytes(raw: memoryview | bytes, count: int, where: str) -> Array:
-    """`count` BYTES elements out of their length-prefixed form; an object array of shape [count]."""
+    """An object array of shape [count] from BYTES elements that each follow their length."""
     elements: list[bytes] = []
     at, end = 0, len(raw)
     while at < end and len(elements) <= count:
         if at + 4 > end:
-            raise InvalidInput.at(f"{where}.data", "ends inside the length of a BYTES element")
+            raise InvalidInput.at(f"{where}.data", "ends within the length of a BYTES element; expected four bytes")
         (size,) = struct.unpack_from("<I", raw, at)
         at += 4
         if at + size > end:
-            raise InvalidInput.at(f"{where}.data", f"a BYTES element says {size} bytes, but {end - at} are left")
+            raise InvalidInput.at(f"{where}.data", f"a BYTES element states {size} bytes, but only {end - at} follow")
         elements.append(bytes(raw[at : at + size]))
         at += size
     if len(elements) != count:
@@ -239,7 +245,7 @@ def split_bytes(raw: memoryview | bytes, count: int, where: str) -> Array:
 
 
 def to_binary(array: Array) -> bytes:
-    """The extension's bytes of an array of any OIP datatype."""
+    """The binary tensor data of an array of any OIP datatype."""
     if datatype_of(array) != "BYTES":
         return array.tobytes()
     elements = [one if isinstance(one, bytes) else str(one).encode() for one in array.reshape(-1)]

@@ -1,7 +1,7 @@
-"""TensorFlow Serving over REST: JSON bodies by row (`instances`) and by column (`inputs`), and examples.
+"""TensorFlow Serving over REST: JSON bodies in row format (`instances`), in column format (`inputs`), and examples.
 
-Specification: the RESTful API page of TensorFlow Serving's documents. A tensor has no datatype and no shape of its own
-here: the model says the one, the nesting of the lists the other.
+Specification: the RESTful API page of TensorFlow Serving's documents. A tensor states neither datatype nor shape: the
+model defines the datatype, and the nesting of the lists is the shape.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import DATATYPES, MAX_RANK, Array, TensorSpec, datatype_of, nested_json
 
 Tensor = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"description": "A value, or nested lists of them."})]
-_BYTES_SUFFIX = "_bytes"  # the end of an output's name that makes its strings base64, as TensorFlow Serving has it
+_BYTES_SUFFIX = "_bytes"  # as in TensorFlow Serving, strings of outputs with this suffix are sent as base64
 
 
 class Base64(msgspec.Struct, forbid_unknown_fields=True):
-    """A string of bytes where JSON has text alone."""
+    """Bytes, encoded as base64, since JSON has only text."""
 
     b64: str
 
 
 class PredictRequest(msgspec.Struct):
-    """The body of POST /v1/models/{model}:predict; either `instances` or `inputs`."""
+    """The body of POST /v1/models/{model}:predict. It has either `instances` or `inputs`."""
 
     signature_name: str = ""
     instances: Tensor = msgspec.field(default_factory=msgspec.Raw)
@@ -46,7 +46,7 @@ Example = dict[str, Scalar | list[Scalar]]
 
 
 class ExamplesRequest(msgspec.Struct):
-    """The body of POST /v1/models/{model}:classify and :regress; `context` belongs to every example."""
+    """The body of POST /v1/models/{model}:classify and :regress. Every example has the features of `context`, too."""
 
     examples: list[Example]
     signature_name: str = ""
@@ -61,20 +61,20 @@ _anything = msgspec.json.Decoder()
 
 
 def decode_predict(body: Payload) -> PredictRequest:
-    """The request, its tensors not read yet. Raises InvalidInput unless exactly one of the two forms is there."""
+    """Decodes a request, but not yet its tensors. Raises InvalidInput unless it has one of `instances` and `inputs`."""
     request = decode_json(_predict, body)
     if bool(request.instances) == bool(request.inputs):
-        raise InvalidInput.at("body", "expected either instances (by row) or inputs (by column)")
+        raise InvalidInput.at("body", "expected either instances (row format) or inputs (column format)")
     return request
 
 
 def decode_examples(body: Payload) -> ExamplesRequest:
-    """The request of :classify and :regress. Raises InvalidInput naming the field that is wrong."""
+    """Decodes a request of :classify or :regress. Raises InvalidInput that names the field."""
     return decode_json(_examples, body)
 
 
 def features(request: ExamplesRequest) -> list[dict[str, list[Any]]]:
-    """The values of each example by name, its own before those of the context; base64 as bytes."""
+    """The values of each example by name. Its values override those of the context. Base64 is decoded to bytes."""
     return [
         {name: _listed(value, f"examples[{index}].{name}") for name, value in (request.context | example).items()}
         for index, example in enumerate(request.examples)
@@ -83,11 +83,11 @@ def features(request: ExamplesRequest) -> list[dict[str, list[Any]]]:
 
 def _listed(value: Scalar | list[Scalar], where: str) -> list[Any]:
     found = value if isinstance(value, list) else [value]
-    return [unbase64(one.b64, where) if isinstance(one, Base64) else one for one in found]
+    return [decode_base64(one.b64, where) if isinstance(one, Base64) else one for one in found]
 
 
 def arrays(request: PredictRequest, specs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """The inputs by name. Raises InvalidInput for names, kinds and nestings that are no tensors of these inputs."""
+    """The inputs by name. Raises InvalidInput for names, types and nestings that do not match these inputs."""
     if not request.by_row:
         return _by_column(request.inputs, specs)
     opening = _opening(request.instances)
@@ -95,7 +95,7 @@ def arrays(request: PredictRequest, specs: Sequence[TensorSpec]) -> dict[str, Ar
         raise InvalidInput.at("instances", "expected a list of at least one instance")
     if opening == b"[{" and not _is_base64(request.instances, specs, 0):
         return _by_row(request.instances, specs)
-    return _alone(request.instances, specs, "instances")
+    return _only_input(request.instances, specs, "instances")
 
 
 def _by_row(data: msgspec.Raw, specs: Sequence[TensorSpec]) -> dict[str, Array]:
@@ -110,27 +110,27 @@ def _by_row(data: msgspec.Raw, specs: Sequence[TensorSpec]) -> dict[str, Array]:
 
 def _by_column(data: msgspec.Raw, specs: Sequence[TensorSpec]) -> dict[str, Array]:
     if not _opening(data).startswith(b"{") or _is_base64(data, specs):
-        return _alone(data, specs, "inputs")
+        return _only_input(data, specs, "inputs")
     columns = decode_json(_columns, data, "inputs")
     if columns.keys() != {spec.name for spec in specs}:
         raise InvalidInput.at("inputs", f"expected {sorted(spec.name for spec in specs)}, got {sorted(columns)}")
     return {spec.name: _array(columns[spec.name], spec, f"inputs.{spec.name}") for spec in specs}
 
 
-def _alone(data: msgspec.Raw, specs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
-    """The values of the only input, which need not be named."""
+def _only_input(data: msgspec.Raw, specs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
+    """The values of the only input of a model, which the request need not name."""
     if len(specs) != 1:
-        raise InvalidInput.at(where, f"expected values by name, since there are {[spec.name for spec in specs]}")
+        raise InvalidInput.at(where, f"expected values by name for the inputs {[spec.name for spec in specs]}")
     return {specs[0].name: _array(data, specs[0], where)}
 
 
 def _opening(data: msgspec.Raw | bytes) -> bytes:
-    """The first two characters that are no white space, where they come soon."""
+    """The first two characters that are not white space, among the first 1024."""
     return bytes(memoryview(data)[:1024]).translate(None, b" \t\r\n")[:2]
 
 
 def _is_base64(data: msgspec.Raw, specs: Sequence[TensorSpec], *at: int) -> bool:
-    """Whether an object is the value of the only input, rather than holds the inputs by name."""
+    """Whether an object is the base64 value of the only input, and not an object of inputs by name."""
     if len(specs) != 1 or specs[0].datatype != "BYTES":
         return False
     value = decode_json(_anything, data)
@@ -141,7 +141,7 @@ def _is_base64(data: msgspec.Raw, specs: Sequence[TensorSpec], *at: int) -> bool
 
 def _array(data: msgspec.Raw | bytes, spec: TensorSpec, where: str) -> Array:
     if spec.datatype == "FP16":
-        raise InvalidInput.at(where, "FP16 has no JSON form; ask over gRPC")
+        raise InvalidInput.at(where, "FP16 has no JSON form; use gRPC")
     if spec.datatype == "BYTES":
         return _strings(decode_json(_anything, data, where), where)
     if _opening(data).startswith(b"["):
@@ -152,71 +152,73 @@ def _array(data: msgspec.Raw | bytes, spec: TensorSpec, where: str) -> Array:
 def _strings(value: Any, where: str) -> Array:
     array = np.array(_encoded(value, where), dtype=object)
     if not all(isinstance(one, bytes) for one in array.reshape(-1)):
-        raise InvalidInput.at(where, "rows differ in length")
+        raise InvalidInput.at(where, "expected rows of equal length")
     return array
 
 
 def _encoded(value: Any, where: str, depth: int = 0) -> Any:
-    """Text and `{"b64": text}` as bytes, in lists as they were."""
+    """Replaces text and `{"b64": text}` by bytes, within nested lists as well."""
     if isinstance(value, list) and depth < MAX_RANK:
         return [_encoded(one, f"{where}[{index}]", depth + 1) for index, one in enumerate(value)]
     if isinstance(value, str):
         return value.encode()
     if isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str):
-        return unbase64(value["b64"], where)
+        return decode_base64(value["b64"], where)
     raise InvalidInput.at(where, f'expected text or {{"b64": text}}, got {str(value)[:40]}')
 
 
-def unbase64(text: str, where: str) -> bytes:
-    """The bytes; InvalidInput where it is no base64. Padding may be left out."""
+def decode_base64(text: str, where: str) -> bytes:
+    """Decodes base64; padding may be missing. Raises InvalidInput."""
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidInput.at(where, f"is no base64: {text[:40]!r}") from None
+        raise InvalidInput.at(where, f"is not valid base64: {text[:40]!r}") from None
 
 
 def encode_predictions(outputs: Mapping[str, Array], by_row: bool) -> bytes:
-    """`predictions` or `outputs`: values alone for one output, by name for several.
+    """The body of a response: `predictions` by row, else `outputs`. The values of several outputs are named.
 
-    Raises InvalidInput for outputs that have no common rows, ModelFailed for NaN and infinity.
+    Raises InvalidInput when the outputs differ in their number of rows, ModelFailed for NaN and infinity.
     """
-    values = {name: _plain(name, array) for name, array in outputs.items()}
+    values = {name: _serializable(name, array) for name, array in outputs.items()}
     if not by_row:
-        answer: Any = {"outputs": values if len(values) > 1 else next(iter(values.values()))}
+        response: Any = {"outputs": values if len(values) > 1 else next(iter(values.values()))}
     else:
         _check_rows(outputs)
         names = tuple(values)
         rows = [dict(zip(names, row, strict=True)) for row in zip(*values.values(), strict=True)]
-        answer = {"predictions": rows if len(values) > 1 else values[names[0]]}
-    return _dumped(answer, outputs)
+        response = {"predictions": rows if len(values) > 1 else values[names[0]]}
+    return _dumped(response, outputs)
 
 
 def encode_results(results: Sequence[Any], scores: Array) -> bytes:
-    """The answer of :classify ([[label, score], ..] an example) or :regress (a value an example)."""
+    """The response of :classify ([[label, score], ...] for each example) or :regress (a value for each example)."""
     return _dumped({"results": results}, {"scores": scores})
 
 
-def _dumped(answer: Any, outputs: Mapping[str, Array]) -> bytes:
-    body = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    if b"null" in body:  # orjson's form of NaN and infinity, unless some string says so
+def _dumped(response: Any, outputs: Mapping[str, Array]) -> bytes:
+    body = orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in body:  # orjson writes NaN and infinity as null; a string may contain "null", too
         for name, array in outputs.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ModelFailed(f"output {name!r} holds NaN or infinity, which JSON has no form for")
+                raise ModelFailed(f"output {name!r} contains NaN or infinity, which JSON cannot express")
     return body
 
 
 def _check_rows(outputs: Mapping[str, Array]) -> None:
     shapes = {name: list(array.shape) for name, array in outputs.items()}
     if not all(shapes.values()) or len({shape[0] for shape in shapes.values()}) != 1:
-        raise InvalidInput.at("instances", f"the outputs have no common rows ({shapes}); ask by column with `inputs`")
+        raise InvalidInput.at(
+            "instances", f"the outputs differ in their number of rows ({shapes}); use the column format, `inputs`"
+        )
 
 
-def _plain(name: str, array: Array) -> Any:
-    """An output as orjson writes it, nested as its shape is."""
+def _serializable(name: str, array: Array) -> Any:
+    """An output as a value that orjson can write, nested like its shape."""
     datatype = datatype_of(array)
     if datatype == "BYTES":
         return _texts(array.tolist(), name.endswith(_BYTES_SUFFIX))
-    # C has two integers of 64 bits, and orjson knows one; it knows no FP16 within arrays and no array of no dimension
+    # orjson accepts only one of numpy's two types of 64-bit integers, no FP16 arrays, and no arrays without dimension
     known = array.astype(np.float32) if datatype == "FP16" else array.view(DATATYPES[datatype])
     return np.ascontiguousarray(known) if known.ndim else known[()]
 

@@ -11,12 +11,13 @@ import orjson
 
 from common import RELEASE
 from common.client import PredictorClient
-from common.composition.flow import Gathered, cancel_on_disconnect
+from common.composition.flow import Gathered
 from common.errors import InvalidInput
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, check_json, decode_json
-from common.protocol.rows import as_array, explained
+from common.protocol.rows import explain_error, rows_to_array
 from common.request.context import RequestContext
+from common.request.disconnect import cancel_on_disconnect
 from patterns.parallel.aggregate import predictions
 from patterns.parallel.composition import Parallel, reasons
 from patterns.parallel.ensemble import Calls
@@ -78,7 +79,7 @@ class PredictRoute:
         try:
             request = decode_json(_request, body)
         except InvalidInput as error:
-            raise explained(error, body, ensemble.columns, exact=exact) from None
+            raise explain_error(error, body, ensemble.columns, exact=exact) from None
         if bool(request.instances) == bool(request.items):
             raise InvalidInput.at("instances", "expected rows here, or ids in `items`, and not both")
         at, count = ("items", len(request.items)) if request.items else ("instances", len(request.instances))
@@ -87,7 +88,7 @@ class PredictRoute:
         how = request.aggregate or self.parallel.how
         if request.items:
             return await self._about_items(context, request.items), how
-        rows = as_array(request.instances, ensemble.columns, exact=exact)
+        rows = rows_to_array(request.instances, ensemble.columns, exact=exact)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         return ensemble.ask(context, rows, ensemble.columns), how
 

@@ -10,13 +10,13 @@ import orjson
 
 from common import RELEASE
 from common.composition.backend import CompositionBackend
-from common.composition.flow import cancel_on_disconnect
 from common.endpoints.backend import InferRequest
 from common.errors import InvalidInput, UnsupportedMedia, UpstreamFailed
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import Array
 from common.request.context import RequestContext
+from common.request.disconnect import cancel_on_disconnect
 from patterns.prep_pred.pairs import Pair
 from patterns.prep_pred.preparing import INSTANCES
 

@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 
 from common import RELEASE
-from common.composition.flow import cancel_on_disconnect
 from common.composition.predictor_health import HealthMonitor
 from common.endpoints.backend import InferRequest, InferResponse
 from common.http.reply import Reply
@@ -19,6 +18,7 @@ from common.observability.metrics import Histogram
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array, TensorSpec
 from common.request.context import RequestContext
+from common.request.disconnect import cancel_on_disconnect
 from common.service import Service
 from patterns.serial.pipeline import Page, Pipeline
 from patterns.serial.releases import Predictor, Releases

@@ -10,7 +10,9 @@ from common.endpoints.tfserving_grpc import add_tfserving
 from common.endpoints.tfserving_rest import TfServingRoute, tfserving_routes
 from common.http.fastapi_app import build_app
 from common.inference.executor import BoundedExecutor
-from common.jobs.in_process import Jobs, job_routes
+from common.jobs.http import HandOver, job_routes
+from common.jobs.in_process import InProcessJobs
+from common.jobs.store import MemoryJobStore
 from common.observability.log import Logs
 from common.page import page_routes
 from common.roles.predictor import Predictor, host_models
@@ -29,8 +31,10 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     models = host_models(service, settings)
     predictor = Predictor(service, settings, models, grpc_services=[add_tfserving])
     executor = BoundedExecutor(settings.decode_threads, settings.decode_queue, service.metrics)
-    jobs = Jobs(service, settings.job_policy)
     classifier = Classifier(models.backend, executor, settings)
+    store = MemoryJobStore(settings.jobs_limit, settings.job_ttl_seconds)
+    jobs = InProcessJobs(service, store, classifier.classify, settings.job_timeout_seconds)
+    hand_over = HandOver(service, jobs, classifier.classify, on_timeout=settings.on_timeout == "job")
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -46,7 +50,7 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
             job_routes(jobs),
             page_routes(HERE / "panel.js", service.samples),
         ],
-        direct=[*predictor.direct, TfServingRoute(models.backend), ClassifyRoute(classifier, jobs)],
+        direct=[*predictor.direct, TfServingRoute(models.backend), ClassifyRoute(hand_over)],
         resources=running,
     )
     return ServiceProcess(app)

@@ -10,19 +10,20 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from common import RELEASE
-from common.composition.flow import cancel_on_disconnect
 from common.endpoints.backend import InferRequest
 from common.errors import InvalidInput, NotFound, UnsupportedMedia
 from common.http.reply import Reply
 from common.inference.executor import BoundedExecutor
 from common.inference.onnx_backend import OnnxBackend
 from common.inference.repository import LoadedModel
-from common.jobs.in_process import Jobs
+from common.jobs.http import HandOver
+from common.jobs.record import JobInput, Result
 from common.preprocessing.pictures import open_picture
 from common.preprocessing.steps import Preparer, preparer
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array
 from common.request.context import Headers, RequestContext
+from common.request.disconnect import cancel_on_disconnect
 from patterns.synchronous.settings import Settings
 
 PATH = "/classify"
@@ -38,14 +39,18 @@ class Classifier:
         self._name, self._max_pixels = settings.models[0], settings.max_pixels
         self._compiled: tuple[LoadedModel, Preparer] | None = None
 
-    async def classify(self, context: RequestContext, body: Payload, top: int) -> dict[str, Any]:
-        """The answer as it goes out. Raises InvalidInput for what is no picture, and whatever the backend raises."""
+    async def classify(self, context: RequestContext, picture: JobInput) -> Result:
+        """The body of the response; the parameter `top` is the number of classes in it.
+
+        Raises InvalidInput when the body is not a picture, and whatever the backend raises.
+        """
         model = self._backend.resolve(self._name)
         began = perf_counter()
         steps, most = self._preparer(model), self._max_pixels
         async with cancel_on_disconnect(context):
-            inputs, decode, prepare = await self._executor.run(context.deadline, _prepared, steps, body, most)
-        del body  # a job may wait long for the model
+            inputs, decode, prepare = await self._executor.run(context.deadline, _prepared, steps, picture.body, most)
+        top = int(picture.parameters["top"])
+        del picture  # a job may wait long for the model, and needs the body no more
         waited = perf_counter() - began - decode - prepare
         context.stages |= {"decode": decode * 1e3, "prepare": prepare * 1e3}
         response = await self._backend.infer(InferRequest(context, model, inputs))
@@ -89,10 +94,10 @@ def _likeliest(model: LoadedModel, outputs: Mapping[str, Array], top: int) -> li
 
 
 class ClassifyRoute:
-    """The picture's way in; the same for every model, whose manifest says what is done before and after it."""
+    """POST /classify. It is the same for every model: the manifest says how pictures are prepared."""
 
-    def __init__(self, classifier: Classifier, jobs: Jobs) -> None:
-        self._classifier, self._jobs = classifier, jobs
+    def __init__(self, hand_over: HandOver) -> None:
+        self._hand_over = hand_over
 
     def match(self, path: str) -> bool:
         return path == PATH
@@ -100,8 +105,7 @@ class ClassifyRoute:
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = PATH
         _check_media(context.headers)
-        top = _top(context.query)
-        return await self._jobs.answer(context, lambda own: self._classifier.classify(own, body, top))
+        return await self._hand_over.reply(context, JobInput(body, {"top": str(_top(context.query))}))
 
     def document(self) -> dict[str, Any]:
         return {"paths": {PATH: {"post": _OPERATION}}, "components": {"schemas": {}}}

@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from common.jobs.in_process import JobPolicy
 from common.roles import predictor as server
 
 
@@ -29,7 +28,3 @@ class Settings(server.Settings):
     )
     job_timeout_seconds: float = Field(300.0, gt=0, description="Longest time for a job; after it the job has failed.")
     job_ttl_seconds: float = Field(600.0, gt=0, description="How long a finished job is kept; after that it gets 410.")
-
-    @property
-    def job_policy(self) -> JobPolicy:
-        return JobPolicy(self.jobs_limit, self.job_ttl_seconds, self.job_timeout_seconds, self.on_timeout == "job")

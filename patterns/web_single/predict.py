@@ -18,7 +18,7 @@ from common.inference.manifest import Feature, Manifest
 from common.inference.onnx_backend import OnnxBackend
 from common.inference.repository import LoadedModel
 from common.protocol.json_body import Payload, check_json, decode_json
-from common.protocol.rows import as_array, explained
+from common.protocol.rows import explain_error, rows_to_array
 from common.protocol.tensors import Array
 from common.request.context import Headers, RequestContext
 
@@ -65,7 +65,7 @@ class PredictRoute:
         """An FP32 array of shape [rows, features], its columns in the model's order."""
         if not 1 <= len(instances) <= self._max_rows:
             raise InvalidInput.at("instances", f"expected 1 to {self._max_rows} rows, got {len(instances)}")
-        return as_array(instances, [feature.name for feature in features], exact=True)
+        return rows_to_array(instances, [feature.name for feature in features], exact=True)
 
     def document(self) -> dict[str, Any]:
         """The route's part of the OpenAPI document, with the loaded model's own features and an example that works."""
@@ -88,7 +88,7 @@ def _instances(headers: Headers, body: Payload, features: Sequence[Feature]) -> 
     try:
         return decode_json(_request, body).instances
     except InvalidInput as error:
-        raise explained(error, body, [feature.name for feature in features], exact=True) from None
+        raise explain_error(error, body, [feature.name for feature in features], exact=True) from None
 
 
 def _predictions(

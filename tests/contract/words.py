@@ -52,7 +52,6 @@ NOT_YET_REWRITTEN = (
     "common/http/api.py",
     "common/http/app.py",
     "common/inference/batcher.py",
-    "common/jobs/in_process.py",
     "common/request/context.py",
     "patterns/serial/pipeline.py",
     "tests/unit/common/http/test_app_requests.py",

@@ -41,7 +41,7 @@ def test_a_classifier_outputs_probabilities_and_the_predicted_class(classifier: 
     answer = model.infer({"features": ROWS})
     assert np.abs(answer["probabilities"] - flowers().predict_proba(ROWS)).max() < 1e-5
     assert [model.manifest.labels[one] for one in answer["label"]] == list(flowers().predict(ROWS))
-    assert model.warm.alone is None or "nothing to share" in model.warm.alone
+    assert model.warm.unbatched_reason is None or "batching saves no time" in model.warm.unbatched_reason
 
 
 def test_the_command_prints_what_it_exported(folder: Path) -> None:

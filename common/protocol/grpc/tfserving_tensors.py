@@ -77,7 +77,7 @@ def _narrowed(values: Any, datatype: str, where: str) -> Any:
     dtype = np.dtype(np.uint16) if datatype == "FP16" else DATATYPES[datatype]
     wide = np.array(values, dtype if dtype.itemsize == 8 or dtype.kind in "fb" else np.int64)
     if dtype.kind in "iu" and not (np.iinfo(dtype).min <= wide.min() and wide.max() <= np.iinfo(dtype).max):
-        raise InvalidInput.at(where, f"holds a value outside the range of {datatype}")
+        raise InvalidInput.at(where, f"contains a value outside the range of {datatype}")
     narrow = wide.astype(dtype)
     return narrow.view(np.float16) if datatype == "FP16" else narrow
 

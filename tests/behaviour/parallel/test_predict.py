@@ -95,7 +95,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "null": ({"instances": [GOOD | {"petal_width": None}]}, "instances[0].petal_width", "expected a number"),
     "true": ({"instances": [GOOD | {"petal_width": True}]}, "instances[0].petal_width", "expected a number"),
     "missing": ({"instances": [{k: GOOD[k] for k in list(GOOD)[:3]}]}, "instances[0].petal_width", "is missing"),
-    "unknown": ({"instances": [GOOD | {"colour": 1}]}, "instances[0].colour", "is no feature of this model"),
+    "unknown": ({"instances": [GOOD | {"colour": 1}]}, "instances[0].colour", "is not a feature of this model"),
     "beyond FP32": ({"instances": [GOOD | {"petal_width": 1e39}]}, "instances", "outside the range of FP32"),
     "beyond FP64": (b'{"instances": [{"petal_width": 1e400}]}', "instances[0]", "out of range"),
     "NaN": (b'{"instances": [{"petal_width": NaN}]}', "body", "not valid JSON"),

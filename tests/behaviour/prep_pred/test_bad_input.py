@@ -77,7 +77,7 @@ BAD_INSTANCES: dict[str, tuple[str, list[Any], str]] = {
     "number is missing": ("iris_standardised", [IRIS, {"sepal_length": 5}], "instances[1].sepal_width: is missing"),
     "number is null": ("iris_standardised", [IRIS | {"petal_width": None}], "instances[0].petal_width: is missing"),
     "number is beyond FP32": ("iris_standardised", [IRIS | {"petal_width": 1e300}], "instances[0].petal_width: is not"),
-    "unknown name": ("penguins", [PENGUIN | {"colour": "black"}], "instances[0].colour: is none of this model's"),
+    "unknown name": ("penguins", [PENGUIN | {"colour": "black"}], "instances[0].colour: is not a field of this model"),
     "category is a number": ("penguins", [PENGUIN | {"sex": 1}], "instances[0].sex: expected a string, got '1'"),
     "text for values": ("penguins", ["a penguin"], "instances[0]: is not valid JSON"),
     "values for a text": ("imagenet_lite0", [PENGUIN], "instances[0].picture: is neither a JPEG nor a PNG"),

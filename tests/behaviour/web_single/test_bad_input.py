@@ -92,7 +92,7 @@ CASES = {
     "dimension beyond 64 bits": Case(tensor((0, 2**70), []), 400, ("inputs[0].shape", str(2**70))),
     "dimensions beyond 64 bits": Case(tensor((0, 2**62, 2**62), []), 400, ("inputs[0].shape", str(2**62))),
     "empty batch": Case(tensor((0, 4), []), 400, ("inputs[0].shape", "at least one row")),
-    "ragged rows": Case(tensor((2, 4), [SETOSA, SETOSA[:3]]), 400, ("inputs[0].data", "rows differ in length")),
+    "ragged rows": Case(tensor((2, 4), [SETOSA, SETOSA[:3]]), 400, ("inputs[0].data", "expected rows of equal length")),
     "nested otherwise": Case(tensor((2, 4), [SETOSA[:2]] * 4), 400, ("inputs[0].data", "[2, 4]")),
     # datatypes
     "unknown datatype": Case(tensor(datatype="FLOAT"), 400, ("inputs[0].datatype", "FP32", "'FLOAT'")),
@@ -116,8 +116,8 @@ CASES = {
     # binary tensors
     "binary too short": saying(binary(SETOSA[:3]), "inputs[0].parameters.binary_data_size", "16 bytes", "got 12"),
     "binary too long": saying(binary([*SETOSA, 1.0]), "inputs[0].parameters.binary_data_size", "16 bytes", "got 20"),
-    "binary left over": saying(binary([*SETOSA, 1.0], size=16), "4 bytes are left over"),
-    "binary size beyond the body": saying(binary(SETOSA, size=99), "binary_data_size", "99 bytes", "16 are left"),
+    "binary left over": saying(binary([*SETOSA, 1.0], size=16), "expected 16 bytes of binary tensors", "got 20"),
+    "binary size beyond the body": saying(binary(SETOSA, size=99), "binary_data_size", "99 bytes", "only 16 more"),
     "negative binary size": saying(binary(SETOSA, size=-16), "binary_data_size", "-16"),
     "binary size of a text": saying(binary(SETOSA, size="16"), "binary_data_size", "'16'"),
     "binary size of true": saying(binary(SETOSA, size=True), "binary_data_size", "True"),

@@ -56,8 +56,8 @@ def told(stack: Stack, starting: Future[str], says: str) -> Lines:
 @pytest.mark.parametrize(
     ("setting", "value", "says"),
     [
-        ("MODEL_MANIFEST_SHA256", "0" * 64, "MODEL_MANIFEST_SHA256 asks for 000000000000"),
-        ("MODEL_URI", "http://store:8000/iris/9", "iris/9: cannot be fetched"),
+        ("MODEL_MANIFEST_SHA256", "0" * 64, "MODEL_MANIFEST_SHA256 is 000000000000"),
+        ("MODEL_URI", "http://store:8000/iris/9", "iris/9: the download failed"),
     ],
     ids=["not the pinned one", "not there"],
 )

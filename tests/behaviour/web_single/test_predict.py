@@ -43,7 +43,7 @@ def test_a_value_outside_the_training_range_is_answered_with_a_warning(http: htt
         (SETOSA | {"sepal_length": "5.1"}, "sepal_length", "expected a number, got '5.1'"),
         (SETOSA | {"sepal_length": None}, "sepal_length", "expected a number, got 'None'"),
         (SETOSA | {"sepal_length": True}, "sepal_length", "expected a number, got 'True'"),
-        (SETOSA | {"colour": 1.0}, "colour", "is no feature of this model"),
+        (SETOSA | {"colour": 1.0}, "colour", "is not a feature of this model"),
         ({name: SETOSA[name] for name in list(SETOSA)[:3]}, "petal_width", "is missing"),
     ],
 )

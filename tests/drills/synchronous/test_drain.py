@@ -66,5 +66,5 @@ async def test_a_job_that_nobody_asks_for_is_lost_and_the_log_says_so(stack: Sta
         assert (await client.post("/classify", content=CAT, headers=headers)).status_code == 202
         await asyncio.to_thread(stack.signal, "api", signal.SIGTERM)
     await soon(lambda: exit_code(stack) is not None, "it does not wait for it", GRACE)
-    (line,) = log_lines(stack, event="jobs lost with their process")
+    (line,) = log_lines(stack, event="unfinished jobs cancelled at shutdown")
     assert line["jobs"] == 1

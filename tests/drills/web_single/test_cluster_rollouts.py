@@ -81,7 +81,7 @@ def troubles(space: Namespace, late: Pod) -> list[str]:
 
 SPOILT: dict[Callable[[Namespace, Path], None], str] = {
     wrong_image: ":nope",
-    missing_model: "tulips: holds no version",
+    missing_model: "tulips: there is no folder with a version",
     broken_model: "sha256",
 }
 

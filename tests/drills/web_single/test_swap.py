@@ -175,7 +175,7 @@ BROKEN: dict[Callable[[Versions], None], str] = {
     of_another_output: "'scores'",
     of_another_name: "'tulips'",
     not_onnx: "ONNX Runtime cannot open it",
-    not_yaml: "is not YAML",
+    not_yaml: "is not valid YAML",
 }
 
 
@@ -242,7 +242,7 @@ def test_a_model_that_arrives_late_is_loaded_without_a_restart(service: tuple[St
     stack.kill("api")
     versions.remove()
     stack.start("api", wait=False)
-    assert "holds no version" in eventually(lambda: unready(stack), 20, "the service answers, unready")
+    assert "there is no folder with a version" in eventually(lambda: unready(stack), 20, "the service answers, unready")
     versions.put("7", "iris")
     eventually(lambda: httpx.get(f"{stack.url()}/readyz").status_code == 200, 20, "the service is ready")
     assert probabilities(stack)[0] == "7"

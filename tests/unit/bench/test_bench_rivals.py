@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from bench.contestants import BARE, FASTAPI, check_http, start_rival
 from bench.messages import Model, iris_rows, json_body
-from bench.process import Bay, BenchError, Cores, choose_cores, free_port, on_core
+from bench.process import BenchError, Cores, ServerGroup, choose_cores, free_port, on_core
 from bench.rivals.ort_alone import expected_outputs
 
 
@@ -41,58 +41,60 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture
-def bay(tmp_path: Path) -> Iterator[Bay]:
+def group(tmp_path: Path) -> Iterator[ServerGroup]:
     """Servers on the last core that this process may use."""
     cores = sorted(os.sched_getaffinity(0))
-    with Bay(Cores(server=cores[-1], load=cores[0]), tmp_path) as started:
+    with ServerGroup(Cores(server=cores[-1], load=cores[0]), tmp_path) as started:
         yield started
 
 
 @pytest.mark.parametrize("name", [BARE, FASTAPI])
-def test_a_rival_answers_as_the_model_does(bay: Bay, model: Model, name: str) -> None:
+def test_a_rival_answers_as_the_model_does(group: ServerGroup, model: Model, name: str) -> None:
     row = iris_rows(1)[0]
     expected = expected_outputs(str(model.file), row)
-    server = start_rival(bay, name, model)
+    server = start_rival(group, name, model)
     check_http(server, model.infer_path, json_body(model, row), expected)
-    assert psutil.Process(server.process.pid).cpu_affinity() == [bay.cores.server]
+    assert psutil.Process(server.process.pid).cpu_affinity() == [group.cores.server]
     assert 0 < server.ready_seconds < 30
     assert server.memory_bytes() > 10_000_000
 
 
-def test_a_server_that_answers_something_else_is_not_measured(bay: Bay, model: Model) -> None:
+def test_a_server_that_answers_something_else_is_not_measured(group: ServerGroup, model: Model) -> None:
     first, second = iris_rows(2)
-    server = start_rival(bay, BARE, model)
+    server = start_rival(group, BARE, model)
     with pytest.raises(BenchError, match="the model"):
         check_http(server, model.infer_path, json_body(model, first), expected_outputs(str(model.file), second))
 
 
-def constant(bay: Bay) -> tuple[list[str], int]:
+def constant(group: ServerGroup) -> tuple[list[str], int]:
     port = free_port()
     return [sys.executable, "-m", "bench.rivals.constant", str(port)], port
 
 
-def test_a_server_is_suspended_between_its_turns_and_gone_afterwards(bay: Bay) -> None:
-    command, port = constant(bay)
-    server = bay.start("constant", command, {}, port)
+def test_a_server_is_suspended_between_its_turns_and_gone_afterwards(group: ServerGroup) -> None:
+    command, port = constant(group)
+    server = group.start("constant", command, {}, port)
     with server.measured():
         assert psutil.Process(server.process.pid).status() != psutil.STATUS_STOPPED
     assert psutil.Process(server.process.pid).status() == psutil.STATUS_STOPPED
-    bay.stack.close()
+    group.stack.close()
     assert server.process.poll() is not None
 
 
-def test_a_server_that_ends_at_once_is_reported_with_its_last_words(bay: Bay) -> None:
+def test_a_server_that_ends_at_once_is_reported_with_its_last_words(group: ServerGroup) -> None:
     with pytest.raises(BenchError, match=r"ended with 3.*no model"):
-        bay.start(
+        group.start(
             "dying", [sys.executable, "-c", "print('no model', flush=True); raise SystemExit(3)"], {}, free_port()
         )
 
 
-def test_a_server_does_not_see_the_settings_of_the_callers_shell(bay: Bay, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_does_not_see_the_settings_of_the_callers_shell(
+    group: ServerGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("BATCH_MAX_ROWS", "1")
     says = "import os; raise SystemExit(repr(sorted(set(os.environ) & {'BATCH_MAX_ROWS', 'MODEL'})))"
     with pytest.raises(BenchError, match=r"\['MODEL'\]"):
-        bay.start("telling", [sys.executable, "-c", says], {"MODEL": "iris"}, free_port())
+        group.start("telling", [sys.executable, "-c", says], {"MODEL": "iris"}, free_port())
 
 
 def test_one_core_is_not_enough() -> None:

@@ -14,10 +14,10 @@ import yaml
 
 from bench.contestants import start_app, start_stand_ins, under_load
 from bench.measure import Pace
-from bench.messages import Model, ask, http_request, iris_rows, json_body
+from bench.messages import Model, http_request, infer_over_http, iris_rows, json_body
 from bench.parallel import COMPOSED, RIVALS, check_composed, listed
 from bench.plan import LOCAL, Plan
-from bench.process import Bay, BenchError, Server, choose_cores
+from bench.process import BenchError, Server, ServerGroup, choose_cores
 from common.client import PredictorClient
 from common.request.deadline import Deadline
 
@@ -45,18 +45,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture(scope="module")
-def bay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bay]:
-    with Bay(choose_cores(), tmp_path_factory.mktemp("logs")) as started:
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerGroup]:
+    with ServerGroup(choose_cores(), tmp_path_factory.mktemp("logs")) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def stand_in(bay: Bay, model: Model) -> Server:
-    return start_stand_ins(bay, [model])["flowers"]
+def stand_in(group: ServerGroup, model: Model) -> Server:
+    return start_stand_ins(group, [model])["flowers"]
 
 
 def test_it_answers_in_json_all_outputs_for_one_row(stand_in: Server, model: Model) -> None:
-    outputs = ask(stand_in.port, model.infer_path, *json_body(model, iris_rows(1)[0]))
+    outputs = infer_over_http(stand_in.port, model.infer_path, *json_body(model, iris_rows(1)[0]))
     assert outputs["probabilities"].tolist() == pytest.approx(ROWS)
     assert outputs["label"].tolist() == [0]
 
@@ -88,17 +88,17 @@ def test_a_request_that_arrives_in_pieces_and_one_right_behind_it_are_both_answe
 
 
 @pytest.fixture(scope="module")
-def stand_ins(bay: Bay, model: Model, stand_in: Server) -> dict[str, Server]:
+def stand_ins(group: ServerGroup, model: Model, stand_in: Server) -> dict[str, Server]:
     """Three that agree; a stand-in does not look at the name that it is asked by."""
-    others = {name: start_stand_ins(bay, [model])["flowers"] for name in ("second", "third")}
+    others = {name: start_stand_ins(group, [model])["flowers"] for name in ("second", "third")}
     return {"first": stand_in, **others}
 
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_a_proxy_written_by_hand_gives_the_mean_of_three_predictors_under_load_too(
-    bay: Bay, model: Model, stand_ins: dict[str, Server], name: str
+    group: ServerGroup, model: Model, stand_ins: dict[str, Server], name: str
 ) -> None:
-    proxy = start_app(bay, name, RIVALS[name], listed(stand_ins))
+    proxy = start_app(group, name, RIVALS[name], listed(stand_ins))
     check_composed({name: proxy}, model.file.parent)
     request = http_request(COMPOSED.infer_path, *json_body(COMPOSED, iris_rows(1)[0]))
     whole = [b'"probabilities"', b"0.8"]
@@ -107,7 +107,7 @@ def test_a_proxy_written_by_hand_gives_the_mean_of_three_predictors_under_load_t
         for one in stand_ins.values():
             one.suspend()
             resumed.callback(one.process.send_signal, signal.SIGCONT)
-        result = under_load(name, bay, proxy, plan, stand_ins=list(stand_ins.values())).turn(LONG_ENOUGH)
+        result = under_load(name, group, proxy, plan, stand_ins=list(stand_ins.values())).turn(LONG_ENOUGH)
     assert (result.answered_in_all, result.errors) == (20, {})
     assert result.server_cpu
 

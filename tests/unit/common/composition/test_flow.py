@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from common.client import PredictorResponse
-from common.composition.flow import as_they_finish, call, cancel_on_disconnect, choose, in_order, side_by_side
+from common.composition.flow import as_they_finish, call, choose, in_order, side_by_side
 from common.errors import ClientDisconnected, DeadlineExceeded, InvalidInput, NotReady, ServingError, UpstreamFailed
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
+from common.request.disconnect import cancel_on_disconnect
 from common.request.trace import continue_trace
 
 

@@ -91,8 +91,8 @@ async def test_what_is_there_is_told(running: Running) -> None:
 @pytest.mark.parametrize(
     ("asked", "code", "detail"),
     [
-        (question(1, model="other"), Code.NOT_FOUND, "model 'other' is not served here; there is tiny"),
-        (question(1, version="4"), Code.NOT_FOUND, "has no version '4' here; there is 3"),
+        (question(1, model="other"), Code.NOT_FOUND, "model 'other' is not served here; the models are: tiny"),
+        (question(1, version="4"), Code.NOT_FOUND, "is not served here; the versions are: 3"),
         (question(1, outputs=("z",)), Code.INVALID_ARGUMENT, "has no output 'z'"),
         (question(), Code.INVALID_ARGUMENT, "inputs[0].shape: expected at least one row"),
         (question(np.nan), Code.INVALID_ARGUMENT, "inputs[0].data: expected finite numbers"),
@@ -120,7 +120,7 @@ async def test_a_full_queue_says_when_to_come_back(running: Running) -> None:
         await until(lambda: running.repository.models.get("tiny").batcher.depth == 2, "a full queue")
         refused = running.client.ModelInfer(question(3))
         code, detail = await failure(refused)
-        assert (code, detail) == (Code.RESOURCE_EXHAUSTED, "the queue is full (2 requests wait)")
+        assert (code, detail[:50]) == (Code.RESOURCE_EXHAUSTED, "the queue of the model is full: 2 requests wait al")
         assert dict(await refused.trailing_metadata())["retry-after"].isdecimal()
     for call in calls:
         await call

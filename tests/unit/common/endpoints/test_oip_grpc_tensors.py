@@ -70,7 +70,7 @@ X = tensor("FP32", [2], {"fp32": [1, 2]})
 @pytest.mark.parametrize(
     ("asked", "field", "reason"),
     [
-        (request(X, X), "inputs[1].name", "'x' is given twice"),
+        (request(X, X), "inputs[1].name", "expected each input once, got 'x' twice"),
         (request(X, raw=[bytes(8)]), "inputs[0].contents", "must be absent where raw_input_contents is used"),
         (request(tensor("FP32", [2]), raw=[bytes(8), b""]), "raw_input_contents", "expected 1 entries, got 2"),
         (request(tensor("FP32", [2]), tensor("FP32", [2]), raw=[bytes(8)]), "raw_input_contents", "expected 2 entries"),

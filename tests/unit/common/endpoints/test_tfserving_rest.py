@@ -118,7 +118,7 @@ def test_a_score_is_as_short_as_its_type_allows(surface: Surface) -> None:
         (f"{FLOWERS}:predict", {}, "body: expected either instances"),
         (f"{FLOWERS}:predict", {"instances": [[1]]}, "inputs[0].shape: expected [-1, 2], got [1, 1]"),
         (f"{FLOWERS}:predict", {"inputs": {"x": [[]]}}, "inputs[0].shape: expected [-1, 2], got [1, 0]"),
-        (f"{CAPTIONS}:predict", {"inputs": {"text": ["a"], "times": [1, 2]}}, "expected 1 rows as before, got 2"),
+        (f"{CAPTIONS}:predict", {"inputs": {"text": ["a"], "times": [1, 2]}}, "expected 1 rows like the other inputs"),
         (f"{FLOWERS}:predict", {"instances": [[1, 2]], "signature_name": "x"}, "expected one of ['classification', "),
         (f"{FLOWERS}:predict", {"instances": [[1, 2]], "signature_name": "classification"}, "is for :classify"),
         (f"{FLOWERS}:classify", {"examples": [ROW], "signature_name": "regression"}, "signature_name: expected one of"),
@@ -156,7 +156,7 @@ def test_a_model_that_is_loading_is_not_ready(surface: Surface) -> None:
 
 def test_nan_is_no_answer(surface: Surface) -> None:
     said = surface.refusal("/v1/models/broken:predict", {"instances": [[1]]}, 500)
-    assert said == "output 'y' holds NaN or infinity, which JSON has no form for"
+    assert said == "output 'y' contains NaN or infinity, which JSON cannot express"
 
 
 def test_a_hot_route_takes_post_alone(surface: Surface) -> None:

@@ -24,7 +24,7 @@ class TemporaryRepository:
         self.root, self.logged, self.metrics = root, CapturedLog(), Metrics()
         self._switch = FaultSwitch()
         policy = LoadPolicy(
-            threads=1, limits=BatchPolicy(64, queue), keep=keep, wrap=self._switch.wrap if faults else None
+            threads=1, batching=BatchPolicy(64, queue), keep=keep, wrap=self._switch.wrap if faults else None
         )
         self.inference_metrics = InferenceMetrics(self.metrics)
         self.models = ModelRepository(root, policy, self.inference_metrics, self.logged.logs.log)

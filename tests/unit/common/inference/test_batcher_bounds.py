@@ -96,7 +96,7 @@ async def test_the_queue_takes_exactly_as_many_as_it_may() -> None:
         with pytest.raises(Overloaded, match=r"the queue of the model is full: 3 requests wait already") as caught:
             await ask(shared, 5)
         assert caught.value.retry_after
-    assert (shared.depth, noted.full.value) == (3, 10)
+    assert (shared.depth, noted.queue_full.value) == (3, 10)
     session.release.set()
     assert await together(first, *queued) == [[2], [4], [6], [8]]
     assert shared.depth == 0
@@ -118,7 +118,7 @@ async def test_who_leaves_the_queue_gives_up_the_place() -> None:
     session.release.set()
     assert await together(first, patient, late) == [[2], [4], [8]]
     assert 3.0 not in {row[0] for run in session.runs for row in run.tolist()}
-    assert noted.gone.value == 1
+    assert noted.cancelled.value == 1
 
 
 @pytest.mark.parametrize("cost", [IN_THREAD, INLINE_WHILE_SMALL])

@@ -1,4 +1,4 @@
-"""Faults strike every run while they are on, and let go of it the moment they are off."""
+"""Faults affect every run while they are active, and none once they are switched off."""
 
 from __future__ import annotations
 

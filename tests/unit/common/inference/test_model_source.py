@@ -144,12 +144,12 @@ def test_what_is_there_already_is_not_fetched_again(shop: Shop, root: Path) -> N
 
 def test_other_bytes_than_the_manifest_states_are_refused(made: Path, root: Path) -> None:
     (made / "model.onnx").write_bytes(b"something else")
-    assert "refused, its sha256 is" in refusal(ModelSource(made.as_uri()), root)
+    assert "model.onnx: sha256 is" in refusal(ModelSource(made.as_uri()), root)
 
 
 def test_a_pinned_manifest_is_taken_and_any_other_refused(made: Path, root: Path) -> None:
     pin = hashlib.sha256((made / "model.yaml").read_bytes()).hexdigest()
-    assert "but MODEL_MANIFEST_SHA256 asks for 000000000000…" in refusal(ModelSource(made.as_uri(), "0" * 64), root)
+    assert "but MODEL_MANIFEST_SHA256 is 000000000000…" in refusal(ModelSource(made.as_uri(), "0" * 64), root)
     for form in (pin, f"sha256:{pin}", pin.upper()):
         ModelSource(made.as_uri(), form).fetch("tiny", root)
     is_there(root, made)
@@ -178,7 +178,7 @@ def test_a_place_that_is_none_is_refused_in_one_line(uri: str, root: Path) -> No
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"name": "other"}, "holds the model 'other', but MODEL is 'tiny'"),
+        ({"name": "other"}, "contains the model 'other', but MODEL is 'tiny'"),
         ({"version": "../../1"}, "version: String should match pattern"),
     ],
 )
@@ -190,7 +190,10 @@ def test_a_manifest_that_does_not_fit_is_refused(made: Path, root: Path, changes
 
 @pytest.mark.parametrize(
     ("text", "reason"),
-    [(b"\xff\xfe\x00", "cannot be fetched"), (b"#" * 4_000_001, "is larger than 4000000 bytes")],
+    [
+        (b"\xff\xfe\x00", "the download failed"),
+        (b"#" * 4_000_001, "has 4000001 bytes, but a manifest may have at most"),
+    ],
 )
 def test_a_manifest_that_is_none_is_refused(made: Path, root: Path, text: bytes, reason: str) -> None:
     (made / "model.yaml").write_bytes(text)

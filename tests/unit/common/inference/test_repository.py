@@ -25,7 +25,7 @@ async def test_a_registered_model_is_not_ready_rather_than_unknown(repository: T
     for version in (None, "1"):
         with pytest.raises(NotReady, match="model 'tiny' is not ready: not loaded yet"):
             repository.models.get("tiny", version)
-    with pytest.raises(NotFound, match="model 'other' is not served here; there is tiny"):
+    with pytest.raises(NotFound, match="model 'other' is not served here; the models are: tiny"):
         repository.models.get("other")
 
 
@@ -34,7 +34,7 @@ async def test_the_newest_version_answers(repository: TemporaryRepository) -> No
         repository.put(version, factor)
     async with repository.open("tiny"):
         assert await repository.ask() == ("10", 200)
-        with pytest.raises(NotFound, match="has no version '9' here; there is 10"):
+        with pytest.raises(NotFound, match="version '9' of model 'tiny' is not served here; the versions are: 10"):
             repository.models.get("tiny", "9")
 
 
@@ -101,12 +101,12 @@ def replace_by(model: bytes) -> Callable[[Path], object]:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "truncated": (lambda folder: (folder / "model.onnx").write_bytes(b"\x08"), "half copied, or changed?"),
+    "truncated": (lambda folder: (folder / "model.onnx").write_bytes(b"\x08"), "the file is incomplete"),
     "no manifest": (lambda folder: (folder / "model.yaml").unlink(), "No such file or directory"),
-    "not text": (lambda folder: (folder / "model.yaml").write_bytes(b"\xff\x00"), "it is not text in UTF-8"),
+    "not text": (lambda folder: (folder / "model.yaml").write_bytes(b"\xff\x00"), "expected text in UTF-8"),
     "wrong shape": (replace_by(tiny.fixed_rows()), "but model.yaml says FP32 [-1, 2]"),
-    "fails": (replace_by(tiny.always_fails()), "fails when it is run"),
-    "misplaced": (lambda folder: folder.rename(folder.with_name("3")), "but its folder says 'tiny' version '3'"),
+    "fails": (replace_by(tiny.always_fails()), "the warm-up run failed"),
+    "misplaced": (lambda folder: folder.rename(folder.with_name("3")), "but its folder is tiny/3"),
 }
 
 
@@ -142,7 +142,7 @@ async def test_a_half_copied_model_is_loaded_once_it_is_whole(repository: Tempor
     (folder / "model.onnx").write_bytes(whole[:50])
     async with repository.models.open(["tiny"], retry_seconds=0.01):
         await until(lambda: repository.logged.lines("model not loaded"), "the refusal")
-        with pytest.raises(NotReady, match="half copied"):
+        with pytest.raises(NotReady, match="the file is incomplete"):
             repository.models.get("tiny")
         for _ in range(10):  # several attempts later it has still been said once only
             await asyncio.sleep(0.01)
@@ -157,7 +157,10 @@ async def test_a_model_that_was_not_there_at_the_start_is_loaded_when_it_comes(r
     async with repository.models.open(["tiny"], retry_seconds=0.01):
         await until(lambda: repository.logged.lines("model not loaded"), "the refusal")
         (line,) = repository.logged.lines("model not loaded")
-        assert "holds no version; build it with `make models`, or set MODEL_URI" in line["reason"]
+        assert (
+            "there is no folder with a version such as 1; build the model with `make models`, or set MODEL_URI"
+            in line["reason"]
+        )
         repository.put("1", 1)
         await until(lambda: repository.models.entries()["tiny"].versions, "the model")
 

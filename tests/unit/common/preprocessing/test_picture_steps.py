@@ -80,7 +80,7 @@ def test_pixels_may_stay_bytes_and_keep_their_proportions(
 
 def test_a_sliver_is_not_blown_up_to_gigabytes() -> None:
     steps = [{"decode": "rgb"}, {"resize": {"height": 4000, "filter": "bilinear"}}, {"layout": "NHWC"}]
-    with pytest.raises(PayloadTooLarge, match="sides differ too much"):
+    with pytest.raises(PayloadTooLarge, match="has an extreme aspect ratio"):
         preparer(manifest(steps, [-1, 4000, -1, 3], datatype="UINT8")).prepare(files.png(files.noise(5000, 1)))
 
 
@@ -112,23 +112,23 @@ def test_the_fingerprint_is_that_of_the_models() -> None:
 
 def test_steps_that_are_not_those_of_the_stated_fingerprint_are_not_followed() -> None:
     assert preparer(manifest(STEPS, stated=fingerprint(STEPS)))
-    with pytest.raises(ModelLoadError, match="are not those of its fingerprint sha256:1"):
+    with pytest.raises(ModelLoadError, match="states the preprocessing fingerprint sha256:1, but"):
         preparer(manifest(STEPS, stated="sha256:1"))
 
 
 @pytest.mark.parametrize(
     ("step", "reason"),
     [
-        ({"sharpen": 2}, "unknown preprocessing step 'sharpen'; there are decode, crop"),
-        ("decode", "a preprocessing step is one name with its parameter"),
-        ({"decode": "rgb", "layout": "NCHW"}, "a preprocessing step is one name with its parameter"),
+        ({"sharpen": 2}, "unknown preprocessing step 'sharpen'; the steps are: decode, crop"),
+        ("decode", "expected a preprocessing step as one name with its parameter"),
+        ({"decode": "rgb", "layout": "NCHW"}, "expected a preprocessing step as one name with its parameter"),
         ({"decode": "bgr"}, "step 'decode': Invalid enum value 'bgr'"),
         ({"crop": {"position": "centre", "side": 224}}, "step 'crop': Object missing required field `of`"),
         ({"crop": {"position": "centre", "side": 224, "of": 0}}, "step 'crop': Expected `int` >= 1"),
         ({"resize": {"width": 0, "height": 9, "filter": "bicubic"}}, "step 'resize': Expected `int` >= 1"),
-        ({"resize": {"filter": "bicubic"}}, "wants a height, a width and a height, or the longest side"),
-        ({"resize": {"width": 9, "longest": 9, "filter": "bicubic"}}, "wants a height"),
-        ({"normalise": {"mean": 0.0, "scale": 0.0}}, "step 'normalise': a scale is 0"),
+        ({"resize": {"filter": "bicubic"}}, "expected a height, a width and a height, or the longest side"),
+        ({"resize": {"width": 9, "longest": 9, "filter": "bicubic"}}, "expected a height"),
+        ({"normalise": {"mean": 0.0, "scale": 0.0}}, "step 'normalise': expected a scale other than 0"),
         ({"layout": "CHWN"}, "step 'layout': Invalid enum value 'CHWN'"),
     ],
 )
@@ -139,7 +139,7 @@ def test_a_wrong_step_is_found_at_load(step: Any, reason: str) -> None:
 
 def test_steps_that_do_not_give_what_the_model_takes_are_told_apart() -> None:
     with pytest.raises(
-        ModelLoadError, match=r"gives FP32 \[1, 3, 96, 96\], its input 'image' is FP32 \[-1, 3, 64, 64\]"
+        ModelLoadError, match=r"gives FP32 \[1, 3, 96, 96\], but its input 'image' expects FP32 \[-1, 3, 64, 64\]"
     ):
         preparer(manifest(STEPS, [-1, 3, 64, 64])).prepare(files.jpeg())
 

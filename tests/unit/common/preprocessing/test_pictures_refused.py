@@ -83,9 +83,9 @@ def test_a_jpeg_of_thousands_of_scans_is_refused() -> None:
 
 def test_a_file_of_very_many_parts_is_refused() -> None:
     note = b"\xff\xfe\x00\x02"
-    assert "parts" in refusal(files.jpeg()[:2] + note * 30_000 + files.jpeg()[2:]).detail
+    assert "segments or chunks" in refusal(files.jpeg()[:2] + note * 30_000 + files.jpeg()[2:]).detail
     file = files.png()
-    assert "parts" in refusal(file[:33] + files.chunk(b"tEXt", b"") * 30_000 + file[33:]).detail
+    assert "segments or chunks" in refusal(file[:33] + files.chunk(b"tEXt", b"") * 30_000 + file[33:]).detail
 
 
 def test_an_animated_picture_is_refused() -> None:

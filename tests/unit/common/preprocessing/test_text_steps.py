@@ -75,11 +75,17 @@ def test_half_a_surrogate_pair_is_a_text_like_another() -> None:
 @pytest.mark.parametrize(
     ("ngrams", "reason"),
     [
-        ({"of": "words", "shortest": 2, "longest": 1}, "the longest, 1, is less than the shortest, 2"),
+        ({"of": "words", "shortest": 2, "longest": 1}, "expected shortest to be at most longest, got 2 and 1"),
         ({"of": "words", "shortest": 0, "longest": 1}, "Expected `int` >= 1"),
         ({"of": "letters", "shortest": 1, "longest": 1}, "Invalid enum value 'letters'"),
-        ({"of": "morphemes", "shortest": 1, "longest": 1}, "morphemes, and only they, want an analyser: sudachi"),
-        ({"of": "words", "shortest": 1, "longest": 1, "analyser": "sudachi"}, "morphemes, and only they"),
+        (
+            {"of": "morphemes", "shortest": 1, "longest": 1},
+            "expected an analyser .sudachi. for morphemes and none otherwise, got '' for morphemes",
+        ),
+        (
+            {"of": "words", "shortest": 1, "longest": 1, "analyser": "sudachi"},
+            "none otherwise, got .sudachi. for words",
+        ),
     ],
 )
 def test_wrong_steps_are_found_at_load(ngrams: dict[str, Any], reason: str) -> None:
@@ -88,7 +94,7 @@ def test_wrong_steps_are_found_at_load(ngrams: dict[str, Any], reason: str) -> N
 
 
 def test_the_steps_of_a_text_come_in_their_order() -> None:
-    with pytest.raises(ModelLoadError, match="a text wants the steps clean, ngrams, tfidf, in this order"):
+    with pytest.raises(ModelLoadError, match="expected the steps clean, ngrams, tfidf, in this order, got clean"):
         preparer(manifest([CLEAN, {"cast": "FP32"}], [-1, 1], "row"))
 
 

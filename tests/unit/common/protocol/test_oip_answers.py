@@ -82,7 +82,7 @@ def test_json_and_binary_outputs_mix() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_and_infinity_have_a_binary_form_alone(value: float) -> None:
     outputs = {"y": np.array([1, value], np.float32)}
-    with pytest.raises(ModelFailed, match="output 'y' holds NaN or infinity"):
+    with pytest.raises(ModelFailed, match="output 'y' contains NaN or infinity"):
         encode_response(DecodedRequest({}), "m", "1", outputs)
     raw, length = encode_response(DecodedRequest({}, all_binary=True), "m", "1", outputs)
     assert raw[length:] == outputs["y"].tobytes()
@@ -95,7 +95,7 @@ def test_the_word_null_in_an_answer_is_no_nan() -> None:
 
 
 def test_fp16_has_no_json_form() -> None:
-    with pytest.raises(InvalidInput, match="'y' is FP16, which has no JSON form; ask for binary_data"):
+    with pytest.raises(InvalidInput, match="'y' is FP16, which has no JSON form; request it with binary_data"):
         encode_response(DecodedRequest({}), "m", "1", {"y": np.array([1], np.float16)})
 
 
@@ -125,7 +125,7 @@ def answer(**output: Any) -> bytes:
     ],
 )  # fmt: skip
 def test_what_is_no_answer_is_the_upstreams_failure(raw: bytes) -> None:
-    with pytest.raises(UpstreamFailed, match="no valid inference response"):
+    with pytest.raises(UpstreamFailed, match="not a valid inference response"):
         decode_response(raw, None)
 
 

@@ -77,8 +77,8 @@ def test_a_header_of_0_means_that_the_body_is_the_one_input() -> None:
         (bytes(15), FLOWERS, "expected a multiple of 16 bytes"),
         (bytes(32), [spec("FP32", 4)], "expected a multiple of 16 bytes"),
         (bytes(16), [spec("FP32", -1, -1)], "expected a multiple of 4 bytes"),
-        (bytes(16), [*FLOWERS, spec("FP32", -1, name="y")], "0 needs a model with one input, this one has 2"),
-        (b"text", [spec("BYTES", -1, 2)], "0 needs a model that takes one BYTES element"),
+        (bytes(16), [*FLOWERS, spec("FP32", -1, name="y")], "0 is allowed for a model with one input; this one has 2"),
+        (b"text", [spec("BYTES", -1, 2)], "0 is allowed for an input of one BYTES element"),
         (np.array([np.nan] * 4, np.float32).tobytes(), FLOWERS, "expected finite numbers"),
     ],
 )
@@ -95,7 +95,7 @@ def test_a_raw_body_that_is_not_the_one_input_is_refused(raw: bytes, specs: Any,
         ("²", "expected a number of bytes"),
         ("0" * 25, "expected a number of bytes"),
         ("9" * 20, "but the body has 2"),
-        ("3", "says 3 bytes, but the body has 2"),
+        ("3", "states 3 bytes, but the body has 2"),
     ],
 )
 def test_a_header_that_is_no_length_is_refused(header: str, reason: str) -> None:
@@ -114,15 +114,19 @@ def test_a_binary_size_that_does_not_add_up_is_refused(size: Any) -> None:
 
 def test_bytes_left_over_after_the_last_tensor_are_refused() -> None:
     raw, length = binary_body((tensor("FP32", [1, 4], None), bytes(16)))
-    assert refusal(raw + b"x", length) == ("body", "1 bytes are left over after the last binary tensor")
+    field, reason = refusal(raw + b"x", length)
+    assert (field, reason) == ("body", "expected 16 bytes of binary tensors after the JSON header, got 17")
 
 
 def test_a_tensor_with_both_kinds_of_data_or_none_is_refused() -> None:
     both = {**tensor("FP32", [1, 4], ROW), "parameters": {"binary_data_size": 16}}
     header = json.dumps({"inputs": [both]}).encode()
-    assert refusal(header + bytes(16), str(len(header)))[1] == "has both data and parameters.binary_data_size"
+    assert (
+        refusal(header + bytes(16), str(len(header)))[1]
+        == "expected either data or parameters.binary_data_size, got both"
+    )
     none = {"name": "x", "datatype": "FP32", "shape": [1, 4]}
-    assert refusal(body(none))[1] == "has neither data nor parameters.binary_data_size"
+    assert refusal(body(none))[1] == "expected data or parameters.binary_data_size, got neither"
 
 
 GOOD = tensor("FP32", [1, 4], ROW)
@@ -148,7 +152,7 @@ GOOD = tensor("FP32", [1, 4], ROW)
         (body(), "inputs", "expected 'x', got []"),
         (body({**GOOD, "name": "y"}), "inputs", "expected 'x', got ['y']"),
         (body(GOOD, {**GOOD, "name": "y"}), "inputs", "expected 'x', got ['x', 'y']"),
-        (body(GOOD, GOOD), "inputs[1].name", "'x' is given twice"),
+        (body(GOOD, GOOD), "inputs[1].name", "expected each input once, got 'x' twice"),
         (body(tensor("FP64", [1, 4], ROW)), "inputs[0].datatype", "expected FP32, got FP64"),
         (body(tensor("FP32", [4], ROW)), "inputs[0].shape", "expected [-1, 4], got [4]"),
         (body(tensor("FP32", [2, 2], ROW)), "inputs[0].shape", "expected [-1, 4], got [2, 2]"),
@@ -173,7 +177,7 @@ def test_a_scalar_is_no_row_of_a_vector() -> None:
 def test_inputs_with_different_numbers_of_rows_are_refused() -> None:
     specs = [spec("FP32", -1, name="a"), spec("FP32", -1, 1, name="b")]
     raw = body(tensor("FP32", [2], [1, 2], "a"), tensor("FP32", [3, 1], [1, 2, 3], "b"))
-    assert refusal(raw, specs=specs) == ("inputs[1].shape", "expected 2 rows as before, got 3")
+    assert refusal(raw, specs=specs) == ("inputs[1].shape", "expected 2 rows like the other inputs, got 3")
 
 
 def test_one_long_string_does_not_take_its_length_for_every_number() -> None:

@@ -78,7 +78,7 @@ WRONG_DATA: list[tuple[str, list[int], Any, str]] = [
     ("FP32", [2], [True, False], "expected `float`, got `bool`"),
     ("FP64", [2], [1.0, None], "expected `float`, got `null`"),
     ("FP32", [1], [{}], "expected `float`, got `object`"),
-    ("FP32", [3], [[1, 2], [3]], "rows differ in length"),
+    ("FP32", [3], [[1, 2], [3]], "expected rows of equal length"),
     ("FP32", [2], [[1], 2], "expected `array`, got `int`"),
     ("FP32", [2], [1, [2]], "expected `float`, got `array`"),
     ("FP32", [1], {}, "expected `array`, got `object`"),
@@ -99,11 +99,11 @@ WRONG_DATA: list[tuple[str, list[int], Any, str]] = [
     ("BOOL", [2], [0, 1], "expected `bool`, got `int`"),
     ("BOOL", [1], [2**70], "expected `bool`"),
     ("BYTES", [2], ["a", 1], "expected `str`, got `int`"),
-    ("BYTES", [3], [["a", "b"], ["c"]], "rows differ in length"),
+    ("BYTES", [3], [["a", "b"], ["c"]], "expected rows of equal length"),
     ("FP16", [1], [1.0], "FP16 has no JSON form"),
     ("FLOAT", [1], [1.0], "expected one of BOOL, UINT8"),
     ("FP32", [3], [1, 2], "expected 3 values for shape [3], got 2"),
-    ("FP32", [4], [[1, 2], [3, 4]], "is nested as [2, 2], but shape says [4]"),
+    ("FP32", [4], [[1, 2], [3, 4]], "is nested as [2, 2], but shape is [4]"),
     ("FP32", [0, 4], [1], "expected 0 values"),
 ]  # fmt: skip
 
@@ -198,9 +198,9 @@ def test_a_bool_byte_is_0_or_1() -> None:
 @pytest.mark.parametrize(
     ("raw", "count", "reason"),
     [
-        (b"\x05\x00\x00\x00abc", 1, "says 5 bytes, but 3 are left"),
-        (b"\xff\xff\xff\xffabc", 1, "says 4294967295 bytes, but 3 are left"),
-        (b"\x01\x00\x00\x00a\x01\x00", 2, "ends inside the length"),
+        (b"\x05\x00\x00\x00abc", 1, "states 5 bytes, but only 3 follow"),
+        (b"\xff\xff\xff\xffabc", 1, "states 4294967295 bytes, but only 3 follow"),
+        (b"\x01\x00\x00\x00a\x01\x00", 2, "ends within the length"),
         (b"\x01\x00\x00\x00a", 2, "expected 2 BYTES elements, got 1"),
         (b"\x00\x00\x00\x00" * 9, 2, "expected 2 BYTES elements, got 3 or more"),
     ],

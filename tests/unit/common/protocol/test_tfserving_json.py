@@ -95,31 +95,31 @@ def test_one_row_of_a_flat_input_is_one_number() -> None:
     [
         (b"", FLOWERS, "body: is not valid JSON"),
         (b"[1]", FLOWERS, "body: expected `object`, got `array`"),
-        ({}, FLOWERS, "body: expected either instances (by row) or inputs (by column)"),
+        ({}, FLOWERS, "body: expected either instances (row format) or inputs (column format)"),
         ({"instances": [[1]], "inputs": [[1]]}, FLOWERS, "body: expected either"),
         ({"instances": []}, FLOWERS, "instances: expected a list of at least one instance"),
         ({"instances": {"x": [1]}}, FLOWERS, "instances: expected a list"),
         ({"instances": None}, FLOWERS, "instances: expected a list"),
-        ({"instances": [[1, 2], [3]]}, FLOWERS, "instances: rows differ in length"),
+        ({"instances": [[1, 2], [3]]}, FLOWERS, "instances: expected rows of equal length"),
         ({"instances": [["one"]]}, FLOWERS, "instances[0][0]: expected `float`, got `str`"),
         ({"instances": [[True]]}, FLOWERS, "instances[0][0]: expected `float`, got `bool`"),
         ({"instances": [[None]]}, FLOWERS, "instances[0][0]: expected `float`, got `null`"),
         ({"instances": [[1.5]]}, [spec("INT64", -1, 1)], "instances[0][0]: expected `int`, got `float`"),
-        ({"instances": [[300]]}, [spec("INT8", -1, 1)], "instances: holds a value outside the range of INT8"),
-        ({"instances": [[1e39]]}, FLOWERS, "instances: holds a value outside the range of FP32"),
+        ({"instances": [[300]]}, [spec("INT8", -1, 1)], "instances: contains a value outside the range of INT8"),
+        ({"instances": [[1e39]]}, FLOWERS, "instances: contains a value outside the range of FP32"),
         (b'{"instances": [[NaN]]}', FLOWERS, "body: is not valid JSON"),
-        ({"instances": [[1]]}, [spec("FP16", -1, 1)], "instances: FP16 has no JSON form; ask over gRPC"),
+        ({"instances": [[1]]}, [spec("FP16", -1, 1)], "instances: FP16 has no JSON form; use gRPC"),
         ({"instances": [{"y": [1]}]}, FLOWERS, "instances[0]: expected ['x'], got ['y']"),
         ({"instances": [{"x": [1]}, [1]]}, FLOWERS, "instances[1]: expected `object`, got `array`"),
         ({"instances": [{"a": [1, 2]}]}, TWO, "instances[0]: expected ['a', 'b'], got ['a']"),
-        ({"instances": [[1, 2]]}, TWO, "instances: expected values by name, since there are ['a', 'b']"),
+        ({"instances": [[1, 2]]}, TWO, "instances: expected values by name for the inputs ['a', 'b']"),
         ({"inputs": [[1, 2]]}, TWO, "inputs: expected values by name"),
         ({"inputs": {"a": [[1, 2]], "b": ["x"], "c": 1}}, TWO, "inputs: expected ['a', 'b'], got ['a', 'b', 'c']"),
         ({"instances": [{"a": "one", "b": "one"}]}, TWO, "instances.a[0]: expected `float`, got `str`"),
-        ({"instances": ["one", ["two"]]}, TEXT, "instances: rows differ in length"),
+        ({"instances": ["one", ["two"]]}, TEXT, "instances: expected rows of equal length"),
         ({"instances": [5]}, TEXT, "instances[0]: expected text or {\"b64\": text}, got 5"),
         ({"instances": ["one", {"b64": 5}]}, TEXT, "instances[1]: expected text or"),
-        ({"instances": [{"b64": "?"}]}, TEXT, "instances[0]: is no base64: '?'"),
+        ({"instances": [{"b64": "?"}]}, TEXT, "instances[0]: is not valid base64: '?'"),
         ({"instances": [[[[[[[[[[[[[[[[[["x"]]]]]]]]]]]]]]]]]]}, TEXT, "expected text or"),
         ({"instances": [1], "signature_name": 5}, FLOWERS, "signature_name: expected `str`, got `int`"),
     ],
@@ -178,14 +178,14 @@ def test_strings_are_base64_where_the_name_of_the_output_says_bytes() -> None:
 
 @pytest.mark.parametrize("by_row", [True, False])
 def test_nan_has_no_json_form(by_row: bool) -> None:
-    with pytest.raises(ModelFailed, match="output 'p' holds NaN or infinity"):
+    with pytest.raises(ModelFailed, match="output 'p' contains NaN or infinity"):
         encode_predictions({"text": np.array(["null"], object), "p": np.array([np.nan])}, by_row)
     assert said({"text": np.array(["null"], object)}, by_row=False) == {"outputs": ["null"]}
 
 
 def test_outputs_without_common_rows_go_by_column_alone() -> None:
     outputs = {"p": PROBABILITIES, "whole": np.array(3.5, np.float32)}
-    with pytest.raises(InvalidInput, match="no common rows"):
+    with pytest.raises(InvalidInput, match="differ in their number of rows"):
         encode_predictions(outputs, by_row=True)
     assert said(outputs, by_row=False)["outputs"]["whole"] == 3.5
     assert said({"whole": np.array(b"one", object)}, by_row=False) == {"outputs": "one"}
@@ -211,7 +211,7 @@ def test_examples_have_single_values_or_lists_and_go_before_the_context() -> Non
         ({"examples": [{"a": None}]}, "examples[0]"),
         ({"examples": [{"a": {"b65": ""}}]}, "examples[0]"),
         ({"examples": [{"a": [[1]]}]}, "examples[0]"),
-        ({"examples": [{"a": {"b64": "?"}}]}, "examples[0].a: is no base64: '?'"),
+        ({"examples": [{"a": {"b64": "?"}}]}, "examples[0].a: is not valid base64: '?'"),
     ],
 )
 def test_a_wrong_example_is_refused_by_field(body: Any, reason: str) -> None:

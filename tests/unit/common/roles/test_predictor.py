@@ -107,12 +107,12 @@ def test_a_batch_takes_rows_that_are_not_aligned_in_memory(usual: Predictor) -> 
     [
         (b"{", INFER, JSON, 400, "body: is not valid JSON"),
         (body(ROW), INFER, {"Content-Type": "text/plain"}, 415, "expected application/json, got text/plain"),
-        (body(ROW), "/v2/models/other/infer", JSON, 404, "model 'other' is not served here; there is tiny"),
-        (body(ROW), "/v2/models/tiny/versions/2/infer", JSON, 404, "model 'tiny' has no version '2' here; there is 1"),
+        (body(ROW), "/v2/models/other/infer", JSON, 404, "model 'other' is not served here; the models are: tiny"),
+        (body(ROW), "/v2/models/tiny/versions/2/infer", JSON, 404, "'tiny' is not served here; the versions are: 1"),
         (body(ROW), "/v2/models/tiny/versions//infer", JSON, 404, "has no such path"),
         (body(ROW), "/v2/models/a/b/infer", JSON, 404, "has no such path"),
         (body(ROW, outputs=[{"name": "z"}]), INFER, JSON, 400, "outputs: model 'tiny' has no output 'z', only y"),
-        (body(ROW), INFER, {"Inference-Header-Content-Length": "9999"}, 400, "says 9999 bytes"),
+        (body(ROW), INFER, {"Inference-Header-Content-Length": "9999"}, 400, "states 9999 bytes"),
         (body(ROW), INFER, {**JSON, "X-Request-Timeout-Seconds": "0"}, 400, "expected more than 0 seconds"),
     ],
 )  # fmt: skip
@@ -233,7 +233,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_service_unready_and_says_why(t
         answer = client.get("/readyz")
         assert answer.status_code == 503
         assert "model 'tiny': " in answer.json()["reasons"][0]
-        assert "holds no version" in answer.json()["reasons"][0]
+        assert "there is no folder with a version" in answer.json()["reasons"][0]
         assert client.get("/livez").status_code == 200
         assert client.post(INFER, content=body(ROW), headers=JSON).status_code == 503
         assert client.post("/v2/models/tiny/versions/1/infer", content=body(ROW), headers=JSON).status_code == 503
