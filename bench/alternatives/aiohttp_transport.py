@@ -16,8 +16,8 @@ from common.client.transport import (
     PredictorRequest,
     PredictorResponse,
     RetryableError,
-    check_outputs,
-    safe_headers,
+    headers_to_send,
+    require_outputs,
 )
 from common.errors import UpstreamFailed
 from common.protocol.oip import BINARY, HEADER_LENGTH
@@ -58,12 +58,14 @@ class AiohttpTransport(RestTransport):
             "Content-Type": BINARY,
             HEADER_LENGTH: str(header_length),
             TIMEOUT_HEADER: request.deadline.header(),
-            **dict(safe_headers(request.headers)),
+            **dict(headers_to_send(request.headers)),
         }
         answer: Any = await self._exchange("POST", "/infer", headers, body)
         if answer.status != 200:
-            raise self._refused(answer)
-        return check_outputs(self._decode(answer), request.outputs, self._predictor)
+            raise self._error(answer)
+        response = self._decode(answer)
+        require_outputs(response, request.outputs, self._predictor)
+        return response
 
     async def ready(self, deadline: Deadline) -> bool:
         return (await self._exchange("GET", "/ready", {TIMEOUT_HEADER: deadline.header()})).status == 200

@@ -18,7 +18,7 @@ from common.client import predictor as client
 from common.client import rest
 from common.client.limits import ClientLimits
 from common.client.predictor import PredictorClient
-from common.client.transport import Transport, safe_headers
+from common.client.transport import Transport, headers_to_send
 from common.errors import DeadlineExceeded
 from common.observability.log import Logs
 from common.protocol import oip_caller
@@ -52,15 +52,15 @@ def asyncio_timeout() -> None:
     """Each attempt is bounded by asyncio.timeout."""
 
     async def attempted(self: PredictorClient, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
-        left = self._left(deadline)
+        left = self._remaining(deadline)
         if not self._limiter.try_acquire():
             await self._limiter.acquire(left)
         started = monotonic()
         try:
-            async with asyncio.timeout(self._left(deadline)):
+            async with asyncio.timeout(self._remaining(deadline)):
                 return await attempt()
         except TimeoutError:
-            raise DeadlineExceeded(f"predictor {self.name} gave no answer before the deadline") from None
+            raise DeadlineExceeded(f"predictor {self.name} did not respond before the deadline") from None
         finally:
             self._limiter.release(monotonic() - started)
 
@@ -71,9 +71,9 @@ def header_lines_for_each_call() -> None:
     """The headers that are passed on are written for each call."""
 
     def lines(headers: Mapping[str, str]) -> str:
-        return "".join([f"{name}: {value}\r\n" for name, value in safe_headers(headers)])
+        return "".join([f"{name}: {value}\r\n" for name, value in headers_to_send(headers)])
 
-    rest._lines = lines
+    rest._header_lines = lines
 
 
 def tensor_headers_for_each_call() -> None:
