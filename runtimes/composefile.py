@@ -81,7 +81,7 @@ class _Override:
         self.value = value
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):  # seven times as fast as yaml.SafeLoader
     pass
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from common import serve
 from tests.unit.common.inference import tiny_models as tiny
 from tests.unit.common.polling import wait_until
 from tests.unit.common.ports import free_port
@@ -34,29 +35,35 @@ def start(*arguments: str, **env: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def complaint(*arguments: str, **env: str) -> str:
-    """The one line that a process which cannot start leaves behind."""
+def error_of(*arguments: str, **env: str) -> str:
+    """The one line on stderr of a process that cannot start."""
     out, error = start(*arguments, **env).communicate(timeout=60)
     assert not out
     (line,) = error.splitlines()
     return line
 
 
-def test_a_wrong_setting_is_named_with_its_reason() -> None:
-    line = complaint(ROLE, HTTP_PORT="eighty", FAULTS="perhaps")
+def test_every_wrong_setting_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PORT", "eighty")
+    monkeypatch.setenv("FAULTS", "perhaps")
+    with pytest.raises(SystemExit) as refused:
+        serve.read_settings(serve.load_role(ROLE))
+    line = str(refused.value)
     assert line.startswith("settings: HTTP_PORT: Input should be a valid integer")
     assert "FAULTS: Input should be a valid boolean" in line
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("name", "reason"),
     [
-        (["patterns.nowhere.api"], "no role 'patterns.nowhere.api': No module named 'patterns.nowhere'"),
-        (["json"], "'json' is not a role: the module has no Settings and no create_process"),
+        ("patterns.nowhere.api", "no role 'patterns.nowhere.api': No module named 'patterns.nowhere'"),
+        ("json", "'json' is not a role: the module has no Settings and no create_process"),
     ],
 )
-def test_a_role_that_is_none_is_named(arguments: list[str], reason: str) -> None:
-    assert complaint(*arguments).startswith(reason)
+def test_a_module_that_is_no_role_is_refused(name: str, reason: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        serve.load_role(name)
+    assert refused.value.code == reason
 
 
 def test_a_taken_port_is_named_with_its_setting() -> None:
@@ -64,7 +71,7 @@ def test_a_taken_port_is_named_with_its_setting() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        line = complaint(ROLE, HTTP_PORT=str(port))
+        line = error_of(ROLE, HTTP_PORT=str(port))
     assert line == f"cannot listen on 127.0.0.1:{port}: Address already in use; choose another HTTP_PORT"
 
 
