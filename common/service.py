@@ -1,4 +1,4 @@
-"""What a process has one of, and what it notes of each request, whichever protocol brought it."""
+"""The objects that a process has one of, and how every request is counted, logged and traced."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from common.observability.tracing import Spans
 from common.request.context import RequestContext
 from common.settings import ServiceSettings
 
-PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # asked every few seconds for ever
+PROBES = frozenset({"/livez", "/readyz", "/metrics"})  # requested every few seconds, so they are not logged
 
 
 class AccessLine(msgspec.Struct, omit_defaults=True, tag_field="event", tag="request"):
-    """One request as it is logged."""
+    """The access log line of one request."""
 
     time: str
     level: str
@@ -41,7 +41,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, tag_field="event", tag="req
 
 @dataclass
 class Service:
-    """A process's settings, logs, health, metrics and, where an exporter is configured, spans."""
+    """The settings, logs, health and metrics of a process, and its spans when an exporter is configured."""
 
     settings: ServiceSettings
     logs: Logs
@@ -49,22 +49,22 @@ class Service:
     metrics: Metrics = field(default_factory=Metrics)
     spans: Spans | None = None
     requests_read: Callable[[], int] | None = None
-    """The number of requests that the server has read and not answered; None when a server cannot tell."""
+    """The number of requests that the server has read and not answered; None when the server does not count them."""
     samples: Path | None = None
-    """A folder of files to try the service with, which its page offers."""
+    """A folder of sample inputs, which the page of the service offers."""
 
     def requests_starting(self) -> int:
-        """Requests that have been read and whose handlers begin in the next turn of the event loop."""
+        """The number of requests that have been read and whose handlers start in the next turn of the event loop."""
         return max(self.requests_read() - self.metrics.in_progress, 0) if self.requests_read else 0
 
     def request_started(self, context: RequestContext) -> None:
-        """Counts a request in, and starts its span."""
+        """Counts a request in and starts its span."""
         self.metrics.in_progress += 1
         if self.spans is not None:
             context.trace = self.spans.start(context.method, context.trace)
 
     def request_finished(self, context: RequestContext, code: str, bytes_out: int = 0, *, failed: bool = False) -> None:
-        """Counts a request out: metrics, its access line, the end of its span."""
+        """Counts a request out, writes its access line and ends its span."""
         seconds = perf_counter() - context.started
         self.metrics.in_progress -= 1
         self.metrics.requests.labelled(context.route, context.method, code).inc()

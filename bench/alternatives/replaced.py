@@ -61,7 +61,7 @@ def line_at_once() -> None:
     """Each log line is written when it is made."""
     keep = log.LineWriter.line
 
-    def at_once(self: log.LineWriter, line: log.Line) -> None:
+    def at_once(self: log.LineWriter, line: log.LogLine) -> None:
         self._scheduled = True  # so that no timer is made
         keep(self, line)
         self.flush()

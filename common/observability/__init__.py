@@ -1,1 +1,1 @@
-"""Logs, metrics, traces and health of a process."""
+"""The logs, metrics, traces and health of a process."""

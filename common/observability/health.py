@@ -1,7 +1,7 @@
-"""Two questions kept apart: is this process making progress (live), and can it answer right now (ready)?
+"""Liveness (does this process make progress?) and readiness (can it answer requests now?), which are kept separate.
 
-Liveness never asks a dependency: a restart would not mend one. Readiness asks for exactly what this service cannot
-answer without.
+Liveness never depends on another service, because a restart would not repair that one. Readiness checks exactly what
+this service cannot answer without.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ Check = Callable[[], str | None]
 
 
 class Health:
-    """Collects checks; each returns None when all is well, or one line that says what is wrong."""
+    """The health checks of a process. A check returns None when it passes, else one line that says what is wrong."""
 
     def __init__(self) -> None:
         self.draining = False
@@ -27,11 +27,11 @@ class Health:
 
     def not_ready_reasons(self) -> list[str]:
         """Why this service cannot answer now; empty when it can."""
-        drain = ["draining: this process has been asked to stop"] if self.draining else []
+        drain = ["draining: this process has received a signal to stop"] if self.draining else []
         return drain + self.failed_readiness_checks()
 
     def failed_readiness_checks(self) -> list[str]:
-        """What it cannot answer without and is not there."""
+        """The reasons of the readiness checks that fail now, without the drain."""
         return list(dict.fromkeys(reason for check in self._ready if (reason := check())))
 
     def not_live_reasons(self) -> list[str]:

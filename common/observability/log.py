@@ -1,7 +1,7 @@
-"""JSON lines on standard output, each with pattern, service and, within a request, request id and trace id.
+"""JSON log lines on standard output, each with pattern and service, and within a request its id and trace id.
 
-Lines are written at most every 50 ms: under load one system call carries many of them. A warning or an error is
-written at once.
+Lines are collected for up to 50 ms and written together, so that one system call writes many of them under load.
+Warnings and errors are written at once.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ FLUSH_SECONDS = 0.05
 LEVELS = {"debug": 0, "info": 1, "warning": 2, "error": 3, "critical": 4}
 
 
-Line = Mapping[str, Any] | msgspec.Struct
+LogLine = Mapping[str, Any] | msgspec.Struct
 
 
 class LineWriter:
-    """A binary stream that takes whole lines from any thread and writes them together."""
+    """Writes lines to a binary stream, several at once. Any thread may call it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._lines: list[bytes] = []
         self._scheduled = False
 
-    def line(self, line: Line) -> None:
-        """One JSON object as a line, soon."""
+    def line(self, line: LogLine) -> None:
+        """Writes one JSON object as a line within FLUSH_SECONDS."""
         encoded = _encode(line)
-        self._lines.append(encoded)  # nothing may come between reading the list and this: another thread may take it
+        self._lines.append(encoded)  # in one step with reading the attribute, since another thread may flush
         if self._scheduled:
             return
         try:
@@ -49,7 +49,7 @@ class LineWriter:
         loop.call_later(FLUSH_SECONDS, self.flush)
 
     def flush(self) -> None:
-        """Writes what is waiting."""
+        """Writes the collected lines now."""
         self._scheduled = False
         lines, self._lines = self._lines, []
         if lines:
@@ -60,20 +60,20 @@ class LineWriter:
 _encoder = msgspec.json.Encoder(enc_hook=str)
 
 
-def _encode(line: Line) -> bytes:
+def _encode(line: LogLine) -> bytes:
     try:
         return _encoder.encode(line)
-    except (TypeError, ValueError, OverflowError):  # half a surrogate pair, say, or a huge number: escaped, then
+    except (TypeError, ValueError, OverflowError):  # for example half a surrogate pair, or a very large number
         fields = line if isinstance(line, Mapping) else msgspec.structs.asdict(line)
         return _encoder.encode({name: ascii(value) for name, value in fields.items()})
 
 
 class Log:
-    """What a service logs with: an event, which is a constant, and the fields that vary."""
+    """The logger of a service. An event is a constant; the values that vary are fields."""
 
     def __init__(self, writer: LineWriter, constant: Mapping[str, str], level: str, timestamp: Clock) -> None:
         self._writer, self._constant, self._timestamp = writer, constant, timestamp
-        self._least = LEVELS[level]
+        self._lowest_level = LEVELS[level]
 
     def info(self, event: str, **fields: Any) -> None:
         self._write("info", event, fields)
@@ -85,22 +85,22 @@ class Log:
         self._write("error", event, fields)
 
     def exception(self, event: str, **fields: Any) -> None:
-        """An error with the traceback of the exception that is being handled."""
+        """Logs an error with the traceback of the exception that is being handled."""
         self._write("error", event, {**fields, "exception": traceback.format_exc()})
 
     def _write(self, level: str, event: str, fields: Mapping[str, Any]) -> None:
-        if LEVELS[level] < self._least:
+        if LEVELS[level] < self._lowest_level:
             return
         context = current.get(None)
-        inside = {"request_id": context.request_id, "trace_id": context.trace.trace_id} if context else {}
-        line = {"time": self._timestamp(), "level": level, "event": event, **self._constant, **inside, **fields}
+        request = {"request_id": context.request_id, "trace_id": context.trace.trace_id} if context else {}
+        line = {"time": self._timestamp(), "level": level, "event": event, **self._constant, **request, **fields}
         self._writer.line(line)
         if level != "info":
             self._writer.flush()
 
 
 class Logs:
-    """A process's logging: its own events, what its libraries log, and access lines meet in one writer."""
+    """The logging of a process: its events, its access lines and the logs of its libraries, in one writer."""
 
     def __init__(self, pattern: str, service: str, level: str = "info", stream: BinaryIO | None = None) -> None:
         self.writer = LineWriter(stream or sys.stdout.buffer)
@@ -109,12 +109,12 @@ class Logs:
         self.log = Log(self.writer, self.constant, level, self.timestamp)
 
     def take_over_stdlib(self) -> None:
-        """Sends warnings and errors that libraries log through here; called once, by a process's entry point."""
+        """Redirects the warnings and errors of libraries to this log. The entry point of a process calls it once."""
         logging.basicConfig(level=logging.WARNING, handlers=[_Handler(self.log)], force=True)
 
 
 class _Handler(logging.Handler):
-    """The standard library's records as events."""
+    """Logs the records of the standard library as events."""
 
     def __init__(self, log: Log) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class _Handler(logging.Handler):
         fields = {"logger": record.name}
         try:
             event = record.getMessage()
-        except Exception:  # a library's own mistake in its arguments is no reason to fail
+        except Exception:  # the library passed arguments that do not fit its message
             event, fields["arguments"] = str(record.msg), repr(record.args)
         if record.exc_info and record.exc_info[1]:
             fields["exception"] = "".join(traceback.format_exception(record.exc_info[1]))
@@ -133,7 +133,7 @@ class _Handler(logging.Handler):
 
 
 class Clock:
-    """Now as UTC, ISO 8601 with milliseconds; lines of one millisecond share the text."""
+    """The current time in UTC, as ISO 8601 with milliseconds. The text is cached for a millisecond."""
 
     def __init__(self) -> None:
         self._millisecond, self._text = 0, ""

@@ -1,7 +1,7 @@
-"""Prometheus metrics, cheap enough for every request: plain numbers that a collector reads when it is asked.
+"""Prometheus metrics that are cheap enough for every request: plain numbers, which are collected at GET /metrics.
 
-`prometheus_client` takes a lock and a method call for each observation; a hot route makes several per request in one
-thread. Names and labels follow `docs/operations.md`; no label takes a value that a caller chooses.
+`prometheus_client` takes a lock for each observation, and a request makes several of them, all in one thread.
+`docs/operations.md` lists names and labels. No label has values that a caller chooses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class CounterValue:
-    """One counter's value for one set of labels."""
+    """The value of a counter for one set of labels."""
 
     __slots__ = ("value",)
 
@@ -30,7 +30,7 @@ class CounterValue:
 
 
 class HistogramValue:
-    """One histogram's buckets for one set of labels."""
+    """The buckets of a histogram for one set of labels."""
 
     __slots__ = ("bounds", "buckets", "total")
 
@@ -45,7 +45,7 @@ class HistogramValue:
 
 
 class Counter(Collector):
-    """Values by labels; `at` makes and remembers one, so label sets must be few."""
+    """A counter with labels. Values are kept for ever, so there must be few sets of labels."""
 
     def __init__(self, registry: CollectorRegistry, name: str, help: str, labels: Sequence[str]) -> None:
         self.name, self.help, self.labels = name, help, labels
@@ -98,7 +98,7 @@ class Histogram(Collector):
 
 
 class Gauge(Collector):
-    """A value that is read when it is asked for: (labels, value) pairs from a function."""
+    """A gauge whose values are read when metrics are collected: `read` returns pairs of labels and value."""
 
     def __init__(
         self,
@@ -119,19 +119,23 @@ class Gauge(Collector):
 
 
 class Metrics:
-    """What every service counts."""
+    """The metrics of every service."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
         counter, histogram = self._counter, self._histogram
-        self.requests = counter("serving_requests", "Requests answered.", "route", "method", "code")
-        self.request_seconds = histogram("serving_request_duration_seconds", "Time from request to answer.", "route")
-        self.rejected = counter("serving_rejected", "Requests refused before any inference.", "reason")
-        self.cancelled = counter("serving_cancelled", "Requests whose caller left before the answer.", "where")
+        self.requests = counter("serving_requests", "Requests that have been answered.", "route", "method", "code")
+        self.request_seconds = histogram(
+            "serving_request_duration_seconds", "Time from the request to its response.", "route"
+        )
+        self.rejected = counter("serving_rejected", "Requests that were refused before inference.", "reason")
+        self.cancelled = counter(
+            "serving_cancelled", "Requests that were cancelled because the client disconnected.", "where"
+        )
         self.in_progress = 0
-        self.gauge("serving_requests_in_progress", "Requests being answered.", (), lambda: [((), self.in_progress)])
+        self.gauge("serving_requests_in_progress", "Requests in progress.", (), lambda: [((), self.in_progress)])
 
     def _counter(self, name: str, help: str, *labels: str) -> Counter:
         return Counter(self.registry, name, help, labels)
@@ -150,14 +154,14 @@ class Metrics:
 
 
 class InferenceMetrics:
-    """What a service that holds a model counts besides."""
+    """The additional metrics of a service that holds models."""
 
     def __init__(self, metrics: Metrics) -> None:
         registry = metrics.registry
         self.seconds = Histogram(
-            registry, "serving_inference_duration_seconds", "Time of a stage.", ("model", "version", "stage")
+            registry, "serving_inference_duration_seconds", "Time of an inference stage.", ("model", "version", "stage")
         )
-        self.batch_size = Histogram(registry, "serving_batch_size", "Rows that shared a run.", ("model",), ROWS)
-        self.queue_wait = Histogram(registry, "serving_queue_wait_seconds", "Time from arrival to run.", ("model",))
+        self.batch_size = Histogram(registry, "serving_batch_size", "Rows in one run of a model.", ("model",), ROWS)
+        self.queue_wait = Histogram(registry, "serving_queue_wait_seconds", "Time in the queue.", ("model",))
         self.rejected = metrics.rejected
         self.cancelled = metrics.cancelled

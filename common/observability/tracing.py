@@ -1,7 +1,7 @@
-"""OpenTelemetry spans, exported over OTLP where the environment names a collector.
+"""OpenTelemetry spans, exported over OTLP when the environment names a collector.
 
-Without `OTEL_EXPORTER_OTLP_ENDPOINT` no OpenTelemetry SDK is imported; trace ids are still taken from the caller,
-logged and sent along (`common/request/trace.py`).
+Without `OTEL_EXPORTER_OTLP_ENDPOINT` the OpenTelemetry SDK is not imported. Trace ids are still read from requests,
+logged and passed on (`common/request/trace.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from common.request.trace import Trace
 
 
 class Spans:
-    """Exports one server span a request, with a child for each stage, over OTLP/HTTP."""
+    """Exports a server span for each request, with a child span for each stage, over OTLP/HTTP."""
 
     def __init__(self, service: str, release: str) -> None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -27,7 +27,7 @@ class Spans:
         self._tracer = self._provider.get_tracer("serving-patterns")
 
     def start(self, name: str, trace: Trace) -> Trace:
-        """`trace` again, with a started span whose ids it bears."""
+        """Starts a span. Returns `trace` with this span and its ids."""
         from opentelemetry import trace as api
 
         parent = None
@@ -42,7 +42,7 @@ class Spans:
         return Trace(f"{ids.trace_id:032x}", f"{ids.span_id:016x}", trace.parent_id, flags, trace.state, span)
 
     def end(self, context: RequestContext, code: str, failed: bool, end_ns: int) -> None:
-        """Ends a request's span with its status; its stages become children, end to end before `end_ns`."""
+        """Ends the span of a request. Its stages become child spans, one after the other, the last ends at `end_ns`."""
         from opentelemetry import trace as api
 
         span = context.trace.span
@@ -59,12 +59,12 @@ class Spans:
         span.end(end_ns)
 
     def close(self) -> None:
-        """Sends what is left and stops."""
+        """Exports the remaining spans and stops."""
         self._provider.shutdown()
 
 
 def open_spans(service: str, release: str) -> Spans | None:
-    """Spans where the environment names a collector, else None."""
+    """Spans when the environment names a collector, else None."""
     if not any(os.environ.get(f"OTEL_EXPORTER_OTLP_{kind}ENDPOINT") for kind in ("", "TRACES_")):
         return None
     return Spans(service, release)

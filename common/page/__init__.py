@@ -1,7 +1,7 @@
-"""The page at `/`, to try a service in a browser: static files, read once at start and answered from memory.
+"""The page at `/`, to try a service in a browser: static files, which are read once at start and kept in memory.
 
-What is served is a fixed table, so no part of a request ever becomes a path. The page learns everything from
-`GET /metadata`; what only one pattern has (its form, its way to show an answer) is that pattern's own `panel.js`.
+The files are a fixed table, so no part of a request is used as a path. The page reads `GET /metadata`. The form of a
+pattern, and how it shows a response, are in the `panel.js` of that pattern.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".json": "application/json",
 }
-SHOWN = {".jpg", ".png", ".json"}  # of a folder of samples, which holds their licences too
+SHOWN = {".jpg", ".png", ".json"}  # a folder of samples also has a file with their licences
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
-        "img-src 'self' blob: data:",  # the icon; a picture that a visitor picked
+        "img-src 'self' blob: data:",  # the icon, and an image that the user has chosen
         "object-src 'none'",
         "base-uri 'none'",
         "form-action 'none'",
@@ -37,45 +37,45 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 @dataclass(frozen=True, slots=True)
 class StaticFile:
-    """One file in memory, with the headers that it is answered with."""
+    """A file in memory, with its response headers."""
 
     body: bytes
     headers: dict[str, str]
 
     @classmethod
     def read(cls, path: Path) -> StaticFile:
-        """Reads `path`; OSError when it is missing, KeyError when its suffix has no media type here."""
+        """Reads a file. Raises OSError when it cannot be read, KeyError when its suffix is not in MEDIA_TYPES."""
         body = path.read_bytes()
         headers = {
             "content-type": MEDIA_TYPES[path.suffix],
             "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
-            "cache-control": "no-cache",  # kept, but asked about each time: a new release shows at once
+            "cache-control": "no-cache",  # browsers revalidate it each time, so a new release appears at once
             "content-security-policy": CONTENT_SECURITY_POLICY,
             "x-content-type-options": "nosniff",
             "referrer-policy": "no-referrer",
         }
         return cls(body, headers)
 
-    def answer(self, if_none_match: str) -> Response:
-        """304 when the caller holds this very file, else 200 with the file."""
-        held = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
-        if held & {self.headers["etag"], "*"}:
+    def response(self, if_none_match: str) -> Response:
+        """304 when the client has this file in its cache, else 200 with the file."""
+        cached = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+        if cached & {self.headers["etag"], "*"}:
             return Response(status_code=304, headers=self.headers)
         return Response(self.body, headers=self.headers)
 
 
 def sample_names(folder: Path | None) -> list[str]:
-    """The files of a folder that a visitor may try the service with; none without a folder."""
+    """The names of the sample inputs in a folder."""
     return sorted(path.name for path in folder.iterdir() if path.suffix in SHOWN) if folder else []
 
 
 def page_routes(panel: Path | None = None, samples: Path | None = None) -> APIRouter:
     """The routes of the page: `/` and the files it loads, under `/page/`.
 
-    `panel` is the pattern's own ES module, which exports `about` (one sentence on the pattern) and
-    `mount(element, context)`; without one, the stock panel asks any model over the Open Inference Protocol. `samples`
-    is a folder of small files to try the service with; they are answered at `/samples/<name>`.
-    Every file is read here, so one that is missing fails the start (OSError) and not a visitor.
+    `panel` is the ES module of the pattern. It exports `about` (one sentence about the pattern) and
+    `mount(element, context)`. Without one, the default panel sends requests of the Open Inference Protocol. `samples`
+    is a folder of sample inputs, which are served at `/samples/<name>`. All files are read here, so a missing file
+    fails the start of the service (OSError) and no request.
     """
     files = {
         "/": HERE / "index.html",
@@ -94,7 +94,7 @@ def page_routes(panel: Path | None = None, samples: Path | None = None) -> APIRo
 
 
 def _endpoint(file: StaticFile) -> Callable[[Request], Awaitable[Response]]:
-    async def answer(request: Request) -> Response:
-        return file.answer(request.headers.get("if-none-match", ""))
+    async def respond(request: Request) -> Response:
+        return file.response(request.headers.get("if-none-match", ""))
 
-    return answer
+    return respond

@@ -4,7 +4,7 @@ import { call, copyButton, curl, errors, h, number, sentence, timeline, words } 
 const HEALTH_EVERY = 10_000; // ms
 const HEALTH_TIMEOUT = 2_000;
 const at = (id) => document.getElementById(id);
-let mounted = false, asked = 0;
+let mounted = false, latestCall = 0;
 
 async function start() {
   const reply = await call("GET", "/metadata");
@@ -16,7 +16,7 @@ async function start() {
   const panel = await import("./panel.js");
   introduce(metadata, panel.about);
   if (metadata.model) describe(metadata.model, metadata.release);
-  panel.mount(at("ask"), { metadata, call: shown, answer: at("answer") });
+  panel.mount(at("ask"), { metadata, call: callAndShow, answer: at("answer") });
 }
 
 function introduce({ pattern, service, release }, about) {
@@ -27,12 +27,12 @@ function introduce({ pattern, service, release }, about) {
 }
 
 /** A panel's `call`: shows the reply's times or its error, unless a newer call has begun. */
-async function shown(method, path, body, headers) {
-  const mine = ++asked;
+async function callAndShow(method, path, body, headers) {
+  const thisCall = ++latestCall;
   const busy = setTimeout(() => (at("answer").ariaBusy = "true"), 300);
   const reply = await call(method, path, body, headers);
   clearTimeout(busy);
-  if (mine !== asked) return { ...reply, ok: false, status: 0 };
+  if (thisCall !== latestCall) return { ...reply, ok: false, status: 0 };
   at("answer").ariaBusy = "false";
   at("answer").classList.toggle("stale", !reply.ok);
   at("refusal").replaceChildren(...(reply.ok ? [] : [errors(reply)]));
@@ -72,15 +72,15 @@ function describe(model, release) {
 /** A group as one fact, {accuracy: 0.97, rows: 38}; an empty group gives none. */
 function group(name, values) {
   const parts = Object.entries(values ?? {}).filter(([, value]) => value !== null && value !== "");
-  const told = parts.map(([key, value]) => h("li", {}, h("small", {}, words(key)), " ", typeof value === "number" ? number(value) : value));
-  return parts.length ? { [name]: h("ul", {}, ...told) } : {};
+  const items = parts.map(([key, value]) => h("li", {}, h("small", {}, words(key)), " ", typeof value === "number" ? number(value) : value));
+  return parts.length ? { [name]: h("ul", {}, ...items) } : {};
 }
 
 async function checkHealth() {
   const reply = await call("GET", "/readyz", undefined, {}, HEALTH_TIMEOUT);
   const state = reply.ok ? "ready" : reply.status ? "not ready" : "unreachable";
-  const told = [state, ...(reply.body?.reasons ?? [])].join(": ");
-  if (at("health").textContent !== told) at("health").textContent = told; // announce changes only
+  const text = [state, ...(reply.body?.reasons ?? [])].join(": ");
+  if (at("health").textContent !== text) at("health").textContent = text; // a screen reader announces each change
   at("health").dataset.state = state;
   if (reply.ok && !mounted) await start();
 }
@@ -88,15 +88,15 @@ async function checkHealth() {
 /** Polls /readyz, only while the page is visible. */
 function watchHealth() {
   let timer;
-  const turn = async () => {
+  const poll = async () => {
     clearTimeout(timer);
     if (document.hidden) return;
     await checkHealth();
     clearTimeout(timer);
-    timer = setTimeout(turn, HEALTH_EVERY);
+    timer = setTimeout(poll, HEALTH_EVERY);
   };
-  for (const event of ["visibilitychange", "online", "offline"]) window.addEventListener(event, turn);
-  return turn();
+  for (const event of ["visibilitychange", "online", "offline"]) window.addEventListener(event, poll);
+  return poll();
 }
 
 await start();

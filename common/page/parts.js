@@ -22,7 +22,7 @@ export const number = (value) => String(Number(value.toPrecision(4)));
 
 export const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
-/** Milliseconds in three figures at most: 0.042 -> "0.042 ms", 12.34 -> "12.3 ms". */
+/** Milliseconds with at most three digits after the point: 0.042 -> "0.042 ms", 12.34 -> "12.3 ms". */
 export function milliseconds(value) {
   const digits = value < 1 ? 3 : value < 10 ? 2 : value < 100 ? 1 : 0;
   return `${value.toFixed(digits)} ms`;
@@ -117,7 +117,7 @@ export function errors(reply) {
     wait && h("p", {}, `Retry in ${wait} s.`));
 }
 
-/** Where a reply's time went: the round trip, then the server's stages in order. */
+/** The time of one call: the round trip, then the server's stages in order. */
 export function timeline({ roundTrip, stages }) {
   const parts = stages.filter((stage) => stage.name !== "total");
   const spent = parts.reduce((sum, stage) => sum + stage.duration, 0);
@@ -161,7 +161,7 @@ export function copyButton(source) {
 }
 
 /** Calls `act` `pause` ms after the last change, one call at a time; changes meanwhile cause one more. */
-export function settled(act, pause = 80) {
+export function debounced(act, pause = 80) {
   let timer, running = false, again = false;
   const run = async () => {
     if (running) return (again = true);

@@ -10,11 +10,11 @@ export async function sampleFile({ pattern }, name) {
 }
 
 /** Calls `use` with the file that was chosen last; a file that arrives after a newer choice is dropped. */
-export function lastWish(use) {
-  let wish = 0;
+export function latestOnly(use) {
+  let latest = 0;
   return async (file, ...rest) => {
-    const mine = ++wish;
-    const arrived = await file;
-    return mine === wish ? use(arrived, ...rest) : undefined;
+    const choice = ++latest;
+    const loaded = await file;
+    return choice === latest ? use(loaded, ...rest) : undefined;
   };
 }

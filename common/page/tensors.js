@@ -1,7 +1,7 @@
 // The default panel: sends a request to any model over the Open Inference Protocol.
 import { h } from "./parts.js";
 
-export const about = "A model behind the Open Inference Protocol.";
+export const about = "A model that is served with the Open Inference Protocol.";
 
 export function mount(element, { metadata: { model }, call, answer }) {
   const body = h("textarea", { id: "body", rows: 14, spellcheck: "false" });

@@ -1,6 +1,6 @@
-"""The stock predictor: any ONNX models behind the Open Inference Protocol, over REST and gRPC.
+"""The predictor: serves ONNX models with the Open Inference Protocol, over REST and gRPC.
 
-Every role that holds a model is this one, plus what its pattern adds.
+Every role that holds models is built from it; patterns add their routes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Settings(ServiceSettings):
-    """What a service that holds models is told besides."""
+    """The settings of a service that holds models."""
 
     model: str = Field("iris", pattern=r"\w", description="The models to serve, separated by commas.")
     model_repository: Path = Field(
@@ -55,11 +55,14 @@ class Settings(ServiceSettings):
     intra_op_threads: int = Field(1, ge=1, description="ONNX Runtime threads of one run; usually the CPU limit.")
     batch_max_rows: int = Field(256, ge=1, description="Most rows in one run; 1 turns micro-batching off.")
     batch_delay_seconds: float = Field(
-        0.0, ge=0, le=10, description="How long a run waits for more rows; 0 does not wait."
+        0.0, ge=0, le=10, description="How long a run waits for more requests, unless it is full; 0: not at all."
     )
     queue_limit: int = Field(256, ge=1, description="Most requests that may wait for a model; more get 503.")
     prediction_log_share: float = Field(
-        0.0, ge=0, le=1, description="Share of requests whose inputs and outputs are logged; they may be personal data."
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of requests (0 to 1) logged with inputs and outputs, which may be personal data.",
     )
 
     @property
@@ -69,14 +72,14 @@ class Settings(ServiceSettings):
 
 @dataclass(frozen=True, slots=True)
 class HostedModels:
-    """The models that a service holds, and the switch for faults in their runs, where FAULTS allows it."""
+    """The models that a service holds, and the switch for injected faults; None unless FAULTS is true."""
 
     backend: OnnxBackend
     faults: FaultSwitch | None
 
 
 def host_models(service: Service, settings: Settings) -> HostedModels:
-    """The models that the settings name. They are loaded once the predictor runs."""
+    """Prepares the models that the settings name. `Predictor.running` loads them."""
     faults = FaultSwitch() if settings.faults else None
     metrics = InferenceMetrics(service.metrics)
     root = Path(tempfile.mkdtemp(prefix="models-")) if settings.model_uri else settings.model_repository
@@ -95,7 +98,7 @@ def host_models(service: Service, settings: Settings) -> HostedModels:
 def _source(settings: Settings) -> ModelSource | None:
     if not settings.model_uri:
         return None
-    from common.inference.source import ModelSource  # 5 MB that only a model from a URI needs
+    from common.inference.source import ModelSource  # takes 5 MB of memory, which other services do not need
 
     return ModelSource(
         settings.model_uri, settings.model_manifest_sha256, timeout_seconds=settings.model_fetch_timeout_seconds
@@ -103,10 +106,10 @@ def _source(settings: Settings) -> ModelSource | None:
 
 
 class Predictor:
-    """The routes of a service that holds models, and what has to run beneath them.
+    """The routes of a service that holds models, and the resources that they need.
 
-    `backend` is what its endpoints ask: that of `models`, or one that wraps it. `grpc_services` are added beside
-    the Open Inference Protocol.
+    `backend` handles the requests: by default that of `models`, or one that wraps it. `grpc_services` are added to the
+    gRPC server, beside the Open Inference Protocol.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class Predictor:
 
     @property
     def routers(self) -> Sequence[APIRouter]:
-        """The routes of a service that holds models, in the order of its documentation."""
+        """The FastAPI routes, in the order of the API documentation."""
         faults = [fault_routes(self._faults)] if self._faults else []
         models = model_routes(self._backend, self._service.health)
         control = repository_routes(self._repository, self._settings.model_control)
@@ -133,7 +136,7 @@ class Predictor:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Loads the models in the background and serves gRPC until it is left."""
+        """A context in which the models are loaded, in the background, and gRPC is served."""
         settings = self._settings
         async with AsyncExitStack() as stack:
             if settings.model_uri:
@@ -157,21 +160,21 @@ class Predictor:
         )
         metrics.gauge(
             "serving_model_info",
-            "The models that answer.",
+            "The models that are served.",
             ("model", "version", "sha256"),
             lambda: [((one.name, one.version, one.manifest.sha256), 1) for one in repository.loaded()],
         )
         metrics.gauge(
             "serving_last_progress_timestamp_seconds",
-            "When a run of the model last ended.",
+            "Time at which the last run of the model ended.",
             ("model",),
             lambda: [((one.name,), one.batcher.last_progress) for one in repository.loaded()],
         )
 
 
 def _unready(repository: ModelRepository) -> str | None:
-    waiting = [f"model {name!r}: {entry.reason}" for name, entry in repository.required() if not entry.versions]
-    return "; ".join(waiting) or None
+    reasons = [f"model {name!r}: {entry.reason}" for name, entry in repository.required() if not entry.versions]
+    return "; ".join(reasons) or None
 
 
 def _stuck(repository: ModelRepository, seconds: float) -> str | None:
@@ -200,7 +203,7 @@ def _metadata_routes(service: Service, repository: ModelRepository) -> APIRouter
 
 
 def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
-    """The stock predictor."""
+    """A predictor without further routes."""
     service = Service(settings, logs)
     predictor = Predictor(service, settings, host_models(service, settings))
     return ServiceProcess(

@@ -1,4 +1,4 @@
-"""What a role makes: an application that shows health and metrics, and work that goes on beside it, if there is any.
+"""What a role creates: an application with health and metrics, and work that runs beside it, if there is any.
 
 - A *server* has an application alone.
 - A *worker* or an *agent* works until it is told to stop.

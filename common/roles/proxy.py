@@ -1,6 +1,6 @@
-"""The role of a proxy: it holds no model, composes predictors, and speaks the Open Inference Protocol itself.
+"""The proxy: it holds no model, calls predictors, and serves the Open Inference Protocol itself.
 
-So whatever can ask a predictor can ask a proxy: a client, or another proxy.
+So every client of a predictor, another proxy for example, can be a client of a proxy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from common.service import Service
 
 
 class PredictorClients(dict[str, PredictorClient]):
-    """A proxy's clients by name, as its settings list them; each call's time is counted."""
+    """The clients of the predictors in PREDICTORS, by name. The time of each call is a metric."""
 
     def __init__(self, service: Service, settings: ProxySettings) -> None:
         self._addresses = settings.addresses()
@@ -38,24 +38,25 @@ class PredictorClients(dict[str, PredictorClient]):
         self._seconds = Histogram(
             service.metrics.registry,
             "serving_upstream_duration_seconds",
-            "Time of a call to a predictor, all attempts together.",
+            "Time of a call to a predictor, with all its attempts.",
             ("predictor", "outcome"),
         )
         super().__init__(self._clients(self._limits))
 
-    def twins(self, ending: str) -> dict[str, PredictorClient]:
-        """Clients of the same predictors, for the models whose names end in `ending`. The caller has to close them.
+    def clients_for_variant(self, suffix: str) -> dict[str, PredictorClient]:
+        """Further clients of the same predictors, for the models whose names have this suffix. The caller closes them.
 
-        They do not wait when a predictor sends Retry-After: what it lacks, such as a store, is not there any sooner.
+        They do not wait for `Retry-After`; the error goes to the caller instead, because what such a model lacks, a
+        feature store for example, is not there any sooner.
         """
-        return self._clients(replace(self._limits, wait_for_retry_after=False), ending)
+        return self._clients(replace(self._limits, wait_for_retry_after=False), suffix)
 
-    def _clients(self, limits: ClientLimits, ending: str = "") -> dict[str, PredictorClient]:
+    def _clients(self, limits: ClientLimits, suffix: str = "") -> dict[str, PredictorClient]:
         return {
             name: PredictorClient(
-                one.url, model=one.model + ending, name=name, limits=limits, observe=self._observer(name)
+                address.url, model=address.model + suffix, name=name, limits=limits, observe=self._observer(name)
             )
-            for name, one in self._addresses.items()
+            for name, address in self._addresses.items()
         }
 
     def _observer(self, name: str) -> Observe:
@@ -63,9 +64,9 @@ class PredictorClients(dict[str, PredictorClient]):
 
 
 class Proxy:
-    """The routes of a service that composes predictors, and what has to run beneath them.
+    """The routes of a service that composes predictors, and the resources that they need.
 
-    `needed` predictors make it ready, all when None.
+    The service is ready when `needed` predictors are available; all of them when None.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Proxy:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Polls the predictors and serves gRPC until it is left, then closes the connections."""
+        """A context in which the predictors are polled and gRPC is served. Closes the connections at its end."""
         settings = self._settings
         async with AsyncExitStack() as stack:
             for client in self._predictors.values():
@@ -110,18 +111,18 @@ class Proxy:
                 "pattern": settings.pattern,
                 "service": settings.service,
                 "release": RELEASE,
-                "predictors": [self._described(name) for name in self._predictors],
+                "predictors": [self._predictor_metadata(name) for name in self._predictors],
                 "routes": list(request.app.openapi()["paths"]),
                 "samples": sample_names(service.samples),
             }
 
         return router
 
-    def _described(self, name: str) -> dict[str, Any]:
-        reason, known = self._monitor.unavailable.get(name), self._monitor.metadata.get(name)
-        described: dict[str, Any] = {"name": name, "ready": reason is None}
+    def _predictor_metadata(self, name: str) -> dict[str, Any]:
+        reason, metadata = self._monitor.unavailable.get(name), self._monitor.metadata.get(name)
+        found: dict[str, Any] = {"name": name, "ready": reason is None}
         if reason is not None:
-            described["reason"] = reason
-        if known is not None:
-            described |= {"model": known.name, "versions": known.versions, "properties": known.properties}
-        return described
+            found["reason"] = reason
+        if metadata is not None:
+            found |= {"model": metadata.name, "versions": metadata.versions, "properties": metadata.properties}
+        return found

@@ -1,4 +1,4 @@
-"""What a proxy is told: who its predictors are, and how much it may ask of each."""
+"""The settings of a proxy: the addresses of its predictors, and the limits of the calls to them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from pydantic import Field, field_validator
 from common.settings import ServiceSettings
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_FORM = "expected name=http://host:port[#model] or name=grpc://host:port[#model], several with commas between"
+_FORM = "expected name=http://host:port[#model] or name=grpc://host:port[#model], separated by commas"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a predictor is and which of its models is meant."""
+    """The URL of a predictor and the name of one of its models."""
 
     url: str
     model: str
 
 
 class ProxySettings(ServiceSettings):
-    """The environment of a service that composes predictors."""
+    """The settings of a service that composes predictors."""
 
     predictors: str = Field(
         description="The predictors, separated by commas: `name=http://host:port[#model]` or `name=grpc://...`."
@@ -44,20 +44,20 @@ class ProxySettings(ServiceSettings):
 
 
 def addresses_in(text: str) -> dict[str, Address]:
-    """Addresses by name out of PREDICTORS. Raises ValueError that says which entry is wrong and why."""
+    """Parses PREDICTORS to addresses by name. Raises ValueError that names the entry and what was expected."""
     found: dict[str, Address] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, given, url = entry.partition("=")
         if not given or not _NAME.fullmatch(name):
             raise ValueError(f"{entry!r}: {_FORM}")
         if name in found:
-            raise ValueError(f"{name!r} is named twice")
+            raise ValueError(f"expected each name once, but {name!r} is named twice")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "grpc") or not parts.hostname or not _has_valid_port(url):
             raise ValueError(f"{entry!r}: {_FORM}")
         found[name] = Address(parts._replace(fragment="").geturl(), parts.fragment or name)
     if not found:
-        raise ValueError(f"names no predictor; {_FORM}")
+        raise ValueError(f"the list names no predictor; {_FORM}")
     return found
 
 

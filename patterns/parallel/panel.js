@@ -1,5 +1,5 @@
 // The panel of parallel: a flower's measurements, each predictor's answer when it arrives, and the combined one.
-import { bars, curl, errors, h, milliseconds, number, percent, sentence, settled, words } from "./parts.js";
+import { bars, curl, debounced, errors, h, milliseconds, number, percent, sentence, words } from "./parts.js";
 
 export const about = "Several independent models get the same input, and their answers become one answer.";
 
@@ -13,8 +13,8 @@ export async function mount(element, { metadata, answer }) {
   const columns = samples.columns.filter((name) => known.size === 0 || known.has(name));
   const view = answerView(answer, metadata.predictors.map(({ name }) => name));
   const how = selectWay();
-  const asked = () => ({ instances: [Object.fromEntries(fields.map(({ name, value }) => [name, value()]))], aggregate: how.value });
-  const ask = settled(() => streamed(asked(), view));
+  const requestBody = () => ({ instances: [Object.fromEntries(fields.map(({ name, value }) => [name, value()]))], aggregate: how.value });
+  const ask = debounced(() => streamed(requestBody(), view));
   const fields = columns.map((name) => field(name, samples, () => { examples.release(); ask(); }));
   const examples = exampleButtons(samples, (row) => { fields.forEach(({ name, set }) => set(row[samples.columns.indexOf(name)])); ask(); });
   how.addEventListener("change", ask);
@@ -32,8 +32,8 @@ async function streamed(body, view) {
   view.begin(request);
   try {
     const response = await fetch(url, { ...request, signal: AbortSignal.timeout(60_000) });
-    const told = response.ok ? undefined : { body: await response.json(), headers: response.headers, status: response.status };
-    refusal.replaceChildren(...(told ? [errors(told)] : []));
+    const failure = response.ok ? undefined : { body: await response.json(), headers: response.headers, status: response.status };
+    refusal.replaceChildren(...(failure ? [errors(failure)] : []));
     view.stale(!response.ok);
     if (response.ok) for await (const event of lines(response.body)) view[event.event](event, refusal);
   } catch (error) {
@@ -154,10 +154,10 @@ const values = (prediction) => Object.entries(prediction).filter(([, value]) => 
 
 function verdict({ label, probabilities, votes, by, ...rest }) {
   const beside = votes ? `${votes[label]} of ${total(votes)} votes` : percent(probabilities?.[label] ?? 0);
-  const told = values(rest).map(([name, value]) => `${words(name)} ${number(value)}`);
+  const texts = values(rest).map(([name, value]) => `${words(name)} ${number(value)}`);
   return h("div", {},
     label === undefined ? null : h("p", { class: "verdict" }, h("strong", {}, label), " ", h("span", {}, by ? `${beside}, from ${by}` : beside)),
-    told.length ? h("p", { class: "note" }, sentence(told.join(", "))) : null);
+    texts.length ? h("p", { class: "note" }, sentence(texts.join(", "))) : null);
 }
 
 function table(predictions) {

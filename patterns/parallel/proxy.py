@@ -43,14 +43,14 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     proxy = Proxy(service, settings, backend, predictors, monitor, ensemble.needed)
     service.health.add_readiness_check(parallel.undescribed)
     store = FeatureStore(settings.redis_url, settings.store_timeout_seconds) if settings.redis_url else None
-    twins = predictors.twins(BY_ITEM) if settings.fetch == "predictors" else {}
-    predict = PredictRoute(parallel, store, twins, settings.predict_max_rows)
+    fetching = predictors.clients_for_variant(BY_ITEM) if settings.fetch == "predictors" else {}
+    predict = PredictRoute(parallel, store, fetching, settings.predict_max_rows)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            for twin in twins.values():
-                await stack.enter_async_context(twin)
+            for client in fetching.values():
+                await stack.enter_async_context(client)
             if store:
                 await stack.enter_async_context(_filled(service, store))
             await stack.enter_async_context(proxy.running())

@@ -1,6 +1,6 @@
 // The panel of prep_pred: choose a model, then a photo, values or a text; the prediction as bars.
-import { bars, h, percent, sentence, settled, words } from "./parts.js";
-import { lastWish, sampleFile } from "./samples.js";
+import { bars, debounced, h, percent, sentence, words } from "./parts.js";
+import { latestOnly, sampleFile } from "./samples.js";
 
 export const about = "One server prepares the inputs, another runs the models; tensors travel between them.";
 
@@ -39,17 +39,17 @@ function pictureForm({ examples }, send, metadata) {
     shown.src = URL.createObjectURL(file);
     return send(file, truth);
   };
-  const wish = lastWish(ask);
+  const sendFile = latestOnly(ask);
   const sample = (name) => {
     press(name);
-    return wish(sampleFile(metadata, name), examples.find(({ photo }) => photo === name)?.answer);
+    return sendFile(sampleFile(metadata, name), examples.find(({ photo }) => photo === name)?.answer);
   };
   const press = (name) => buttons.forEach((button, i) => button.setAttribute("aria-pressed", metadata.samples[i] === name));
   const buttons = metadata.samples.map((name) =>
     h("button", { type: "button", class: "thumbnail", onclick: () => sample(name) },
       h("img", { src: `samples/${name}`, alt: name.replace(/\..*/, "") })));
   const upload = h("input", { id: "upload", type: "file", accept: "image/jpeg,image/png" });
-  upload.addEventListener("change", () => { if (upload.files.length) { press(); wish(upload.files[0]); } });
+  upload.addEventListener("change", () => { if (upload.files.length) { press(); sendFile(upload.files[0]); } });
   if (metadata.samples.length) sample(metadata.samples[0]);
   return [chips("Real photos", buttons), h("p", {}, h("label", { for: "upload" }, "Your own, JPEG or PNG "), upload), shown];
 }
@@ -57,7 +57,7 @@ function pictureForm({ examples }, send, metadata) {
 function valuesForm({ fields, examples }, send) {
   const inputs = new Map(fields.map((field) => [field.name, input(field)]));
   let truth;
-  const ask = settled(() => send({ instances: [values(inputs)] }, truth));
+  const ask = debounced(() => send({ instances: [values(inputs)] }, truth));
   const pick = (example) => {
     for (const [name, { box }] of inputs) box.value = example.item[name] ?? "";
     truth = example.answer;
@@ -86,7 +86,7 @@ function values(inputs) {
 
 function textForm({ examples }, send) {
   const area = h("textarea", { id: "text", rows: 4 });
-  const ask = settled(() => send({ instances: [area.value] }, examples.find(({ item }) => item === area.value)?.answer));
+  const ask = debounced(() => send({ instances: [area.value] }, examples.find(({ item }) => item === area.value)?.answer));
   const pick = ({ item }) => { area.value = item; ask(); };
   area.addEventListener("input", ask);
   pick(examples[0]);

@@ -1,6 +1,6 @@
 // The panel of serial: choose a page, see it rotated upright, its lines found and read, and the time of each stage.
 import { h, milliseconds, percent, sentence, words } from "./parts.js";
-import { lastWish, sampleFile } from "./samples.js";
+import { latestOnly, sampleFile } from "./samples.js";
 
 export const about = "Models that depend on each other: which way up is the page, where is text on it, and what does the text say.";
 
@@ -40,7 +40,7 @@ export function mount(element, context) {
   sheet.replaceSync(STYLE);
   document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
   const view = answerView(context.answer);
-  const read = lastWish(async (picture) => {
+  const read = latestOnly(async (picture) => {
     const reply = await context.call("POST", "/read", picture);
     if (reply.ok) view.show(await createImageBitmap(picture), reply);
   });

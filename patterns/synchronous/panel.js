@@ -1,6 +1,6 @@
 // The panel of synchronous: a photo, how long to wait, and the most probable labels. Sends a first request.
-import { bars, call, errors, h, milliseconds, percent, settled } from "./parts.js";
-import { lastWish, sampleFile } from "./samples.js";
+import { bars, call, debounced, errors, h, milliseconds, percent } from "./parts.js";
+import { latestOnly, sampleFile } from "./samples.js";
 
 export const about = "A photo goes in and the caller waits: decoding, preparing, inference and labelling happen inside one request.";
 
@@ -12,16 +12,16 @@ export function mount(element, context) {
   const photos = samples.filter((name) => /\.(jpe?g|png)$/.test(name));
   const truths = Object.fromEntries((model.examples ?? []).map(({ photo, answer }) => [photo, answer]));
   const view = answerView(context.answer);
-  let asked;
-  const ask = settled(async () => {
-    const file = asked;
+  let photoFile;
+  const ask = debounced(async () => {
+    const file = photoFile;
     if (!file) return;
     view.picture(file);
     const reply = await send(context, file, waits.value());
     if (reply.status === 202) await follow(reply, view, truths[file.name]);
     else if (reply.ok) view.answer(reply.body, truths[file.name]);
   });
-  const chosen = lastWish((file) => { asked = file; ask(); });
+  const chosen = latestOnly((file) => { photoFile = file; ask(); });
   const gallery = thumbnails(context.metadata, photos, chosen);
   const waits = waitButtons(ask);
   element.replaceChildren(gallery.element, upload((file) => { gallery.release(); chosen(file); }), waits.element);

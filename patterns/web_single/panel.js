@@ -1,5 +1,5 @@
 // The panel of web_single: a form with the model's features, and the prediction. Sends a first request.
-import { bars, h, number, percent, sentence, settled, words } from "./parts.js";
+import { bars, debounced, h, number, percent, sentence, words } from "./parts.js";
 
 export const about = "One small model inside one web API, in a single process.";
 
@@ -10,7 +10,7 @@ export function mount(element, context) {
   const view = answerView(context.answer, model);
   const send = (instances) => context.call("POST", "/predict", { instances });
   const fields = features.map((feature) => featureField(feature, () => { examples.release(); ask(); }));
-  const ask = settled(async () => {
+  const ask = debounced(async () => {
     const truth = examples.answer();
     const reply = await send([Object.fromEntries(fields.map(({ name, value }) => [name, value()]))]);
     for (const field of fields) field.mark(complaints(reply), reply.ok);

@@ -1,1 +1,1 @@
-"""The gRPC face of the Open Inference Protocol: `oip.proto` and the modules generated from it by `make proto`."""
+"""The Protocol Buffers of the gRPC APIs, and the modules that `make proto` generates from them."""

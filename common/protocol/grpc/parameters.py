@@ -1,4 +1,4 @@
-"""Parameters of the Open Inference Protocol, from Python to protobuf and back."""
+"""Converts parameters of the Open Inference Protocol between Python and protobuf."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Value = bool | int | float | str
 
 
 def parameter(value: Value) -> pb.InferParameter:
-    """A value as its type has it."""
+    """The protobuf message for a value, in the field of its type."""
     if isinstance(value, bool):
         return pb.InferParameter(bool_param=value)
     if isinstance(value, int):
@@ -19,7 +19,7 @@ def parameter(value: Value) -> pb.InferParameter:
 
 
 def parameter_value(parameter: pb.InferParameter) -> Value | None:
-    """The value that is set; None where none is."""
+    """The value of a message; None when no field is set."""
     which = parameter.WhichOneof("parameter_choice")
     value: Value | None = getattr(parameter, which) if which else None
     return value

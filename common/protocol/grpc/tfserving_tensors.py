@@ -1,4 +1,4 @@
-"""TensorFlow's TensorProto to numpy arrays and back, by the rules that TensorFlow itself reads it with."""
+"""Converts TensorFlow's TensorProto to numpy arrays and back, by the same rules as TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from common.errors import InvalidInput, PayloadTooLarge
 from common.protocol.grpc import tfserving_tensor_pb2 as pb
 from common.protocol.tensors import DATATYPES, Array, TensorSpec, check_finite, check_shape, datatype_of, from_binary
 
-# by OIP datatype: TensorFlow's, and the list that holds its values
+# by OIP datatype: TensorFlow's datatype, and the field that has its values
 _TYPES: dict[str, tuple[pb.DataType, str]] = {
     "FP32": (pb.DT_FLOAT, "float_val"), "FP64": (pb.DT_DOUBLE, "double_val"), "FP16": (pb.DT_HALF, "half_val"),
     "INT8": (pb.DT_INT8, "int_val"), "INT16": (pb.DT_INT16, "int_val"), "INT32": (pb.DT_INT32, "int_val"),
@@ -23,9 +23,9 @@ _NOT_VALUES = {"dtype", "tensor_shape", "version_number"}
 
 
 def decode(tensor: pb.TensorProto, where: str, most_bytes: int) -> Array:
-    """The array, of at most `most_bytes`: a few values may stand for many, since the last one is repeated.
+    """The array of a tensor. A tensor may have fewer values than its shape; the last one is repeated then.
 
-    Raises InvalidInput naming what is wrong; PayloadTooLarge for a shape that would need more.
+    Raises InvalidInput that names the field, and PayloadTooLarge for a shape that needs more than `most_bytes`.
     """
     datatype = _DATATYPES.get(tensor.dtype)
     if datatype is None:
@@ -35,7 +35,9 @@ def decode(tensor: pb.TensorProto, where: str, most_bytes: int) -> Array:
     shape = [one.size for one in tensor.tensor_shape.dim]
     needed = check_shape(shape, where) * DATATYPES[datatype].itemsize
     if needed > most_bytes:
-        raise PayloadTooLarge.at(f"{where}.tensor_shape", f"expected at most {most_bytes} bytes, {shape} are {needed}")
+        raise PayloadTooLarge.at(
+            f"{where}.tensor_shape", f"expected at most {most_bytes} bytes, but {shape} needs {needed}"
+        )
     if tensor.tensor_content:
         return _from_content(tensor.tensor_content, datatype, shape, where)
     return _from_values(tensor, datatype, shape, where)
@@ -71,7 +73,7 @@ def _from_values(tensor: pb.TensorProto, datatype: str, shape: list[int], where:
 
 
 def _narrowed(values: Any, datatype: str, where: str) -> Any:
-    """The values as they fit the array: half floats come as bits, small integers in 32 bits."""
+    """The values in the type of the array: FP16 values arrive as integers of the same bits, small integers as int32."""
     if datatype == "BYTES" or not len(values):
         return values
     dtype = np.dtype(np.uint16) if datatype == "FP16" else DATATYPES[datatype]
@@ -83,7 +85,7 @@ def _narrowed(values: Any, datatype: str, where: str) -> Any:
 
 
 def encode(array: Array) -> pb.TensorProto:
-    """The array with its values in the list of their type, where clients of TensorFlow Serving read them."""
+    """The TensorProto of an array, with the values in the field of their type, as TensorFlow Serving sends them."""
     datatype = datatype_of(array)
     number, field = _TYPES[datatype]
     flat = array.reshape(-1)
@@ -95,7 +97,7 @@ def encode(array: Array) -> pb.TensorProto:
 
 
 def tensor_info(spec: TensorSpec) -> pb.TensorInfo:
-    """What a signature says of an input or output."""
+    """The description of an input or output in a signature."""
     return pb.TensorInfo(name=f"{spec.name}:0", dtype=_TYPES[spec.datatype][0], tensor_shape=_shape(spec.shape))
 
 

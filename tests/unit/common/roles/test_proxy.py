@@ -172,7 +172,7 @@ async def test_a_twin_is_another_model_of_the_same_predictor_counted_and_limited
         given = {"predictors": f"one={behind.url}#ti", "predictor_concurrency": 1, "predictor_queue": 0}
         settings = ProxySettings.model_validate(given)
         service = Service(settings, CapturedLog().logs)
-        async with PredictorClients(service, settings).twins("ny")["one"] as twin:
+        async with PredictorClients(service, settings).clients_for_variant("ny")["one"] as twin:
             calls = (twin.infer({"x": ROW}, deadline=Deadline.after(10)) for _ in range(2))
             answered, refused = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(answered, PredictorResponse)
