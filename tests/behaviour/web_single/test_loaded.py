@@ -65,7 +65,7 @@ def test_a_model_that_cannot_be_had_is_said_on_one_line_and_keeps_the_service_un
     runtime: str, setting: str, value: str, says: str
 ) -> None:
     readiness, lines = refused(runtime, says, **{setting: value})
-    assert "/readyz answered 503" in readiness
+    assert "GET /readyz returned 503" in readiness
     assert says in readiness
     (line,) = lines
     assert line["level"] == "error"

@@ -92,7 +92,7 @@ def test_a_caller_is_told_when_nobody_answers(http: httpx.Client, stack: Stack) 
             answer = http.post(stack.url() + INFER, json=question(SETOSA))
             assert answer.status_code == 503
             assert answer.headers["Retry-After"] == "1"
-            assert answer.json()["detail"] == "no replica answers"
+            assert answer.json()["detail"] == "no replica is reachable"
     finally:
         for replica in REPLICAS:
             stack.start(replica)

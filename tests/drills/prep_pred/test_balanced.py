@@ -60,7 +60,7 @@ def test_without_any_predictor_it_is_503_and_then_heals(stack: Stack) -> None:
         if stack.runtime == "kubernetes":  # whose Service, unlike nginx, only refuses
             assert (answer.status_code, "predictor predictor" in answer.json()["detail"]) == (502, True)
         else:
-            assert (answer.status_code, "no predictor answers" in answer.json()["detail"]) == (503, True)
+            assert (answer.status_code, "no predictor is reachable" in answer.json()["detail"]) == (503, True)
         assert took < 5
     finally:
         stack.start("predictor")
