@@ -50,9 +50,9 @@ ROWS = (
     DEFAULT,
     replace(
         DEFAULT,
-        variant="whole",
+        variant="end_to_end",
         inference=Inference(
-            "imagenet_lite0_whole",
+            "imagenet_lite0_end_to_end",
             lambda: {"pixels": np.asarray(pictures.coffee().resize((240, 160)))[None]},
             first_label,
         ),
