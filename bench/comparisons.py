@@ -226,7 +226,11 @@ COMPARISONS = (
     Comparison(
         "client_caches",
         "the client's remembered headers",
-        ("common/request/context.py:OutgoingHeaders", "common/client/rest.py:_lines", "common/protocol/oip_caller.py"),
+        (
+            "common/request/context.py:OutgoingHeaders",
+            "common/client/rest.py:_header_lines",
+            "common/protocol/oip_caller.py",
+        ),
         [
             in_proxy("header lines for each call", "header-lines-for-each-call"),
             in_proxy("tensor headers for each call", "tensor-headers-for-each-call"),

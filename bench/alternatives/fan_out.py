@@ -52,9 +52,9 @@ def asyncio_timeout() -> None:
     """Each attempt is bounded by asyncio.timeout."""
 
     async def attempted(self: PredictorClient, attempt: Callable[[], Awaitable[T]], deadline: Deadline) -> T:
-        left = self._remaining(deadline)
+        remaining = self._remaining(deadline)
         if not self._limiter.try_acquire():
-            await self._limiter.acquire(left)
+            await self._limiter.acquire(remaining)
         started = monotonic()
         try:
             async with asyncio.timeout(self._remaining(deadline)):

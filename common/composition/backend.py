@@ -1,4 +1,4 @@
-"""The backend of a proxy: models whose answers are made out of other services' answers."""
+"""The inference backend of a proxy: its models compute their outputs by calling other services."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from common.request.disconnect import cancel_on_disconnect
 
 
 class ComposedModel(ModelHandle, Protocol):
-    """A model whose answer is made out of other services' answers."""
+    """A model that computes its outputs by calling other services."""
 
     def undescribed(self) -> str | None:
-        """Why its version, inputs and outputs are not known yet; None once they are."""
+        """The reason why its version, inputs and outputs are not known yet; None once they are known."""
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:
-        """All outputs, for inputs that have been checked against `inputs`."""
+        """Computes all outputs. The inputs have been checked against `self.inputs`."""
 
 
 C = TypeVar("C", bound=ComposedModel)
@@ -26,8 +26,8 @@ C = TypeVar("C", bound=ComposedModel)
 class CompositionBackend(Generic[C]):
     """Composed models by name.
 
-    `not_ready` gives the reasons why the service cannot answer now. `describe` raises NotReady with them, so that a
-    proxy in another proxy's list counts as unavailable while it cannot answer itself.
+    `not_ready` returns the reasons why the service is not ready. `describe` raises NotReady with them, so that a proxy
+    which calls this one counts it as unavailable.
     """
 
     platform = "serving-patterns_composition"
@@ -56,13 +56,13 @@ class CompositionBackend(Generic[C]):
         return model
 
     async def infer(self, request: InferRequest[C]) -> InferResponse:
-        request.check_outputs()
+        request.check_output_names()
         request.context.model = request.model.name
         async with cancel_on_disconnect(request.context):
             response = await request.model.infer(request)
         if request.outputs:
             for name in request.outputs:
                 if name not in response.outputs:
-                    raise UpstreamFailed(f"output {name!r} is missing, since its predictor has not answered")
+                    raise UpstreamFailed(f"output {name!r} is missing, since its predictor did not respond")
             response.outputs = {name: response.outputs[name] for name in request.outputs}
         return response

@@ -1,7 +1,7 @@
-"""The vocabulary of composition: call one predictor, call in order, call side by side, choose.
+"""The functions that compositions are written with: `call`, `in_order`, `side_by_side`, `as_they_finish`, `choose`.
 
-Each word keeps the request's deadline, passes its id and trace on and notes where the time went; none of them hides
-a failure.
+All of them keep the request's deadline and send its id and trace along. `call` records its time as a stage. A failure
+is always raised or returned.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Work = Coroutine[Any, Any, T]
 
 
 class Predictor(Protocol):
-    """What a composition calls: a `PredictorClient`, or the same models in this process."""
+    """What a composition calls: a `PredictorClient`, or an `InProcessPredictor`."""
 
     @property
     def name(self) -> str: ...
@@ -42,7 +42,7 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gathered(Generic[T]):
-    """What came of calls made side by side, in the order in which they were given."""
+    """The results of calls made side by side, and the errors of those that failed, each in the order of the calls."""
 
     answers: dict[str, T]
     missing: dict[str, ServingError]
@@ -54,20 +54,20 @@ async def call(
     inputs: Mapping[str, Array],
     *,
     outputs: Sequence[str] = (),
-    within: float | None = None,
+    timeout_seconds: float | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> PredictorResponse:
-    """Calls one predictor, at most `within` seconds long; its time is the stage that bears its name.
+    """Calls one predictor, for at most `timeout_seconds`, and records its time as the stage of its name.
 
-    Raises what `PredictorClient.infer` raises; a spent deadline calls nobody.
+    Raises the errors of `PredictorClient.infer`. No call is made when the deadline has passed.
     """
     stages, name = context.stages, predictor.name
-    before = stages.setdefault(name, 0.0)  # now, so that the order of the stages is that of the code
+    before = stages.setdefault(name, 0.0)  # before the call, so that the stages are in the order of the calls
     started = perf_counter()
     try:
         return await predictor.infer(
             inputs,
-            deadline=context.deadline if within is None else context.deadline.capped(within),
+            deadline=context.deadline if timeout_seconds is None else context.deadline.capped(timeout_seconds),
             outputs=outputs,
             headers=context.outgoing_headers(),
             parameters=parameters,
@@ -77,7 +77,7 @@ async def call(
 
 
 async def in_order(context: RequestContext, value: Any, *steps: Step) -> Any:
-    """Hands a value from step to step; the deadline is looked at before each."""
+    """Runs steps one after the other, each on the result of the one before. Checks the deadline before each step."""
     for step in steps:
         context.deadline.check(f"{step.__name__.strip('_')} was started")
         value = await step(context, value)
@@ -87,24 +87,25 @@ async def in_order(context: RequestContext, value: Any, *steps: Step) -> Any:
 async def side_by_side(
     context: RequestContext, work: Mapping[str, Work[T]], *, needed: int | None = None
 ) -> Gathered[T]:
-    """Runs all at once.
+    """Runs all coroutines at once and returns their results by name.
 
-    With `needed` None all of them have to succeed: the first failure cancels the rest and is raised. With a number,
-    those that fail are `missing`, until so many have that `needed` can no longer be reached: that is raised.
+    With `needed` None all have to succeed: the first failure cancels the others and is raised. With a number, that
+    many have to succeed, and those that fail are `missing` in the result. As soon as too many have failed, the others
+    are cancelled, and one error with the reasons of all failures is raised.
     """
     _check(context, work.values())
     allowed = 0 if needed is None else len(work) - needed
     if allowed < 0:
         _close(work.values())
-        raise NotReady(f"{len(work)} predictors can be asked and {needed} are needed", retry_after=1)
+        raise NotReady(f"{len(work)} predictors are available and {needed} are needed", retry_after=1)
     begin = asyncio.get_running_loop().create_task
-    tasks = {name: begin(one) for name, one in work.items()}
+    tasks = {name: begin(coroutine) for name, coroutine in work.items()}
     race = _Race(tasks.values(), allowed)
     try:
         await race.over
         missing = {name: _failure(task) for name, task in tasks.items() if task.done() and task.exception()}
         if len(missing) > allowed:
-            raise _lost(missing, needed, len(work))
+            raise _combined(missing, needed, len(work))
         return Gathered({name: task.result() for name, task in tasks.items() if name not in missing}, missing)
     finally:
         for task in tasks.values():
@@ -114,15 +115,15 @@ async def side_by_side(
 async def as_they_finish(
     context: RequestContext, work: Mapping[str, Work[T]]
 ) -> AsyncIterator[tuple[str, T | ServingError]]:
-    """Runs all at once and gives each answer, or failure, as it comes; leaving early cancels the rest."""
+    """Runs all coroutines at once, and yields each result or error as it comes. Closing it cancels the others."""
     _check(context, work.values())
-    names: dict[asyncio.Future[T], str] = {asyncio.ensure_future(one): name for name, one in work.items()}
-    came: asyncio.Queue[asyncio.Future[T]] = asyncio.Queue()
-    for one in names:
-        one.add_done_callback(came.put_nowait)
+    names: dict[asyncio.Future[T], str] = {asyncio.ensure_future(coroutine): name for name, coroutine in work.items()}
+    finished: asyncio.Queue[asyncio.Future[T]] = asyncio.Queue()
+    for task in names:
+        task.add_done_callback(finished.put_nowait)
     try:
         for _ in range(len(names)):
-            task = await came.get()
+            task = await finished.get()
             yield names[task], _failure(task) if task.exception() else task.result()
     finally:
         for task in names:
@@ -130,32 +131,32 @@ async def as_they_finish(
 
 
 def choose(context: RequestContext, question: str, answer: str, branches: Mapping[str, T]) -> T:
-    """The branch that bears the answer's name; the turn taken is noted in `context.choices`."""
+    """The branch whose name is `answer`; the choice is recorded in `context.choices`, under `question`."""
     context.choices[question] = answer
     return branches[answer]
 
 
 class _Race:
-    """`over` is done when all tasks are, or when more than `allowed` have failed."""
+    """Waits for tasks: the future `over` is done when all tasks are, or when more than `allowed` have failed."""
 
     def __init__(self, tasks: Collection[asyncio.Future[Any]], allowed: int) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._left, self._allowed = len(tasks), allowed
+        self._unfinished, self._failures_left = len(tasks), allowed
         for task in tasks:
             task.add_done_callback(self._done)
-        if not self._left:
+        if not self._unfinished:
             self.over.set_result(None)
 
     def _done(self, task: asyncio.Future[Any]) -> None:
-        self._left -= 1
+        self._unfinished -= 1
         if task.cancelled() or task.exception():
-            self._allowed -= 1
-        if (self._left == 0 or self._allowed < 0) and not self.over.done():
+            self._failures_left -= 1
+        if (self._unfinished == 0 or self._failures_left < 0) and not self.over.done():
             self.over.set_result(None)
 
 
 def _check(context: RequestContext, work: Iterable[Work[Any]]) -> None:
-    """A spent deadline starts nothing."""
+    """Raises DeadlineExceeded when the deadline has passed; the coroutines are then closed without being started."""
     try:
         context.deadline.check("the predictors were called")
     except ServingError:
@@ -164,8 +165,8 @@ def _check(context: RequestContext, work: Iterable[Work[Any]]) -> None:
 
 
 def _close(work: Iterable[Work[Any]]) -> None:
-    for one in work:
-        one.close()
+    for coroutine in work:
+        coroutine.close()
 
 
 def _failure(task: asyncio.Future[Any]) -> ServingError:
@@ -173,15 +174,15 @@ def _failure(task: asyncio.Future[Any]) -> ServingError:
     if isinstance(error, ServingError):
         return error
     assert error is not None
-    raise error  # a defect of ours, which must not pass for a predictor's
+    raise error  # a defect of this service, which must not be reported as a predictor's failure
 
 
-def _lost(missing: Mapping[str, ServingError], needed: int | None, total: int) -> ServingError:
-    """What the caller is told: one failure as it is, several in one, of the kind of the first."""
+def _combined(missing: Mapping[str, ServingError], needed: int | None, total: int) -> ServingError:
+    """One error for all failures: the first one itself when all were needed, else one that gives every reason."""
     first = next(iter(missing.values()))
     if needed is None or isinstance(first, InvalidInput):
         return first
     reasons = "; ".join(f"{name}: {error.detail}" for name, error in missing.items())
     kind = type(first) if len({type(error) for error in missing.values()}) == 1 else UpstreamFailed
-    text = f"{total - len(missing)} of {total} predictors could answer and {needed} are needed: {reasons}"
+    text = f"{total - len(missing)} of {total} predictors responded and {needed} are needed: {reasons}"
     return kind(text, retry_after=first.retry_after)

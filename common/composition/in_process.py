@@ -1,4 +1,4 @@
-"""Models of this process, called as predictors behind the network are: the same composition without the network."""
+"""Models of this process behind the interface of a predictor, so that a composition runs without the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from common.request.deadline import Deadline
 
 
 class InProcessPredictor:
-    """One model of a backend, under the name that it has in the composition."""
+    """One model of a backend; `name` is the predictor's name in the composition."""
 
     def __init__(self, backend: InferenceBackend[Any], name: str, model: str) -> None:
         self.name = name
@@ -31,7 +31,7 @@ class InProcessPredictor:
         headers: Mapping[str, str] | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> PredictorResponse:
-        """As `PredictorClient.infer`; `headers` are not used, since nothing is sent."""
+        """The same as `PredictorClient.infer`. `headers` are ignored, since nothing is sent."""
         model = self._resolve()
         check_inputs(dict(inputs), model.inputs)
         caller = current.get()
@@ -41,13 +41,13 @@ class InProcessPredictor:
         return PredictorResponse(dict(response.outputs), response.model_name, response.model_version)
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
-        """What the model says of itself. Raises UpstreamModelNotFound, NotReady."""
+        """The model's metadata. Raises UpstreamModelNotFound, NotReady."""
         model = self._resolve()
         versions = tuple(self._backend.models()[self._model])
         return ModelMetadata(model.name, versions, tuple(model.inputs), tuple(model.outputs), model.properties)
 
     def pinned(self, version: str) -> Self:
-        """The same predictor, for one version of the model."""
+        """The same predictor for one version of the model."""
         other = copy.copy(self)
         other._version = version
         return other

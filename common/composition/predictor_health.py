@@ -1,4 +1,4 @@
-"""Follows a proxy's predictors: which of them answer, and what each says of its model."""
+"""Polls a proxy's predictors: which of them are available, and the metadata of their models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT_SECONDS = 1.0  # for one response
 
 
 class HasMetadata(Protocol):
-    """What tells of its model: a `PredictorClient`, or a model of this process."""
+    """A source of metadata: a `PredictorClient`, or an `InProcessPredictor`."""
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata: ...
 
@@ -25,10 +25,10 @@ class HasMetadata(Protocol):
 class HealthMonitor:
     """Polls each predictor for its metadata in the background.
 
-    `metadata` is what each predictor said last; it is kept while the predictor is unavailable. `unavailable` has the
-    reason for each predictor that does not answer. A predictor that has answered before becomes unavailable after two
-    failures in a row, since one may come from a busy machine. What is derived from `metadata` subscribes with
-    `on_change`, so that it follows as soon as a predictor says something else.
+    `metadata` is the last metadata of each predictor; it is kept while the predictor is unavailable. `unavailable` is
+    the reason by name for each predictor that cannot be called. A predictor that has responded before becomes
+    unavailable after two failures in a row, since a single one may come from a busy machine. Whatever is derived from
+    `metadata` subscribes with `on_change`, and is told as soon as a predictor's metadata changes.
     """
 
     def __init__(self, predictors: Mapping[str, HasMetadata]) -> None:
@@ -39,11 +39,11 @@ class HealthMonitor:
         self._subscribers: list[Callable[[], None]] = []
 
     def on_change(self, subscriber: Callable[[], None]) -> None:
-        """Calls `subscriber` whenever a predictor's metadata has become another."""
+        """Calls `subscriber` whenever the metadata of a predictor has changed."""
         self._subscribers.append(subscriber)
 
     def unready(self, needed: int | None = None) -> str | None:
-        """Why fewer than `needed` predictors (all when None) can answer; None when enough can."""
+        """The reasons why fewer than `needed` predictors (all when None) are available; None when enough are."""
         available = len(self._predictors) - len(self.unavailable)
         if available >= (len(self._predictors) if needed is None else needed):
             return None
@@ -51,7 +51,7 @@ class HealthMonitor:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Polls until it is left."""
+        """Polls until the context is left."""
         tasks = [asyncio.create_task(self._follow(name)) for name in self._predictors]
         try:
             yield
@@ -61,9 +61,9 @@ class HealthMonitor:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def poll(self, name: str) -> None:
-        """Asks one predictor now."""
+        """Requests the metadata of one predictor now."""
         try:
-            found = await self._predictors[name].metadata(deadline=Deadline.after(TIMEOUT_SECONDS))
+            metadata = await self._predictors[name].metadata(deadline=Deadline.after(TIMEOUT_SECONDS))
         except ServingError as error:
             self._failures[name] += 1
             if self._failures[name] > 1 or name not in self.metadata:
@@ -72,8 +72,8 @@ class HealthMonitor:
             return
         self.unavailable.pop(name, None)
         self._failures[name] = 0
-        if self.metadata.get(name) != found:
-            self.metadata[name] = found
+        if self.metadata.get(name) != metadata:
+            self.metadata[name] = metadata
             for subscriber in self._subscribers:
                 subscriber()
 

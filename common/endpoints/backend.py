@@ -1,8 +1,8 @@
-"""What handles inference requests, as the endpoints see it: models by name and version, and `infer`.
+"""The interface of an inference backend: models by name and version, and `infer`.
 
-A service that holds models has one (`common/inference/onnx_backend.py`), a proxy that composes other services has one
-(`common/composition/backend.py`), and one may wrap another, which is where a cache stands. REST, gRPC and TensorFlow
-Serving's endpoints are written against this alone, so none of them needs ONNX Runtime.
+A service that holds models has an `OnnxBackend` (`common/inference/onnx_backend.py`), a proxy has a
+`CompositionBackend` (`common/composition/backend.py`), and a backend may wrap another one, as a cache does. All
+endpoints use this interface alone, so none of them needs ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from common.request.context import RequestContext
 
 
 class ModelHandle(Protocol):
-    """One version of one model, as `resolve` found it; a request keeps its handle from its first step to its last."""
+    """One version of one model, as `resolve` returned it. A request uses one handle from its first step to its last."""
 
     @property
     def name(self) -> str: ...
@@ -34,11 +34,11 @@ class ModelHandle(Protocol):
 
     @property
     def properties(self) -> Mapping[str, str]:
-        """What a caller may want to know besides: labels, feature names, the preprocessing's fingerprint."""
+        """Further metadata: labels, feature names, the fingerprint of the preprocessing."""
 
     @property
     def example(self) -> Mapping[str, Any]:
-        """A request body that works; empty when it would be too long to show."""
+        """A valid request body for the documentation; empty when it would be too long to show."""
 
 
 M = TypeVar("M", bound=ModelHandle)
@@ -46,9 +46,9 @@ Parameters = Mapping[str, Any]
 
 
 class InferRequest(msgspec.Struct, Generic[M]):
-    """What a backend is asked.
+    """A request to a backend.
 
-    `inputs` have been checked against the model. `outputs` are the names that the caller wants, all when empty.
+    `inputs` have been checked against the model. `outputs` are the names of the requested outputs, all when empty.
     `parameters` are those of the Open Inference Protocol's request.
     """
 
@@ -58,19 +58,20 @@ class InferRequest(msgspec.Struct, Generic[M]):
     outputs: Sequence[str] = ()
     parameters: Parameters = {}
 
-    def check_outputs(self) -> None:
-        """Raises InvalidInput for an output that the model does not have."""
+    def check_output_names(self) -> None:
+        """Raises InvalidInput when the model does not have one of the requested outputs."""
         if self.outputs:
             names = [spec.name for spec in self.model.outputs]
             for name in self.outputs:
                 if name not in names:
                     raise InvalidInput.at(
-                        "outputs", f"model {self.model.name!r} has no output {name!r}, only {', '.join(names)}"
+                        "outputs",
+                        f"model {self.model.name!r} has no output {name!r}, only {', '.join(names)}",
                     )
 
 
 class InferResponse(msgspec.Struct):
-    """Arrays by output name, the model and the version that made them, and the protocol's response parameters."""
+    """Arrays by output name, the model and the version that computed them, and the protocol's response parameters."""
 
     outputs: Mapping[str, Array]
     model_name: str
@@ -79,27 +80,27 @@ class InferResponse(msgspec.Struct):
 
 
 class InferenceBackend(Protocol[M]):
-    """Models, and how they are asked."""
+    """Models by name and version, and inference on them."""
 
     @property
     def platform(self) -> str:
-        """What runs the models, in the protocol's words."""
+        """The `platform` in the protocol's model metadata: what runs the models."""
 
     def models(self) -> Mapping[str, Sequence[str]]:
-        """The names of all models, each with the versions of it that can be asked: none while it is not ready."""
+        """The versions of each model that are ready, by the model's name; empty for a model that is not ready."""
 
     def resolve(self, name: str, version: str | None = None) -> M:
-        """The handle of a version, the newest when none is named. Raises NotFound, or NotReady with the reason."""
+        """The handle of a version, by default of the newest one. Raises NotFound, or NotReady with the reason."""
 
     def describe(self, name: str, version: str | None = None) -> M:
-        """As `resolve`, for a caller that asks whether the model can be used: NotReady also when a dependency is."""
+        """The same as `resolve`, but raises NotReady also when a service that the model depends on is not ready."""
 
     async def infer(self, request: InferRequest[M]) -> InferResponse:
         """Runs the model. Raises ServingError."""
 
 
 class BackendWrapper(Generic[M]):
-    """A backend in front of another one. A subclass overrides what it changes."""
+    """A backend that passes everything on to another one. A subclass overrides what it changes."""
 
     def __init__(self, inner: InferenceBackend[M]) -> None:
         self.inner = inner
@@ -122,5 +123,5 @@ class BackendWrapper(Generic[M]):
 
 
 def ready_models(backend: InferenceBackend[M]) -> list[M]:
-    """A handle of each version of each model that can be asked."""
+    """A handle of each version of each model that is ready."""
     return [backend.resolve(name, version) for name, versions in backend.models().items() for version in versions]

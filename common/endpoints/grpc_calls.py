@@ -1,4 +1,4 @@
-"""A gRPC call, as a call of the envelope: its metadata in, its status and trailing metadata out."""
+"""Runs gRPC calls inside the envelope (`common/envelope.py`)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Handler = Callable[[RequestContext], Awaitable[Message]]
 
 
 class GrpcCalls:
-    """The calls of one gRPC service, by the service's full name."""
+    """Runs the calls of one gRPC service; `name` is the service's full name."""
 
     def __init__(self, service: Service, name: str) -> None:
         self._envelope, self._name = Envelope(service), name
 
-    async def answer(self, method: str, call: CallContext, handler: Handler[Message]) -> Message:
-        """The handler's message. An error that it raises becomes the call's status."""
+    async def run(self, method: str, call: CallContext, handler: Handler[Message]) -> Message:
+        """The message that the handler returns. An error that it raises becomes the call's status."""
         path = f"/{self._name}/{method}"
         context = self._envelope.open("gRPC", path, _headers(call), timeout_seconds=call.time_remaining())
         context.route = path
@@ -38,6 +38,8 @@ class GrpcCalls:
 
 
 class _GrpcCall(Generic[Message]):
+    """One gRPC call, as a `Call` of the envelope."""
+
     cancelled = Outcome(ClientDisconnected.grpc_code)
 
     def __init__(self, call: CallContext, handler: Handler[Message]) -> None:
@@ -50,7 +52,7 @@ class _GrpcCall(Generic[Message]):
         return error
 
     async def respond(self, context: RequestContext, response: Message | ServingError) -> Outcome:
-        """Sets what the call says at its end; grpcio sends it with the message, or when the call is aborted."""
+        """Sets the trailing metadata; grpcio sends it with the message, or when the call is aborted."""
         metadata = [
             ("x-request-id", context.request_id),
             ("traceparent", context.trace.header()),
@@ -66,6 +68,6 @@ class _GrpcCall(Generic[Message]):
 
 
 def _headers(call: CallContext) -> dict[bytes, bytes]:
-    """The call's metadata as headers; binary values are left out."""
+    """The call's metadata as headers, without binary values."""
     metadata = call.invocation_metadata() or ()
     return {key.encode(): value.encode() for key, value in metadata if isinstance(value, str)}

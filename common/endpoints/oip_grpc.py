@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC, with the standard health service and deadlines, on the same data backend."""
+"""The Open Inference Protocol over gRPC, and the standard gRPC health service."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ _CONTENTS = {
     "INT64": "int64_contents", "UINT8": "uint_contents", "UINT16": "uint_contents", "UINT32": "uint_contents",
     "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
-_WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # numpy alone makes fractions of some large numbers
+_WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # by itself numpy converts some large integers to floats
 _SERVICE = "inference.GRPCInferenceService"
 
 AddServices = Callable[[grpc.aio.Server, InferenceBackend[Any], Service], Sequence[str]]
-"""Adds further services to a server; gives their full names, for the health service."""
+"""Adds further services to a server, and returns their full names, which the health service needs."""
 
 
 class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
-    """Answers the six calls of the protocol."""
+    """The six calls of the protocol."""
 
     def __init__(self, backend: InferenceBackend[Any], service: Service) -> None:
         self._backend, self._service, self._calls = backend, service, GrpcCalls(service, _SERVICE)
@@ -67,7 +67,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
                 return pb.ModelReadyResponse(ready=False)
             return pb.ModelReadyResponse(ready=True)
 
-        return await self._calls.answer("ModelReady", call, ready)
+        return await self._calls.run("ModelReady", call, ready)
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, call: CallContext) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(name="serving-patterns", version=RELEASE, extensions=oip.EXTENSIONS)
@@ -81,28 +81,28 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
                 versions=self._backend.models()[model.name],
                 platform=self._backend.platform,
                 properties=model.properties,
-                inputs=[tensor(name=one.name, datatype=one.datatype, shape=one.shape) for one in model.inputs],
-                outputs=[tensor(name=one.name, datatype=one.datatype, shape=one.shape) for one in model.outputs],
+                inputs=[tensor(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec in model.inputs],
+                outputs=[tensor(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec in model.outputs],
             )
 
-        return await self._calls.answer("ModelMetadata", call, metadata)
+        return await self._calls.run("ModelMetadata", call, metadata)
 
     async def ModelInfer(self, request: pb.ModelInferRequest, call: CallContext) -> pb.ModelInferResponse:
         async def infer(context: RequestContext) -> pb.ModelInferResponse:
             model = self._backend.resolve(request.model_name, request.model_version)
             inputs = decode(request)
             oip.check_inputs(inputs, model.inputs)
-            parameters = {name: parameter_value(one) for name, one in request.parameters.items()}
+            parameters = {name: parameter_value(value) for name, value in request.parameters.items()}
             context.stages["decode"] = (perf_counter() - context.started) * 1e3
-            wanted = [output.name for output in request.outputs]
-            response = await self._backend.infer(InferRequest(context, model, inputs, wanted, parameters))
+            outputs = [output.name for output in request.outputs]
+            response = await self._backend.infer(InferRequest(context, model, inputs, outputs, parameters))
             return encode(request, response)
 
-        return await self._calls.answer("ModelInfer", call, infer)
+        return await self._calls.run("ModelInfer", call, infer)
 
 
 def decode(request: pb.ModelInferRequest) -> dict[str, Array]:
-    """The inputs of a request, typed or raw. Raises InvalidInput naming what is wrong."""
+    """The inputs of a request, from typed or raw contents. Raises InvalidInput with the field that is wrong."""
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise InvalidInput.at("raw_input_contents", f"expected {len(request.inputs)} entries, got {len(raw)}")
@@ -113,7 +113,10 @@ def decode(request: pb.ModelInferRequest) -> dict[str, Array]:
             raise InvalidInput.at(f"{where}.name", f"expected each input once, got {tensor.name!r} twice")
         if raw:
             if tensor.HasField("contents"):
-                raise InvalidInput.at(f"{where}.contents", "must be absent where raw_input_contents is used")
+                raise InvalidInput.at(
+                    f"{where}.contents",
+                    "expected no typed contents, since the request has raw_input_contents; send one of the two",
+                )
             arrays[tensor.name] = from_binary(raw[index], tensor.datatype, tensor.shape, where)
         else:
             arrays[tensor.name] = _typed(tensor, where)
@@ -144,24 +147,27 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, where: str) -> Array:
 
 
 def encode(request: pb.ModelInferRequest, response: InferResponse) -> pb.ModelInferResponse:
-    """The response's message, its outputs raw, as every client of the protocol reads them."""
+    """The response message, with raw contents, which every client of the protocol reads."""
     outputs = response.outputs
     tensor = pb.ModelInferResponse.InferOutputTensor
     return pb.ModelInferResponse(
         model_name=response.model_name,
         model_version=response.model_version,
         id=request.id,
-        outputs=[tensor(name=name, datatype=datatype_of(one), shape=one.shape) for name, one in outputs.items()],
-        raw_output_contents=[to_binary(one) for one in outputs.values()],
+        outputs=[tensor(name=name, datatype=datatype_of(array), shape=array.shape) for name, array in outputs.items()],
+        raw_output_contents=[to_binary(array) for array in outputs.values()],
         parameters={name: parameter(value) for name, value in response.parameters.items()},
     )
 
 
 @asynccontextmanager
 async def serve_grpc(
-    backend: InferenceBackend[Any], service: Service, host: str, port: int, more: Sequence[AddServices] = ()
+    backend: InferenceBackend[Any], service: Service, host: str, port: int, add_services: Sequence[AddServices] = ()
 ) -> AsyncIterator[grpc.aio.Server]:
-    """Serves until left; then takes no new call and gives those in flight the drain timeout."""
+    """Serves gRPC until the context is left. Then it refuses new calls and gives those in flight the drain timeout.
+
+    Raises RuntimeError when the port cannot be opened.
+    """
     limit = service.settings.max_body_bytes
     server = grpc.aio.server(
         options=[
@@ -171,7 +177,7 @@ async def serve_grpc(
         ]
     )
     pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(backend, service), server)
-    names = [name for add in more for name in add(server, backend, service)]
+    names = [name for add in add_services for name in add(server, backend, service)]
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), server)
     try:
         server.add_insecure_port(f"{host}:{port}")
@@ -185,32 +191,35 @@ async def serve_grpc(
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the library has no types
-    """grpc.health.v1: serving while this service is ready."""
+    """The service grpc.health.v1.Health: its status is SERVING while this service is ready."""
 
     def __init__(self, service: Service, services: Sequence[str]) -> None:
         self._service = service
-        self._services = ("", *services)  # the first means the server as a whole
+        self._services = ("", *services)  # the empty name stands for the server as a whole
 
     async def Check(self, request: health_pb2.HealthCheckRequest, call: CallContext) -> health_pb2.HealthCheckResponse:
         if request.service not in self._services:
-            await call.abort(grpc.StatusCode.NOT_FOUND, f"no service {request.service!r} here")
+            await call.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"service {request.service!r} is not served here; the services are: {', '.join(self._services[1:])}",
+            )
         return health_pb2.HealthCheckResponse(status=self._status())
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, call: CallContext
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        said, known = None, request.service in self._services
+        sent, known = None, request.service in self._services
         while True:
             status = self._status() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-            if status != said:
-                said = status
+            if status != sent:
+                sent = status
                 yield health_pb2.HealthCheckResponse(status=status)
-            elif self._service.health.draining:  # which need not wait for those who watch
+            elif self._service.health.draining:  # the drain does not wait for this call
                 return
             else:
                 await asyncio.sleep(1)
 
     def _status(self) -> health_pb2.HealthCheckResponse.ServingStatus.ValueType:
-        unwell = self._service.health.not_live_reasons() or self._service.health.not_ready_reasons()
+        not_ready = self._service.health.not_live_reasons() or self._service.health.not_ready_reasons()
         serving = health_pb2.HealthCheckResponse.ServingStatus
-        return serving.NOT_SERVING if unwell else serving.SERVING
+        return serving.NOT_SERVING if not_ready else serving.SERVING

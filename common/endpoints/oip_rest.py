@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over HTTP: the infer route, hot and direct, and the routes about models beside it."""
+"""The Open Inference Protocol over HTTP: `infer` as a direct route, all other routes on FastAPI."""
 
 from __future__ import annotations
 
@@ -36,24 +36,25 @@ class InferRoute:
         return path.endswith(_SUFFIX) and path.startswith(_PREFIX)
 
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
-        name, version = self._model(context)
+        name, version = self._parse_path(context)
         model = self._backend.resolve(name, version)
         decoded = _decode(context.headers, body, model.inputs)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        wanted = [output.name for output in decoded.outputs]
-        request = InferRequest(context, model, decoded.inputs, wanted, decoded.parameters)
+        outputs = [output.name for output in decoded.outputs]
+        request = InferRequest(context, model, decoded.inputs, outputs, decoded.parameters)
         response = await self._backend.infer(request)
         start = perf_counter()
-        answer, header_length = oip.encode_response(
+        encoded, header_length = oip.encode_response(
             decoded, response.model_name, response.model_version, response.outputs, response.parameters
         )
         context.stages["encode"] = (perf_counter() - start) * 1e3
         if header_length is None:
-            return Reply(200, answer)
+            return Reply(200, encoded)
         length = (oip.HEADER_LENGTH.lower().encode(), str(header_length).encode())
-        return Reply(200, answer, oip.BINARY.encode(), (length,))
+        return Reply(200, encoded, oip.BINARY.encode(), (length,))
 
-    def _model(self, context: RequestContext) -> tuple[str, str | None]:
+    def _parse_path(self, context: RequestContext) -> tuple[str, str | None]:
+        """The model's name and version; also sets the context's route. Raises NotFound."""
         parts = context.path[len(_PREFIX) : -len(_SUFFIX)].split("/")
         if len(parts) == 1:
             context.route = _INFER
@@ -93,7 +94,7 @@ def _decode(headers: Headers, body: Payload, inputs: list[TensorSpec]) -> oip.De
 
 
 def model_routes(backend: InferenceBackend[Any], health: Health) -> APIRouter:
-    """Everything of the protocol that is about models and changes nothing."""
+    """The protocol's routes that report on the server and its models."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
     @router.get("", summary="The server")
@@ -114,23 +115,23 @@ def model_routes(backend: InferenceBackend[Any], health: Health) -> APIRouter:
 
     for path in ("/models/{model}", "/models/{model}/versions/{version}"):
         router.add_api_route(path, _metadata(backend), methods=["GET"], summary="A model's inputs and outputs")
-        router.add_api_route(path + "/ready", _ready(backend), methods=["GET"], summary="Can a model answer now?")
+        router.add_api_route(path + "/ready", _ready(backend), methods=["GET"], summary="Whether a model is ready")
     return router
 
 
 def _metadata(backend: InferenceBackend[Any]) -> Any:
-    async def metadata(model: str, version: str = "") -> dict[str, Any]:
-        found = backend.describe(model, version)
-        told = {
-            "name": found.name,
-            "versions": backend.models()[found.name],
+    async def model_metadata(model: str, version: str = "") -> dict[str, Any]:
+        handle = backend.describe(model, version)
+        metadata = {
+            "name": handle.name,
+            "versions": backend.models()[handle.name],
             "platform": backend.platform,
-            "inputs": [_tensor(spec) for spec in found.inputs],
-            "outputs": [_tensor(spec) for spec in found.outputs],
+            "inputs": [_tensor(spec) for spec in handle.inputs],
+            "outputs": [_tensor(spec) for spec in handle.outputs],
         }
-        return {**told, "properties": found.properties} if found.properties else told
+        return {**metadata, "properties": handle.properties} if handle.properties else metadata
 
-    return metadata
+    return model_metadata
 
 
 def _ready(backend: InferenceBackend[Any]) -> Any:
@@ -145,10 +146,10 @@ def _ready(backend: InferenceBackend[Any]) -> Any:
 
 
 def repository_routes(repository: ModelRepository, control: bool) -> APIRouter:
-    """The protocol's repository extension; loading and unloading where `control` allows it."""
+    """The protocol's repository extension. Loading and unloading raise Forbidden unless `control` is set."""
     router = APIRouter(prefix="/v2", tags=["open inference protocol"])
 
-    def allowed() -> None:
+    def check_allowed() -> None:
         if not control:
             raise Forbidden("loading and unloading over the API is off; set MODEL_CONTROL=true to allow it")
 
@@ -156,15 +157,15 @@ def repository_routes(repository: ModelRepository, control: bool) -> APIRouter:
     async def index() -> list[dict[str, str]]:
         return [row for name, entry in repository.entries().items() for row in _index_rows(name, entry)]
 
-    @router.post("/repository/models/{model}/load", summary="Load a model's newest version and swap it in")
+    @router.post("/repository/models/{model}/load", summary="Load a model's newest version in place of the old one")
     async def load(model: str) -> dict[str, str]:
-        allowed()
+        check_allowed()
         await repository.load(model)
         return {"name": model, "version": repository.get(model).version, "state": "READY"}
 
-    @router.post("/repository/models/{model}/unload", summary="Stop answering for a model")
+    @router.post("/repository/models/{model}/unload", summary="Unload a model")
     async def unload(model: str) -> dict[str, str]:
-        allowed()
+        check_allowed()
         await repository.unload(model)
         return {"name": model, "state": "UNAVAILABLE"}
 
@@ -186,7 +187,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _operation(
-    name: str, parameters: dict[str, list[str]], request: dict[str, Any], answer: dict[str, Any]
+    name: str, parameters: dict[str, list[str]], request: dict[str, Any], response: dict[str, Any]
 ) -> dict[str, Any]:
     failures = {400: "Invalid tensors", 404: "Unknown model", 413: "Too large", 415: "Wrong content type"}
     failures |= {503: "Not ready or overloaded", 504: "Deadline exceeded"}
@@ -195,12 +196,12 @@ def _operation(
         "summary": "Infer",
         "operationId": name,
         "parameters": [
-            {"name": one, "in": "path", "required": True, "schema": {"type": "string", "examples": examples}}
-            for one, examples in parameters.items()
+            {"name": parameter, "in": "path", "required": True, "schema": {"type": "string", "examples": examples}}
+            for parameter, examples in parameters.items()
         ],
         "requestBody": {"required": True, "content": {oip.JSON: request}},
         "responses": {
-            "200": {"description": "The outputs", "content": {oip.JSON: {"schema": answer}}},
+            "200": {"description": "The outputs", "content": {oip.JSON: {"schema": response}}},
             **{str(code): {"description": text} for code, text in failures.items()},
         },
     }

@@ -1,4 +1,4 @@
-"""What TensorFlow Serving's two surfaces have in common: the model that is meant, its signatures, its columns."""
+"""What TensorFlow Serving's REST and gRPC endpoints have in common: finding a model, its signatures, its examples."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Features = Mapping[str, Sequence[Any]]
 """The named values of one example: numbers, text or bytes."""
 
 
-def find(
+def find_model(
     backend: InferenceBackend[Any], name: str, version: str | None = None, label: str | None = None
 ) -> ModelHandle:
-    """The model that is meant; NotFound or NotReady as the backend has it, InvalidInput for a label."""
+    """The handle of a model's version. Raises NotFound and NotReady as the backend does, InvalidInput for any label."""
     model: ModelHandle = backend.resolve(name, version)
     if label:
         raise InvalidInput(f"unrecognized servable version label: {label!r}; versions have no labels here")
@@ -34,7 +34,7 @@ def find(
 
 
 def check_signature(model: ModelHandle, signature: str, method: str) -> None:
-    """Raises InvalidInput unless the model has the signature (none: the default) and it is for this method."""
+    """Raises InvalidInput unless the model has the signature and it is for this method; "" is the default signature."""
     known = signatures(model).signature_def
     if signature not in ("", *known):
         raise InvalidInput.at("signature_name", f"expected one of {sorted(known)}, got {signature[:60]!r}")
@@ -43,8 +43,8 @@ def check_signature(model: ModelHandle, signature: str, method: str) -> None:
 
 
 def signatures(model: ModelHandle) -> pb.SignatureDefMap:
-    """`serving_default` for predict, and one for examples where the model's columns have names."""
-    found = {
+    """A model's signatures: `serving_default` for predict, and one for examples if the model accepts examples."""
+    definitions = {
         DEFAULT_SIGNATURE: tensor_pb.SignatureDef(
             inputs={spec.name: tensor_info(spec) for spec in model.inputs},
             outputs={spec.name: tensor_info(spec) for spec in model.outputs},
@@ -52,25 +52,25 @@ def signatures(model: ModelHandle) -> pb.SignatureDefMap:
         )
     }
     for signature, method in _METHODS.items():
-        if method != PREDICT and answers(model, method):
-            found[signature] = _of_examples(method, model)
-    return pb.SignatureDefMap(signature_def=found)
+        if method != PREDICT and accepts_examples(model, method):
+            definitions[signature] = _examples_signature(method, model)
+    return pb.SignatureDefMap(signature_def=definitions)
 
 
-def answers(model: ModelHandle, method: str) -> bool:
-    """Whether a model takes examples for this method: it has that task, and its columns have names."""
+def accepts_examples(model: ModelHandle, method: str) -> bool:
+    """Whether a model accepts examples for this method: it has that task, and its input's columns have names."""
     return model.properties.get("task") == _TASKS[method] and bool(columns(model))
 
 
 def columns(model: ModelHandle) -> list[str]:
-    """The names of its input's columns; none where they have no names, or hold no numbers."""
+    """The names of the columns of a model's one input; empty when they have no names, or when they are not numbers."""
     if len(model.inputs) != 1 or model.inputs[0].datatype == "BYTES":
         return []
-    found: list[str] = json.loads(model.properties.get("features", "[]"))
-    return found
+    names: list[str] = json.loads(model.properties.get("features", "[]"))
+    return names
 
 
-def _of_examples(method: str, model: ModelHandle) -> tensor_pb.SignatureDef:
+def _examples_signature(method: str, model: ModelHandle) -> tensor_pb.SignatureDef:
     scores = model.outputs[0].shape
     outputs = {"outputs": TensorSpec("outputs", "FP32", scores)}
     if method == CLASSIFY:
@@ -83,29 +83,34 @@ def _of_examples(method: str, model: ModelHandle) -> tensor_pb.SignatureDef:
 
 
 def status(backend: InferenceBackend[Any], name: str, version: str | None = None) -> pb.GetModelStatusResponse:
-    """The versions that answer, newest first, or the one asked for; NotFound or NotReady as the backend has it."""
+    """The state of the versions that are ready, newest first, or of the given one. Raises NotFound, NotReady."""
     backend.resolve(name, version)
     versions = [version] if version else sorted(backend.models()[name], key=int, reverse=True)
     ok = pb.StatusProto(error_code=pb.StatusProto.OK)
     available = pb.ModelVersionStatus.AVAILABLE
     return pb.GetModelStatusResponse(
-        model_version_status=[pb.ModelVersionStatus(version=int(one), state=available, status=ok) for one in versions]
+        model_version_status=[
+            pb.ModelVersionStatus(version=int(number), state=available, status=ok) for number in versions
+        ]
     )
 
 
 def rows(model: ModelHandle, examples: Sequence[Features], method: str) -> dict[str, Array]:
-    """The examples' features in the order of the model's columns: its one input, of shape [examples, columns].
+    """The model's one input, of shape [examples, columns], with the features in the order of the model's columns.
 
-    Raises InvalidInput for a model that has no named columns or another task, and for a feature that is missing,
-    unknown or no single number.
+    Raises InvalidInput when the model accepts no examples for this method, and when a feature is missing, unknown or
+    not a single number.
     """
-    if not answers(model, method):
-        why = f"its task is {model.properties.get('task', 'other')}" if columns(model) else "it has no named features"
-        raise InvalidInput(f"model {model.name!r} takes no examples for :{method}, {why}; ask :predict, with tensors")
+    if not accepts_examples(model, method):
+        task = model.properties.get("task", "other")
+        reason = f"its task is {task}" if columns(model) else "it has no named features"
+        raise InvalidInput(
+            f"model {model.name!r} accepts no examples for :{method}, since {reason}; send tensors to :predict"
+        )
     if not examples:
         raise InvalidInput.at("examples", "expected at least one")
     spec, names = model.inputs[0], columns(model)
-    numbers = np.array([_row(one, names, f"examples[{index}]") for index, one in enumerate(examples)])
+    numbers = np.array([_row(example, names, f"examples[{index}]") for index, example in enumerate(examples)])
     with np.errstate(over="ignore"):
         array = numbers.astype(spec.dtype)
     if array.dtype.kind == "f":
@@ -127,16 +132,18 @@ def _number(values: Sequence[Any], where: str) -> float:
     try:
         return float(values[0])
     except OverflowError:
-        raise InvalidInput.at(where, "holds a whole number of more than 300 digits") from None
+        raise InvalidInput.at(
+            where, "expected a number in the range of FP64, got one of more than 300 digits"
+        ) from None
 
 
 def classes(model: ModelHandle, outputs: Mapping[str, Array]) -> list[list[tuple[str, float]]]:
-    """Of each example: every label with its score, in the order of the classes."""
+    """For each example: every label with its score, in the order of the classes."""
     scores = outputs[model.outputs[0].name]
     labels = json.loads(model.properties.get("labels", "[]")) or [""] * scores.shape[1]
     return [list(zip(labels, row, strict=True)) for row in scores]
 
 
 def values(model: ModelHandle, outputs: Mapping[str, Array]) -> list[float]:
-    """Of each example: the value."""
+    """For each example: its value."""
     return list(outputs[model.outputs[0].name].reshape(-1))

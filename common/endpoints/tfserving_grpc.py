@@ -1,4 +1,4 @@
-"""TensorFlow Serving over gRPC: its PredictionService and ModelService, beside the server's own protocol."""
+"""TensorFlow Serving over gRPC: PredictionService and ModelService, on the server of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from common.endpoints.tfserving import (
     Features,
     check_signature,
     classes,
-    find,
+    find_model,
     rows,
     signatures,
     status,
@@ -39,7 +39,7 @@ _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.servin
 
 
 def add_tfserving(server: grpc.aio.Server, backend: InferenceBackend[Any], service: Service) -> Sequence[str]:
-    """Adds both services; gives their full names."""
+    """Adds both services to a server, and returns their full names."""
     prediction = PredictionService(backend, service)
     pb_grpc.add_PredictionServiceServicer_to_server(prediction, server)
     pb_grpc.add_ModelServiceServicer_to_server(ModelService(backend, service), server)
@@ -47,7 +47,7 @@ def add_tfserving(server: grpc.aio.Server, backend: InferenceBackend[Any], servi
 
 
 class PredictionService(pb_grpc.PredictionServiceServicer):
-    """Answers all its calls but MultiInference."""
+    """The calls of the service; MultiInference is refused."""
 
     def __init__(self, backend: InferenceBackend[Any], service: Service) -> None:
         self._backend, self._calls = backend, GrpcCalls(service, _PREDICTION)
@@ -55,87 +55,85 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
 
     async def Predict(self, request: pb.PredictRequest, call: CallContext) -> pb.PredictResponse:
         async def predict(context: RequestContext) -> pb.PredictResponse:
-            model = _model(self._backend, request.model_spec, PREDICT)
+            model = _model_with_signature(self._backend, request.model_spec, PREDICT)
             inputs = {
                 name: decode(tensor, f"inputs[{name!r}]", self._most_bytes) for name, tensor in request.inputs.items()
             }
             check_inputs(inputs, model.inputs)
             context.stages["decode"] = (perf_counter() - context.started) * 1e3
-            asked = InferRequest(context, model, inputs, list(request.output_filter))
-            response = await self._backend.infer(asked)
+            outputs = list(request.output_filter)
+            response = await self._backend.infer(InferRequest(context, model, inputs, outputs))
             encoded = {name: encode(array) for name, array in response.outputs.items()}
-            return pb.PredictResponse(outputs=encoded, model_spec=_answered_spec(response, request.model_spec))
+            return pb.PredictResponse(outputs=encoded, model_spec=_response_spec(response, request.model_spec))
 
-        return await self._calls.answer("Predict", call, predict)
+        return await self._calls.run("Predict", call, predict)
 
     async def Classify(self, request: pb.ClassificationRequest, call: CallContext) -> pb.ClassificationResponse:
         async def classify(context: RequestContext) -> pb.ClassificationResponse:
-            model = _model(self._backend, request.model_spec, CLASSIFY)
-            response = await self._of_examples(context, model, request.input, CLASSIFY)
-            found = classes(model, response.outputs)
-            rows = [
-                pb.Classifications(classes=[pb.Class(label=label, score=score) for label, score in one])
-                for one in found
-            ]
-            result = pb.ClassificationResult(classifications=rows)
-            return pb.ClassificationResponse(result=result, model_spec=_answered_spec(response, request.model_spec))
+            model = _model_with_signature(self._backend, request.model_spec, CLASSIFY)
+            response = await self._infer_examples(context, model, request.input, CLASSIFY)
+            scored = classes(model, response.outputs)
+            result = pb.ClassificationResult(classifications=[_classifications(example) for example in scored])
+            return pb.ClassificationResponse(result=result, model_spec=_response_spec(response, request.model_spec))
 
-        return await self._calls.answer("Classify", call, classify)
+        return await self._calls.run("Classify", call, classify)
 
     async def Regress(self, request: pb.RegressionRequest, call: CallContext) -> pb.RegressionResponse:
         async def regress(context: RequestContext) -> pb.RegressionResponse:
-            model = _model(self._backend, request.model_spec, REGRESS)
-            response = await self._of_examples(context, model, request.input, REGRESS)
-            found = values(model, response.outputs)
-            result = pb.RegressionResult(regressions=[pb.Regression(value=one) for one in found])
-            return pb.RegressionResponse(result=result, model_spec=_answered_spec(response, request.model_spec))
+            model = _model_with_signature(self._backend, request.model_spec, REGRESS)
+            response = await self._infer_examples(context, model, request.input, REGRESS)
+            regressions = [pb.Regression(value=value) for value in values(model, response.outputs)]
+            result = pb.RegressionResult(regressions=regressions)
+            return pb.RegressionResponse(result=result, model_spec=_response_spec(response, request.model_spec))
 
-        return await self._calls.answer("Regress", call, regress)
+        return await self._calls.run("Regress", call, regress)
 
     async def MultiInference(self, request: pb.MultiInferenceRequest, call: CallContext) -> pb.MultiInferenceResponse:
         async def refuse(_: RequestContext) -> pb.MultiInferenceResponse:
-            raise MethodNotAllowed("MultiInference is not served; ask Predict, Classify or Regress", allowed="")
+            raise MethodNotAllowed("MultiInference is not supported; call Predict, Classify or Regress", allowed="")
 
-        return await self._calls.answer("MultiInference", call, refuse)
+        return await self._calls.run("MultiInference", call, refuse)
 
     async def GetModelMetadata(
         self, request: pb.GetModelMetadataRequest, call: CallContext
     ) -> pb.GetModelMetadataResponse:
         async def metadata(_: RequestContext) -> pb.GetModelMetadataResponse:
             if list(request.metadata_field) != ["signature_def"]:
-                raise InvalidInput.at("metadata_field", "expected signature_def alone")
+                raise InvalidInput.at(
+                    "metadata_field", f"expected only signature_def, got {str(request.metadata_field)[:60]}"
+                )
             model = _find(self._backend, request.model_spec)
             packed = Packed()
             packed.Pack(signatures(model))
             spec = _spec(model.name, model.version, request.model_spec)
             return pb.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": packed})
 
-        return await self._calls.answer("GetModelMetadata", call, metadata)
+        return await self._calls.run("GetModelMetadata", call, metadata)
 
-    async def _of_examples(
-        self, context: RequestContext, model: ModelHandle, given: pb.Input, method: str
+    async def _infer_examples(
+        self, context: RequestContext, model: ModelHandle, examples: pb.Input, method: str
     ) -> InferResponse:
-        inputs = rows(model, _features(given), method)
+        inputs = rows(model, _features(examples), method)
         check_inputs(inputs, model.inputs)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         return await self._backend.infer(InferRequest(context, model, inputs))
 
 
 class ModelService(pb_grpc.ModelServiceServicer):
-    """Says which versions of a model answer."""
+    """Reports which versions of a model are ready."""
 
     def __init__(self, backend: InferenceBackend[Any], service: Service) -> None:
         self._backend, self._calls = backend, GrpcCalls(service, _MODEL)
 
     async def GetModelStatus(self, request: pb.GetModelStatusRequest, call: CallContext) -> pb.GetModelStatusResponse:
-        async def tell(_: RequestContext) -> pb.GetModelStatusResponse:
+        async def model_status(_: RequestContext) -> pb.GetModelStatusResponse:
             _find(self._backend, request.model_spec)
             return status(self._backend, request.model_spec.name, _version(request.model_spec))
 
-        return await self._calls.answer("GetModelStatus", call, tell)
+        return await self._calls.run("GetModelStatus", call, model_status)
 
 
-def _model(backend: InferenceBackend[Any], spec: pb.ModelSpec, method: str) -> ModelHandle:
+def _model_with_signature(backend: InferenceBackend[Any], spec: pb.ModelSpec, method: str) -> ModelHandle:
     model = _find(backend, spec)
     check_signature(model, spec.signature_name, method)
     return model
@@ -143,8 +141,8 @@ def _model(backend: InferenceBackend[Any], spec: pb.ModelSpec, method: str) -> M
 
 def _find(backend: InferenceBackend[Any], spec: pb.ModelSpec) -> ModelHandle:
     if not spec.name:
-        raise InvalidInput.at("model_spec.name", "is missing")
-    return find(backend, spec.name, _version(spec), spec.version_label)
+        raise InvalidInput.at("model_spec.name", "is missing; expected the name of a model")
+    return find_model(backend, spec.name, _version(spec), spec.version_label)
 
 
 def _classifications(scored: Sequence[tuple[str, float]]) -> pb.Classifications:
@@ -155,23 +153,23 @@ def _version(spec: pb.ModelSpec) -> str | None:
     return str(spec.version.value) if spec.HasField("version") else None
 
 
-def _answered_spec(response: InferResponse, asked: pb.ModelSpec) -> pb.ModelSpec:
-    return _spec(response.model_name, response.model_version, asked)
+def _response_spec(response: InferResponse, requested: pb.ModelSpec) -> pb.ModelSpec:
+    return _spec(response.model_name, response.model_version, requested)
 
 
-def _spec(name: str, version: str, asked: pb.ModelSpec) -> pb.ModelSpec:
-    """The version that answered, with the signature that was asked for."""
-    signature = asked.signature_name or DEFAULT_SIGNATURE
+def _spec(name: str, version: str, requested: pb.ModelSpec) -> pb.ModelSpec:
+    """The version that computed the response, and the signature of the request."""
+    signature = requested.signature_name or DEFAULT_SIGNATURE
     return pb.ModelSpec(name=name, version=Int64Value(value=int(version)), signature_name=signature)
 
 
-def _features(given: pb.Input) -> list[Features]:
-    """Each example's values by name, its own before those of the call."""
-    if given.WhichOneof("kind") == "example_list_with_context":
-        listed = given.example_list_with_context
+def _features(examples: pb.Input) -> list[Features]:
+    """The values of each example by name. The example's own values come before those of the shared context."""
+    if examples.WhichOneof("kind") == "example_list_with_context":
+        listed = examples.example_list_with_context
         shared = _values(listed.context)
-        return [{**shared, **_values(one)} for one in listed.examples]
-    return [_values(one) for one in given.example_list.examples]
+        return [{**shared, **_values(example)} for example in listed.examples]
+    return [_values(example) for example in examples.example_list.examples]
 
 
 def _values(example: tensor_pb.Example) -> Features:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving over HTTP: the three hot routes, direct, and the routes about a model beside them."""
+"""TensorFlow Serving over HTTP: `predict`, `classify` and `regress` as direct routes, all others on FastAPI."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from common.endpoints.tfserving import (
     CLASSIFY,
     PREDICT,
     REGRESS,
-    answers,
+    accepts_examples,
     check_signature,
     classes,
     columns,
-    find,
+    find_model,
     rows,
     signatures,
     status,
@@ -36,7 +36,7 @@ from common.protocol.oip import check_inputs
 from common.request.context import RequestContext
 
 _PREFIX = "/v1/models/"
-_PLACES = ("", "/versions/{version}", "/labels/{label}")
+_VERSION_PATHS = ("", "/versions/{version}", "/labels/{label}")
 _METHODS = (PREDICT, CLASSIFY, REGRESS)
 _SUFFIXES = tuple(f":{method}" for method in _METHODS)
 _PATH = re.compile(
@@ -44,7 +44,9 @@ _PATH = re.compile(
 )
 
 
-class _Asked(NamedTuple):
+class _Target(NamedTuple):
+    """What a path names."""
+
     model: ModelHandle
     method: str
 
@@ -52,7 +54,7 @@ class _Asked(NamedTuple):
 class TfServingRoute:
     """POST /v1/models/{model}[/versions/{version}|/labels/{label}]:predict, :classify and :regress.
 
-    The content type is not looked at, since TensorFlow Serving does not: its documents ask with `curl -d`.
+    The content type is ignored, as TensorFlow Serving does: its documentation uses `curl -d`, which states another one.
     """
 
     def __init__(self, backend: InferenceBackend[Any]) -> None:
@@ -62,18 +64,19 @@ class TfServingRoute:
         return path.startswith(_PREFIX) and path.endswith(_SUFFIXES)
 
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
-        asked = self._asked(context)
-        if asked.method == PREDICT:
-            return await self._predict(context, asked.model, body)
-        return await self._examples(context, asked, body)
+        target = self._parse_path(context)
+        if target.method == PREDICT:
+            return await self._predict(context, target.model, body)
+        return await self._examples(context, target, body)
 
-    def _asked(self, context: RequestContext) -> _Asked:
-        found = _PATH.fullmatch(context.path)
-        if found is None:
+    def _parse_path(self, context: RequestContext) -> _Target:
+        """The model and the method; also sets the context's route. Raises NotFound, NotReady, InvalidInput."""
+        match = _PATH.fullmatch(context.path)
+        if match is None:
             raise NotFound("this service has no such path; GET /docs lists its paths")
-        place = _PLACES[1 if found["version"] else 2 if found["label"] else 0]
-        context.route = f"{_PREFIX}{{model}}{place}:{found['method']}"
-        return _Asked(find(self._backend, found["name"], found["version"], found["label"]), found["method"])
+        version_path = _VERSION_PATHS[1 if match["version"] else 2 if match["label"] else 0]
+        context.route = f"{_PREFIX}{{model}}{version_path}:{match['method']}"
+        return _Target(find_model(self._backend, match["name"], match["version"], match["label"]), match["method"])
 
     async def _predict(self, context: RequestContext, model: ModelHandle, body: Payload) -> Reply:
         request = tfserving.decode_predict(body)
@@ -87,15 +90,15 @@ class TfServingRoute:
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
-    async def _examples(self, context: RequestContext, asked: _Asked, body: Payload) -> Reply:
-        model = asked.model
+    async def _examples(self, context: RequestContext, target: _Target, body: Payload) -> Reply:
+        model = target.model
         request = tfserving.decode_examples(body)
-        check_signature(model, request.signature_name, asked.method)
-        inputs = rows(model, tfserving.features(request), asked.method)
+        check_signature(model, request.signature_name, target.method)
+        inputs = rows(model, tfserving.features(request), target.method)
         check_inputs(inputs, model.inputs)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         outputs = (await self._backend.infer(InferRequest(context, model, inputs))).outputs
-        results: Sequence[Any] = classes(model, outputs) if asked.method == CLASSIFY else values(model, outputs)
+        results: Sequence[Any] = classes(model, outputs) if target.method == CLASSIFY else values(model, outputs)
         return Reply(200, tfserving.encode_results(results, outputs[model.outputs[0].name]))
 
     def document(self) -> dict[str, Any]:
@@ -112,13 +115,13 @@ class TfServingRoute:
                 "post": _operation(method, place, bodies[method] | _example(examples.get(method), place), known)
             }
             for method in _METHODS
-            for place in _PLACES
+            for place in _VERSION_PATHS
         }
         return {"paths": paths, "components": {"schemas": schemas}}
 
 
 def _example(body: dict[str, Any] | None, place: str) -> dict[str, Any]:
-    """No example where there is none that works: versions have no labels here."""
+    """The example of a documented route; none for labels, since this service has no labels."""
     return {"example": body} if body and "label" not in place else {}
 
 
@@ -131,44 +134,45 @@ def _operation(method: str, place: str, body: dict[str, Any], known: dict[str, l
         "summary": method.capitalize(),
         "operationId": "_".join(("tfserving", method, *names[1:])),
         "parameters": [
-            {"name": one, "in": "path", "required": True, "schema": {"type": "string", "examples": known[one]}}
-            for one in names
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "examples": known[name]}}
+            for name in names
         ],
         "requestBody": {"required": True, "content": {"application/json": body}},
         "responses": {
-            "200": {"description": "The answer"},
+            "200": {"description": "The predictions"},
             **{str(code): {"description": text} for code, text in failures.items()},
         },
     }
 
 
 def _examples(model: ModelHandle) -> dict[str, dict[str, Any]]:
-    """By method: a body that works, where one would not be too long to show."""
-    named = {one["name"]: np.reshape(one["data"], one["shape"]).tolist() for one in model.example.get("inputs", ())}
+    """A valid body for each method; none for a model whose example would be too long to show."""
+    inputs = model.example.get("inputs", ())
+    named = {tensor["name"]: np.reshape(tensor["data"], tensor["shape"]).tolist() for tensor in inputs}
     examples: dict[str, dict[str, Any]] = {PREDICT: {"inputs": named}} if named else {}
     for method in (CLASSIFY, REGRESS):
-        if named and answers(model, method):
+        if named and accepts_examples(model, method):
             (row,) = named[model.inputs[0].name]
             examples[method] = {"examples": [dict(zip(columns(model), row, strict=True))]}
     return examples
 
 
 def tfserving_routes(backend: InferenceBackend[Any]) -> APIRouter:
-    """A model's status and signatures."""
+    """The routes that report a model's status and its signatures."""
     router = APIRouter(prefix="/v1/models/{model}", tags=["tensorflow serving"])
 
     async def model_status(model: str, version: str = "", label: str = "") -> dict[str, Any]:
-        find(backend, model, version, label)
+        find_model(backend, model, version, label)
         return _json(status(backend, model, version))
 
     async def metadata(model: str, version: str = "", label: str = "") -> dict[str, Any]:
-        found = find(backend, model, version, label)
+        handle = find_model(backend, model, version, label)
         return {
-            "model_spec": {"name": found.name, "signature_name": "", "version": found.version},
-            "metadata": {"signature_def": _json(signatures(found))},
+            "model_spec": {"name": handle.name, "signature_name": "", "version": handle.version},
+            "metadata": {"signature_def": _json(signatures(handle))},
         }
 
-    for place in _PLACES:
+    for place in _VERSION_PATHS:
         router.add_api_route(place, model_status, methods=["GET"], summary="A model's versions and their state")
         router.add_api_route(f"{place}/metadata", metadata, methods=["GET"], summary="A model's signatures")
     return router

@@ -45,7 +45,7 @@ class OnnxBackend:
         prepared for another model, and whatever the batcher raises.
         """
         context, model, inputs = request.context, request.model, request.inputs
-        request.check_outputs()
+        request.check_output_names()
         if request.parameters:
             _check_fingerprint(model, request.parameters.get(FINGERPRINT))
         context.deadline.check("inference started")

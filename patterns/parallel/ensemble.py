@@ -122,7 +122,7 @@ class Ensemble:
         (rows,) = {len(array) for array in inputs.values()}
         parameters = {"hops": hops + 1} if member.composed else None
         result = await call(
-            context, client, inputs, outputs=(member.output,), within=self._timeout, parameters=parameters
+            context, client, inputs, outputs=(member.output,), timeout_seconds=self._timeout, parameters=parameters
         )
         if result.model_version not in member.versions:
             member = await self._same_meaning(context, member)

@@ -145,7 +145,7 @@ class Pipeline:
             raise NotReady(f"predictor {stage} was not there when this page's turn came")
         try:
             names = [spec.name for spec in OUTPUTS[stage]]
-            answer = await call(context, part.predictor, {"image": images}, outputs=names, within=within)
+            answer = await call(context, part.predictor, {"image": images}, outputs=names, timeout_seconds=within)
             for spec in OUTPUTS[stage]:
                 spec.check(answer.outputs[spec.name], spec.name)
         except InvalidInput as error:

@@ -46,9 +46,6 @@ FORMER_NAMES = {
 }
 # Files that still have some of these words; each is deleted here once it is rewritten.
 NOT_YET_REWRITTEN = (
-    "common/composition/flow.py",
-    "common/endpoints/backend.py",
-    "common/endpoints/grpc_calls.py",
     "common/http/api.py",
     "common/http/app.py",
     "common/inference/batcher.py",

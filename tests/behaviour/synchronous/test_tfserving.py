@@ -117,7 +117,7 @@ def test_state_and_signature_over_rest(http: httpx.Client, models: str) -> None:
 def test_an_image_model_has_no_features_to_classify_by(http: httpx.Client, models: str) -> None:
     answer = http.post(f"{models}:classify", json={"examples": [{"image": {"b64": "AAAA"}}]})
     assert answer.status_code == 400
-    assert "it has no named features; ask :predict" in answer.json()["error"]
+    assert "it has no named features; send tensors to :predict" in answer.json()["error"]
 
 
 def test_what_is_wrong_is_refused_before_any_inference(http: httpx.Client, stack: Stack, models: str) -> None:

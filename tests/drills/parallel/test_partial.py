@@ -114,7 +114,7 @@ def test_a_lost_quorum_is_a_failure_with_every_reason(stack: Stack, whole: Any) 
     try:
         answer = ask(stack, BODY)
         assert answer.elapsed.total_seconds() < TIMEOUT + SLACK
-        assert "1 of 4 predictors could answer and 2 are needed" in answer.json()["detail"]
+        assert "1 of 4 predictors responded and 2 are needed" in answer.json()["detail"]
         late = [f"predictor {name} did not respond" in answer.json()["detail"] for name in frozen]
         missed = [f"predictor {name} cannot answer" in answer.json()["detail"] for name in frozen]  # by the watch
         assert [one or other for one, other in zip(late, missed, strict=True)] == [True] * 3

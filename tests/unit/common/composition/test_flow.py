@@ -77,8 +77,8 @@ async def test_calls_to_one_predictor_add_up() -> None:
 async def test_a_call_has_the_callers_deadline_or_a_shorter_one() -> None:
     echo, asked = Echo(), context(5.0)
     await call(asked, echo, {})
-    await call(asked, echo, {}, within=0.5)
-    await call(asked, echo, {}, within=50)
+    await call(asked, echo, {}, timeout_seconds=0.5)
+    await call(asked, echo, {}, timeout_seconds=50)
     whole, short, long = (how["deadline"] for how in echo.asked)
     assert whole.at == long.at == asked.deadline.at
     assert 0 < short.remaining <= 0.5
@@ -145,7 +145,7 @@ async def test_too_few_are_noticed_as_soon_as_it_is_certain() -> None:
 
 async def test_more_than_there_are_can_never_answer() -> None:
     echo = Echo()
-    with pytest.raises(NotReady, match="1 predictors can be asked and 2 are needed"):
+    with pytest.raises(NotReady, match="1 predictors are available and 2 are needed"):
         await side_by_side(context(), {"a": echo.infer({})}, needed=2)
     assert echo.asked == []
 

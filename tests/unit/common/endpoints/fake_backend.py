@@ -54,7 +54,7 @@ class FakeBackend:
 
     async def infer(self, request: InferRequest[FakeModel]) -> InferResponse:
         context, model = request.context, request.model
-        request.check_outputs()
+        request.check_output_names()
         context.deadline.check("inference started")
         context.model = model.name
         self.asked.append(model.name)

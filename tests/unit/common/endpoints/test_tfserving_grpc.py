@@ -169,7 +169,7 @@ async def test_a_model_without_named_features_takes_no_examples(surface: Surface
 
 async def test_several_heads_in_one_call_are_not_served(surface: Surface) -> None:
     call = surface.prediction.MultiInference(pb.MultiInferenceRequest(), timeout=20)
-    assert "ask Predict, Classify or Regress" in await refusal(call, Code.UNIMPLEMENTED)
+    assert "call Predict, Classify or Regress" in await refusal(call, Code.UNIMPLEMENTED)
 
 
 async def test_the_metadata_tells_the_signatures(surface: Surface) -> None:
@@ -182,7 +182,7 @@ async def test_the_metadata_tells_the_signatures(surface: Surface) -> None:
     assert found["serving_default"].inputs["x"].dtype == tensor_pb.DT_FLOAT
     request.metadata_field[:] = ["weights"]
     said = await refusal(surface.prediction.GetModelMetadata(request, timeout=20), Code.INVALID_ARGUMENT)
-    assert said == "metadata_field: expected signature_def alone"
+    assert said == "metadata_field: expected only signature_def, got ['weights']"
 
 
 async def test_the_status_lists_the_versions_that_answer(surface: Surface) -> None:

@@ -130,9 +130,9 @@ def test_a_score_is_as_short_as_its_type_allows(surface: Surface) -> None:
         (f"{FLOWERS}:classify", {"examples": [{**ROW, "width": [1, 2]}]}, "expected one number, got 2 values"),
         (f"{FLOWERS}:classify", {"examples": [{**ROW, "width": 1e39}]}, "expected finite numbers"),
         (f"{FLOWERS}:classify", {"examples": [{**ROW, "width": 10**400}]}, "more than 300 digits"),
-        (f"{FLOWERS}:regress", {"examples": [ROW]}, "takes no examples for :regress, its task is classification"),
-        (f"{AREA}:classify", {"examples": [ROW]}, "takes no examples for :classify, its task is regression"),
-        (f"{CAPTIONS}:classify", {"examples": [ROW]}, "it has no named features; ask :predict"),
+        (f"{FLOWERS}:regress", {"examples": [ROW]}, "no examples for :regress, since its task is classification"),
+        (f"{AREA}:classify", {"examples": [ROW]}, "accepts no examples for :classify, since its task is regression"),
+        (f"{CAPTIONS}:classify", {"examples": [ROW]}, "it has no named features; send tensors to :predict"),
         (f"{FLOWERS}/labels/stable:predict", {"instances": [[1, 2]]}, "unrecognized servable version label: 'stable'"),
     ],
 )  # fmt: skip
