@@ -44,9 +44,8 @@ def launch(command: list[str], environment: Mapping[str, str], directory: Path, 
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    child.returncode = (
-        0  # avoids the ResourceWarning of a Popen that outlives this object; _reap() waits for the process
-    )
+    # Avoids the ResourceWarning of a Popen that outlives this object; _reap() waits for the process.
+    child.returncode = 0
     _children[child.pid] = None
     return Process(child.pid, _read_state(child.pid).started)
 

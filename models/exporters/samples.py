@@ -45,10 +45,7 @@ def read(path: Path) -> Samples:
         samples = _READERS[path.suffix](path)
     except KeyError:
         raise BuildError(f"{path}: found the suffix {path.suffix!r}, expected .npz, .npy or .csv") from None
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # ValueError: a pickle in a NumPy file, or text that is not a number in a .csv file
+    except (OSError, ValueError) as error:  # ValueError: a pickle in a NumPy file, or no number in a .csv file
         raise BuildError(f"{path}: {error}") from None
     rows = {len(array) if array.ndim else 0 for array in samples.arrays.values()}
     if len(rows) != 1 or min(rows) < 2:
