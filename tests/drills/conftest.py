@@ -43,9 +43,9 @@ def row_by_row(items: list[pytest.Item]) -> None:
         items[place] = item
 
 
-def _row(item: pytest.Item) -> tuple[object, ...]:
+def _row(item: pytest.Item) -> tuple[str, ...]:
     params = item.callspec.params if HERE in item.path.parents and hasattr(item, "callspec") else {}
-    return (params["runtime"], params["row"]) if "row" in params else ()
+    return (params["runtime"], str(params["row"])) if "row" in params else ()
 
 
 @pytest.hookimpl(trylast=True)

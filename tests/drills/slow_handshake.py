@@ -7,8 +7,6 @@ the kernel sends the first packet and is kept from seeing what comes back, which
 answers late. Opens connections until they are refused, then prints what became of them as one line of JSON:
 `answered`, `refused` (by the first packet), `reset` (after the handshake: the request is lost), `silent` (no response
 within five seconds) and `given_up` (this process had no turn when the last packet was due, so it was not sent).
-
-The standard library alone, since it runs inside of containers as well.
 """
 
 from __future__ import annotations

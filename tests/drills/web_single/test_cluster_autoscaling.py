@@ -16,7 +16,7 @@ from runtimes.base import Stack
 from tests.conftest import Start
 from tests.drills.cluster import apply, namespace, reached, unharmed
 
-pytestmark = pytest.mark.runs_on("kubernetes")
+pytestmark = [pytest.mark.runs_on("kubernetes"), pytest.mark.minutes]
 
 KUBERNETES = Path(__file__).parents[3] / "k8s"
 # five minutes unless it is said: longer than a drill is patient

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.runs_on("kubernetes")
 CALLERS = 4
 # Until the cluster has noticed, every second new connection is refused: the usual three attempts may all meet that.
 PATIENT = ClientLimits(attempts=7)
+ROUTED_SECONDS = 2.0  # until every node's rules follow a change of the Service's endpoints; nothing says when they do
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,20 @@ async def test_a_pod_that_dies_takes_what_was_in_flight_there_and_the_client_ask
     assert tally.wrong == []
     assert tally.statuses == {200: tally.answered}
     assert len(tally.lost) <= CALLERS
+
+
+async def test_a_frozen_pod_gets_no_requests_until_it_goes_on(stack: Stack, space: Namespace) -> None:
+    """Its probes fail, so the Service leads to the other pod alone; what froze it is over before it would be ended."""
+    first, _ = await asyncio.to_thread(running, space)
+    await asyncio.to_thread(space.signal, first, "STOP")
+    try:
+        await soon(lambda: first.id not in {pod.id for pod in running(space)}, "the frozen pod is unready", 60)
+        await asyncio.sleep(ROUTED_SECONDS)
+        async with unharmed(stack):
+            assert first.id not in {pod.id for pod in await asyncio.to_thread(running, space)}
+    finally:
+        await asyncio.to_thread(space.signal, first, "CONT")
+    await soon(lambda: len(running(space)) == 2, "both pods are ready again", 60)
 
 
 async def test_a_node_that_is_drained_gets_one_pod_at_a_time_and_no_request_is_lost(
