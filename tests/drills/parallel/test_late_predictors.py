@@ -50,10 +50,7 @@ def is_alive(stack: Stack) -> bool:
         return False
 
 
-FAILS_TODAY = pytest.mark.xfail(strict=True, reason="400 'expected [-1, 0]' until somebody asks /readyz")
-
-
-@pytest.mark.parametrize("path", [pytest.param("/v2/models/parallel/infer", marks=FAILS_TODAY), "/predict"])
+@pytest.mark.parametrize("path", REQUESTS)
 async def test_a_proxy_that_was_there_first_answers_once_its_predictors_are_reachable(alone: Stack, path: str) -> None:
     said: set[int] = set()
     url = direct_url(alone, "proxy") + path
