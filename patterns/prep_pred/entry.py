@@ -1,4 +1,4 @@
-"""The roles `prep` and `proxy`: one service, which prepares inputs itself unless PREDICTORS says who does it."""
+"""The roles `prep` and `proxy`: one service, which prepares inputs itself unless PREDICTORS names a `prep`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 
 
 class Settings(ProxySettings):
-    """The environment of `prep` and of `proxy`; the last three are for where inputs are prepared."""
+    """The settings of `prep` and of `proxy`. A service that calls another `prep` ignores the last three."""
 
     model: str = Field("imagenet_lite0", pattern=r"\w", description="The models to offer, separated by commas.")
     predictors: str = Field(
@@ -52,13 +52,13 @@ class Settings(ProxySettings):
         return [name.strip() for name in self.model.split(",") if name.strip()]
 
     def addresses(self) -> dict[str, Address]:
-        """Each half of each model, by names such as `predictor.penguins`."""
+        """The addresses of both halves of each model, by names such as `predictor.penguins`."""
         halves = super().addresses() if self.predictors else {}
         return {f"{half}.{model}": Address(at.url, model) for half, at in halves.items() for model in self.models}
 
 
 def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
-    """Every model's two halves, wherever they are, as one."""
+    """Serves each model as one, wherever its preprocessing and its inference run."""
     service = Service(settings, logs, samples=HERE / "samples")
     predictors, executor = (
         PredictorClients(service, settings),

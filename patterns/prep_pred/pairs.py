@@ -1,4 +1,4 @@
-"""Each model's two halves, what prepares its input and what predicts, joined into one model that takes raw input."""
+"""Joins the two halves of a model, preprocessing and inference, into one model that takes raw input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOTAL = re.compile(r"\btotal;dur=([\d.]+)")
 
 
 class Pair:
-    """One model from raw input to its answer; or to the tensor for it, where no predictor is configured."""
+    """One model with raw input. Its outputs are those of the predictor, or of prep when no predictor is configured."""
 
     inputs, example = [INSTANCES], dict[str, Any]()
 
@@ -36,7 +36,7 @@ class Pair:
 
     @property
     def metadata(self) -> list[ModelMetadata]:
-        """What the halves say of themselves, prep first. Raises NotReady until both have described themselves."""
+        """The metadata of the halves, prep first. Raises NotReady until both have described themselves."""
         if reason := self.undescribed():
             raise NotReady(reason, retry_after=1)
         return [self._monitor.metadata[half.name] for half in self._halves]
@@ -55,19 +55,19 @@ class Pair:
         return {**self.metadata[-1].properties, **self.metadata[0].properties}
 
     def mismatch(self) -> str | None:
-        """Why the halves do not belong together; None when they do, and while that is not known."""
+        """The reason why the preprocessing of the halves differs; None when it is the same or not known yet."""
         fingerprints = [] if self.undescribed() else [one.properties.get(FINGERPRINT) for one in self.metadata]
         if len(set(fingerprints)) < 2:
             return None
         return (
             f"model {self.name!r}: prep prepares inputs for the preprocessing {fingerprints[0]!r}, but the predictor "
-            f"expects {fingerprints[1]!r}; release both sides together"
+            f"expects {fingerprints[1]!r}; deploy both from one release"
         )
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:
         """The last half's outputs for `instances`, and the version of it that made them.
 
-        Raises NotReady when the halves turn out not to belong together, and what the halves raise.
+        Raises NotReady when the preprocessing of the halves differs, and whatever their calls raise.
         """
         context = request.context
         context.deadline.check("the input was prepared")
@@ -80,7 +80,7 @@ class Pair:
         return InferResponse(response.outputs, self.name, response.model_version, prepared.parameters)
 
     async def labels(self, context: RequestContext, version: str) -> list[str]:
-        """What the columns of an answer of this version mean."""
+        """The labels of a version, one for each column of its output."""
         if version not in self._labels:
             metadata = await self._halves[-1].pinned(version).metadata(deadline=context.deadline)
             self._labels[version] = json.loads(metadata.properties.get("labels", "[]"))
@@ -90,15 +90,15 @@ class Pair:
         predictor = self._halves[1]
         try:
             response = await call(context, predictor, prepared.outputs, parameters=prepared.parameters)
-        except PreprocessingMismatch as error:  # the caller cannot mend it; it ends once both halves are of one release
+        except PreprocessingMismatch as error:  # not the caller's fault: it ends when both halves are of one release
             raise NotReady(error.detail, retry_after=1) from None
         _split_time(context, "predict", predictor.name, response)
         return response
 
 
 def _split_time(context: RequestContext, stage: str, half: str, response: PredictorResponse) -> None:
-    """Splits a call's time into what the half says that it took, and the transfer there and back."""
-    whole, own = context.stages.pop(half), _TOTAL.search(response.server_timing)
-    spent = min(float(own[1]), whole) if own else whole
-    context.stages["transfer"] = context.stages.pop("transfer", 0.0) + whole - spent
-    context.stages[stage] = spent
+    """Splits the time of a call into the time that the half states in Server-Timing, and the transfer."""
+    total, stated = context.stages.pop(half), _TOTAL.search(response.server_timing)
+    seconds_in_half = min(float(stated[1]), total) if stated else total
+    context.stages["transfer"] = context.stages.pop("transfer", 0.0) + total - seconds_in_half
+    context.stages[stage] = seconds_in_half

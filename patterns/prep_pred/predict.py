@@ -1,4 +1,4 @@
-"""POST /predict/{model}: a picture, or instances as JSON, in; labels with probabilities out."""
+"""POST /predict/{model}: takes an image, or instances as JSON, returns labels with probabilities."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _request = msgspec.json.Decoder(PredictRequest)
 
 
 class PredictRoute:
-    """The friendly route for every pair; `top` labels an answer."""
+    """POST /predict/{model} for every pair. A prediction has the `top` most probable labels."""
 
     def __init__(self, pairs: CompositionBackend[Pair], top: int) -> None:
         self._pairs, self._top = pairs, top
@@ -60,10 +60,12 @@ class PredictRoute:
             labels = await pair.labels(context, version)
         main = pair.outputs[0].name
         if (shape := outputs[main].shape) != (len(given), len(labels)):
-            raise UpstreamFailed(f"the predictor gave {main} of shape {list(shape)}, not {[len(given), len(labels)]}")
+            raise UpstreamFailed(
+                f"the predictor returned {main} of shape {list(shape)}, expected {[len(given), len(labels)]}"
+            )
         predictions = _predictions(main, outputs[main], labels, self._top)
-        told = {"predictions": predictions, "model_name": name, "model_version": version, "release": RELEASE}
-        return Reply(200, orjson.dumps(told))
+        content = {"predictions": predictions, "model_name": name, "model_version": version, "release": RELEASE}
+        return Reply(200, orjson.dumps(content))
 
     def document(self) -> dict[str, Any]:
         files = {media: {"schema": {"type": "string", "format": "binary"}} for media in PICTURES}
@@ -73,7 +75,7 @@ class PredictRoute:
         invalid = {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}
         operation = {
             "tags": ["predict"],
-            "summary": "What is it, and how sure?",
+            "summary": "Predict from an image, from values or from a text",
             "operationId": "predict_predict__model__post",
             "parameters": [
                 {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "title": "Model"}}
@@ -88,7 +90,7 @@ class PredictRoute:
 
 
 def _instances(content_type: str, body: Payload) -> Array:
-    """The elements of INSTANCES: the body itself where it is a picture, else what it lists."""
+    """The elements of INSTANCES: the body itself when it is an image, else the instances in its JSON."""
     media = content_type.partition(";")[0].strip().lower()
     if media not in (JSON, *PICTURES):
         raise UnsupportedMedia.at("Content-Type", f"expected {', '.join((*PICTURES, JSON))}, got {media[:60]}")
@@ -101,7 +103,7 @@ def _instances(content_type: str, body: Payload) -> Array:
 
 
 def _predictions(name: str, scores: Array, labels: list[str], top: int) -> list[dict[str, Any]]:
-    """The likeliest labels of each row of a model's main output; a softmax makes probabilities of logits."""
+    """The most probable labels of each row of a model's first output. Logits become probabilities by a softmax."""
     powers = np.exp(scores - scores.max(axis=1, keepdims=True))
     shares = powers / powers.sum(axis=1, keepdims=True) if name == "logits" else scores
     best = [row.argsort(kind="stable")[::-1][:top].tolist() for row in shares]

@@ -1,4 +1,4 @@
-"""Preprocessing in this process, asked as a predictor elsewhere is asked: a transport that goes nowhere."""
+"""Preprocessing in this process, as a transport: it is called like a predictor on another server."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from common.request.deadline import Deadline
 
 FINGERPRINT = "preprocessing_fingerprint"
 INSTANCES = TensorSpec("instances", "BYTES", (-1,))
-"""What goes in, an element each: the bytes of a picture, named values as JSON, or a text."""
+"""The raw input. Each element is the bytes of an image, named values as JSON, or a text."""
 
 _values = msgspec.json.Decoder(dict[str, Any])
 
 
 class Preparation:
-    """A model's preprocessing, by its newest model.yaml: instances in, its tensor of at most `most` numbers out."""
+    """Prepares instances by the newest model.yaml of a model; the tensor has at most `max_elements` elements."""
 
-    def __init__(self, folder: Path, executor: BoundedExecutor, most: int) -> None:
-        self._folder, self._executor, self._most = folder, executor, most
+    def __init__(self, folder: Path, executor: BoundedExecutor, max_elements: int) -> None:
+        self._folder, self._executor, self._max_elements = folder, executor, max_elements
 
     async def infer(self, request: PredictorRequest) -> PredictorResponse:
         """Raises InvalidInput, Overloaded, DeadlineExceeded."""
         manifest, steps = self._read
         items = request.inputs[INSTANCES.name].tolist()
-        most = self._most // math.prod(steps.tensor.shape[1:])
-        if not 1 <= len(items) <= most:
-            raise InvalidInput.at("instances", f"expected 1 to {most}, got {len(items)}")
+        limit = self._max_elements // math.prod(steps.tensor.shape[1:])
+        if not 1 <= len(items) <= limit:
+            raise InvalidInput.at("instances", f"expected 1 to {limit}, got {len(items)}")
         tensors = await self._executor.run(request.deadline, self._prepare, items, request.deadline)
         return PredictorResponse(tensors, manifest.name, manifest.version, parameters={FINGERPRINT: steps.fingerprint})
 
     async def metadata(self, deadline: Deadline) -> ModelMetadata:
-        """Raises ModelLoadError where there is no model.yaml that can be followed."""
+        """The metadata of the preprocessing. Raises ModelLoadError when there is no valid model.yaml."""
         manifest, steps = self._read
         properties = manifest.properties() | {
             FINGERPRINT: steps.fingerprint,
@@ -63,21 +63,21 @@ class Preparation:
         return self
 
     async def close(self) -> None:
-        """Nothing was opened."""
+        """Does nothing, because no connection was opened."""
 
     @cached_property
     def _read(self) -> tuple[Manifest, Preparer]:
         versions = [path for path in self._folder.glob("*/model.yaml") if path.parent.name.isdecimal()]
         if not versions:
-            raise ModelLoadError(f"{self._folder}: holds no version with a model.yaml")
+            raise ModelLoadError(f"{self._folder}: expected a file such as 1/model.yaml, found none")
         manifest = read_manifest(max(versions, key=lambda path: int(path.parent.name)))
         return manifest, preparer(manifest)
 
     def _prepare(self, items: Sequence[bytes], deadline: Deadline) -> dict[str, Array]:
-        return self._read[1].prepare_many(self._opened(items, deadline))
+        return self._read[1].prepare_many(self._decoded(items, deadline))
 
-    def _opened(self, items: Sequence[bytes], deadline: Deadline) -> Iterator[Any]:
-        """One after the other; the deadline is looked at before each, for a picture takes its time."""
+    def _decoded(self, items: Sequence[bytes], deadline: Deadline) -> Iterator[Any]:
+        """Decodes the items one by one. The deadline is checked before each, because an image takes some time."""
         for index, item in enumerate(items):
             deadline.check("the next instance was prepared")
             match self._read[1].kind:

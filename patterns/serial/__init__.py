@@ -1,1 +1,1 @@
-"""serial: predictors that depend on each other, one after the other."""
+"""serial: predictors that are called one after the other, because each needs the output of the one before."""

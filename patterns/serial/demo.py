@@ -36,7 +36,7 @@ def main(url: str) -> None:
 
 
 def _read(url: str, name: str) -> tuple[dict[str, Any], dict[str, float]]:
-    """The answer, and the milliseconds of its stages."""
+    """The response, and the milliseconds of its stages."""
     page = Request(f"{url}/read", (SAMPLES / name).read_bytes(), {"Content-Type": "image/jpeg"})
     with urlopen(page, timeout=60) as answer:
         entries = (entry.split(";dur=") for entry in answer.headers["Server-Timing"].split(", "))

@@ -1,4 +1,4 @@
-"""The pipeline, as its drawing has it: which way up, where is text, what does it say, and again what is unsure."""
+"""The pipeline: find the rotation of a page, find its lines, read them, and read uncertain lines a second time."""
 
 from __future__ import annotations
 
@@ -27,44 +27,52 @@ from common.preprocessing.pictures import open_picture
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array, TensorSpec
 from common.request.context import RequestContext
-from patterns.serial import pixels
-from patterns.serial.pixels import Line
+from patterns.serial import images
+from patterns.serial.images import RecognisedLine
 from patterns.serial.releases import Release, Releases
 from patterns.serial.settings import DETECTION, HEAVY, ORIENTATION, RECOGNITION, ReadingSettings
 
 T = TypeVar("T")
-Asked = Coroutine[Any, Any, list[Array]]
-READ = (TensorSpec("characters", "INT64", (-1, -1)), TensorSpec("confidence", "FP32", (-1, -1)))
+ModelCall = Coroutine[Any, Any, list[Array]]
+RECOGNISED = (TensorSpec("characters", "INT64", (-1, -1)), TensorSpec("confidence", "FP32", (-1, -1)))
 OUTPUTS = {
-    ORIENTATION: (TensorSpec("probabilities", "FP32", (1, len(pixels.BACK))),),
+    ORIENTATION: (TensorSpec("probabilities", "FP32", (1, len(images.TRANSPOSES))),),
     DETECTION: (TensorSpec("map", "FP32", (1, -1, -1)),),
-    RECOGNITION: READ,
-    HEAVY: READ,
+    RECOGNITION: RECOGNISED,
+    HEAVY: RECOGNISED,
 }
 
 
 @dataclass
 class Page:
-    """A picture on its way from model to model, all of one release; boxes are those of the upright picture."""
+    """The state of one page in the pipeline. All its models are of one release.
+
+    `reduced` is the image for the detection, `quarter_turns` the rotation that makes the page upright. Boxes are in
+    pixels of the upright image. `left_out` is the number of lines beyond the limit. `missing` names the predictors
+    that could not be used, with the reasons.
+    """
 
     picture: Image
     release: Release
-    small: Array = field(init=False)
-    turned: int = 0
+    reduced: Array = field(init=False)
+    quarter_turns: int = 0
     left_out: int = 0
-    lines: list[Line] = field(default_factory=list)
+    lines: list[RecognisedLine] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
 
 class Pipeline:
-    """Reads pages; the work on pictures is done in threads, as far as possible while a model is being asked."""
+    """Reads pages. Images are processed in threads, where possible while a model is called."""
 
     def __init__(self, settings: ReadingSettings, releases: Releases, executor: BoundedExecutor) -> None:
         self._settings, self._releases, self._executor = settings, releases, executor
 
     async def read(self, context: RequestContext, body: Payload) -> Page:
-        """The page in a JPEG or PNG file. Where its release is let go meanwhile, it is read anew, once."""
+        """Reads the page in a JPEG or PNG file. When its release is unloaded meanwhile, it is read once more.
+
+        Raises InvalidInput for a file that is not valid, NotReady, and whatever the required predictors raise.
+        """
         picture = await self._executor.run(context.deadline, open_picture, body, self._settings.max_pixels)
         steps = (self._orientation, self._detection, self._recognition, self._second_reading)
         for _ in range(2):
@@ -73,115 +81,128 @@ class Pipeline:
                 await in_order(context, page, *steps)
                 return page
             except UpstreamModelNotFound as error:
-                gone = error.detail
-                await self._releases.renew()
-        raise NotReady(f"release {page.release.version} is being replaced: {gone}", retry_after=1)
+                reason = error.detail
+                await self._releases.refresh()
+        raise NotReady(f"release {page.release.version} is being replaced: {reason}", retry_after=1)
 
     async def _orientation(self, context: RequestContext, page: Page) -> Page:
-        view = await self._executor.run(context.deadline, pixels.middle, page.picture)
-        asked = self._ask(context, page, ORIENTATION, view)
-        fitting = self._executor.run(context.deadline, pixels.fitted, page.picture)
-        (chances,), page.small = await self._meanwhile(context, asked, fitting)
-        page.turned = choose(context, "turned", pixels.turned(chances[0]), pixels.TURNS)
+        square = await self._executor.run(context.deadline, images.centre_square, page.picture)
+        orientation = self._call(context, page, ORIENTATION, square)
+        reduction = self._executor.run(context.deadline, images.reduce, page.picture)
+        (probabilities,), page.reduced = await self._run_both(context, orientation, reduction)
+        page.quarter_turns = choose(context, "turned", images.degrees(probabilities[0]), images.QUARTER_TURNS)
         return page
 
     async def _detection(self, context: RequestContext, page: Page) -> Page:
-        asked = self._ask(context, page, DETECTION, np.rot90(page.small, page.turned)[None])
-        turning = self._executor.run(context.deadline, pixels.upright, page.picture, page.turned)
-        (likely,), page.picture = await self._meanwhile(context, asked, turning)
-        most, size = self._settings.max_lines, page.picture.size
-        boxes, page.left_out = await self._executor.run(context.deadline, pixels.boxes, likely[0], size, most)
-        page.lines = [Line(box) for box in boxes]
+        detection = self._call(context, page, DETECTION, np.rot90(page.reduced, page.quarter_turns)[None])
+        rotation = self._executor.run(context.deadline, images.rotate, page.picture, page.quarter_turns)
+        (probabilities,), page.picture = await self._run_both(context, detection, rotation)
+        limit, size = self._settings.max_lines, page.picture.size
+        boxes, page.left_out = await self._executor.run(
+            context.deadline, images.find_boxes, probabilities[0], size, limit
+        )
+        page.lines = [RecognisedLine(box) for box in boxes]
         return page
 
     async def _recognition(self, context: RequestContext, page: Page) -> Page:
-        await self._read(context, page, page.lines, RECOGNITION)
+        await self._recognise(context, page, page.lines, RECOGNITION)
         return page
 
     async def _second_reading(self, context: RequestContext, page: Page) -> Page:
-        """By the heavier model, of what is unsure. The surer reading of each line stands; without it, the first."""
+        """Reads uncertain lines with the heavier model. Each line keeps the reading with the higher confidence.
+
+        When the heavier model cannot be used, the first readings are kept and `page.missing` has the reason.
+        """
         unsure = [line for line in page.lines if line.confidence < self._settings.read_again_below]
         again = choose(context, "reading", "unsure" if unsure else "sure", {"unsure": unsure, "sure": []})
-        seconds = [Line(line.box, read_by=HEAVY) for line in again]
+        second = [RecognisedLine(line.box, read_by=HEAVY) for line in again]
         try:
-            if again and (away := self._releases.away(HEAVY)):
-                raise NotReady(f"predictor {HEAVY} {away}")  # without waiting for it anew with every page
-            await self._read(context, page, seconds, HEAVY, self._settings.read_again_within_seconds)
+            if again and (reason := self._releases.unavailable(HEAVY)):
+                raise NotReady(f"predictor {HEAVY} {reason}")  # otherwise every page would wait for its timeout
+            await self._recognise(context, page, second, HEAVY, self._settings.read_again_within_seconds)
         except (ClientDisconnected, UpstreamModelNotFound):
             raise
         except ServingError as error:
             context.deadline.check("the first reading could be sent")
             page.missing[HEAVY] = error.detail
-        surer = [max(both, key=attrgetter("confidence")) for both in zip(again, seconds, strict=True)]
-        stands = {line.box: line for line in [*page.lines, *surer]}
-        page.lines = [line for line in stands.values() if line.text]
+        better = [max(readings, key=attrgetter("confidence")) for readings in zip(again, second, strict=True)]
+        kept = {line.box: line for line in [*page.lines, *better]}
+        page.lines = [line for line in kept.values() if line.text]
         return page
 
-    async def _read(
-        self, context: RequestContext, page: Page, lines: list[Line], stage: str, within: float | None = None
+    async def _recognise(
+        self, context: RequestContext, page: Page, lines: list[RecognisedLine], stage: str, within: float | None = None
     ) -> None:
-        """Fills in what the lines say, a group in one call; `within` seconds, and leaving some time to answer in."""
-        left = context.deadline.remaining
-        end = context.deadline.capped(left if within is None else min(within, 0.8 * left))
-        groups = [*pixels.groups(lines), []]
-        read = Read(page, stage, [], [])
-        strips = await self._prepare(context, read, groups[0])
+        """Sets text and confidence of the lines, with one call for each group.
+
+        With `within`, it takes at most so many seconds, and at most 80 % of the time that is left for the request.
+        """
+        remaining = context.deadline.remaining
+        end = context.deadline.capped(remaining if within is None else min(within, 0.8 * remaining))
+        groups = [*images.group_by_width(lines), []]
+        previous = RecognisedGroup(page, stage, [], [])
+        crops = await self._prepare(context, previous, groups[0])
         for group, following in pairwise(groups):
-            asked = self._ask(context, page, stage, strips, end.remaining)
-            answer, strips = await self._meanwhile(context, asked, self._prepare(context, read, following))
-            read = Read(page, stage, group, answer)
-        read.fill_in()
+            recognition = self._call(context, page, stage, crops, end.remaining)
+            outputs, crops = await self._run_both(context, recognition, self._prepare(context, previous, following))
+            previous = RecognisedGroup(page, stage, group, outputs)
+        previous.decode()
 
-    async def _prepare(self, context: RequestContext, read: Read, following: list[Line]) -> Array:
-        """The strips that are read next, once what was read last is understood."""
-        read.fill_in()
-        return await self._executor.run(context.deadline, pixels.strips, read.page.picture, following)
+    async def _prepare(
+        self, context: RequestContext, previous: RecognisedGroup, following: list[RecognisedLine]
+    ) -> Array:
+        """Decodes the previous group, and crops the lines of the following one."""
+        previous.decode()
+        return await self._executor.run(context.deadline, images.crop_lines, previous.page.picture, following)
 
-    async def _ask(
-        self, context: RequestContext, page: Page, stage: str, images: Array, within: float | None = None
+    async def _call(
+        self, context: RequestContext, page: Page, stage: str, image: Array, within: float | None = None
     ) -> list[Array]:
-        """A stage's outputs; UpstreamFailed where it does not take or give what the model for it does."""
-        if (part := page.release.parts.get(stage)) is None:
-            raise NotReady(f"predictor {stage} was not there when this page's turn came")
+        """The outputs of a stage's model. Raises UpstreamFailed for a model with other inputs or outputs."""
+        if (model := page.release.models.get(stage)) is None:
+            raise NotReady(f"predictor {stage} was not available when the page was begun; send the request again")
         try:
             names = [spec.name for spec in OUTPUTS[stage]]
-            answer = await call(context, part.predictor, {"image": images}, outputs=names, timeout_seconds=within)
+            response = await call(context, model.predictor, {"image": image}, outputs=names, timeout_seconds=within)
             for spec in OUTPUTS[stage]:
-                spec.check(answer.outputs[spec.name], spec.name)
+                spec.check(response.outputs[spec.name], spec.name)
         except InvalidInput as error:
-            raise UpstreamFailed(f"predictor {stage} is no model for that, {part.told.name}: {error.detail}") from None
-        page.models[stage] = f"{answer.model_name}/{answer.model_version}"
-        return [answer.outputs[name] for name in names]
+            raise UpstreamFailed(
+                f"predictor {stage}: model {model.metadata.name} does not have the inputs and outputs that this stage "
+                f"needs: {error.detail}"
+            ) from None
+        page.models[stage] = f"{response.model_name}/{response.model_version}"
+        return [response.outputs[name] for name in names]
 
-    async def _meanwhile(
-        self, context: RequestContext, asked: Asked, work: Coroutine[Any, Any, T]
+    async def _run_both(
+        self, context: RequestContext, model_call: ModelCall, work: Coroutine[Any, Any, T]
     ) -> tuple[list[Array], T]:
-        """A model's answer, and what is done while it is under way."""
-        both: dict[str, Any] = {"asked": asked, "work": work}
-        done = (await side_by_side(context, both)).answers
-        return done["asked"], done["work"]
+        """Calls a model and does some work at the same time. Returns the outputs, and the result of the work."""
+        both: dict[str, Any] = {"call": model_call, "work": work}
+        results = (await side_by_side(context, both)).answers
+        return results["call"], results["work"]
 
 
 @dataclass
-class Read:
-    """A group of lines, and what a recogniser has answered for them."""
+class RecognisedGroup:
+    """A group of lines, and the outputs of the recogniser for them, which are not decoded yet."""
 
     page: Page
     stage: str
-    lines: list[Line]
-    answer: list[Array]
+    lines: list[RecognisedLine]
+    outputs: list[Array]
 
-    def fill_in(self) -> None:
-        """Notes in the lines what they say."""
+    def decode(self) -> None:
+        """Sets text and confidence of the lines."""
         if not self.lines:
             return
-        part = self.page.release.parts[self.stage]
+        metadata = self.page.release.models[self.stage].metadata
         try:
-            characters, sure = self.answer
-            texts = pixels.texts(characters, sure, _alphabet(part.told.properties.get("labels", "[]")))
+            characters, confidences = self.outputs
+            texts = images.decode_texts(characters, confidences, _alphabet(metadata.properties.get("labels", "[]")))
         except IndexError:
             raise UpstreamFailed(
-                f"predictor {self.stage} answered with characters that {part.told.name} does not have"
+                f"predictor {self.stage} answered with character indices beyond the labels of {metadata.name}"
             ) from None
         for line, (text, confidence) in zip(self.lines, texts, strict=True):
             line.text, line.confidence = text, confidence
@@ -189,6 +210,6 @@ class Read:
 
 @lru_cache(8)
 def _alphabet(labels: str) -> list[str]:
-    """The model's labels, which are the same in each request."""
+    """The labels of a model. They are cached, because they are the same for each request."""
     alphabet: list[str] = orjson.loads(labels)
     return alphabet

@@ -1,4 +1,4 @@
-"""The role `proxy`: reads pages by asking one predictor after the other, and holds no model itself."""
+"""The role `proxy`: reads pages by calling one predictor after the other. It holds no model itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two ways to ask for a page: POST /read with the file itself, and the Open Inference Protocol's model `serial`."""
+"""The two APIs to read a page: POST /read with a file, and the model `serial` of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ PATH = "/read"
 
 
 class Reader:
-    """A composed model: a page's file as one BYTES element in, its lines out, boxes as left, top, right, bottom."""
+    """The model `serial`. Its input is the file of a page, as one BYTES element; its outputs are the lines.
+
+    A box is left, top, right, bottom, in pixels of the upright image.
+    """
 
     name, version = "serial", "1"
     inputs: ClassVar = [TensorSpec("image", "BYTES", (1,))]
@@ -53,7 +56,7 @@ class Reader:
         )
 
     async def read(self, context: RequestContext, body: Payload) -> Page:
-        """The page, its time outside of the predictors noted as the stage `own`."""
+        """Reads a page. The stage `own` is the time that no predictor took."""
         page = await self._pipeline.read(context, body)
         own = perf_counter() - context.started - sum(context.stages.values()) / 1e3
         context.stages["own"] = own * 1e3
@@ -61,11 +64,11 @@ class Reader:
         return page
 
     def undescribed(self) -> str | None:
-        """None: what it takes and gives does not depend on its predictors."""
+        """None, because the inputs and outputs of this model do not depend on its predictors."""
         return None
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:
-        """See `outputs`; the response's parameters say which release the models have, and how the page was turned."""
+        """Reads a page. The response parameters are the release of the models and the rotation of the page."""
         page = await self.read(request.context, request.inputs["image"][0])
         turned = int(request.context.choices["turned"])
         outputs: dict[str, Array] = {
@@ -92,7 +95,7 @@ class ReadRoute:
         async with cancel_on_disconnect(context):
             page = await self._reader.read(context, body)
         width, height = page.picture.size
-        told = {
+        content = {
             "lines": page.lines,
             "left_out": page.left_out,
             "missing": page.missing,
@@ -104,7 +107,7 @@ class ReadRoute:
             "model_release": page.release.version,
             "release": RELEASE,
         }
-        return Reply(200, orjson.dumps(told))
+        return Reply(200, orjson.dumps(content))
 
     def document(self) -> dict[str, Any]:
         picture = {"schema": {"type": "string", "format": "binary"}}

@@ -1,7 +1,8 @@
-"""Models that are released together: which version answers, and that one answer never mixes two.
+"""Releases: models that are deployed together. No response mixes models of two releases.
 
-All models of a release bear the same version. The current one is the newest that every predictor lists; a request takes
-it once and asks every predictor for that version, so predictors keep two (`MODEL_VERSIONS_KEPT`).
+All models of a release have the same version. The current release is the newest version that every predictor lists. A
+request determines it once and then calls every predictor for that version. During an update predictors therefore serve
+two versions (`MODEL_VERSIONS_KEPT`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from common.request.deadline import Deadline
 
 
 class Predictor(flow.Predictor, Protocol):
-    """A predictor that tells of its model, and can be kept to one version of it."""
+    """A predictor that describes its model, and that can be called for one version of it."""
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata: ...
 
@@ -28,24 +29,24 @@ class Predictor(flow.Predictor, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReleasedModel:
-    """One model of a release: whom to ask for it, and what it says of itself."""
+    """One model of a release: its predictor, pinned to the version, and its metadata."""
 
     predictor: Predictor
-    told: ModelMetadata
+    metadata: ModelMetadata
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One version of every model, by the predictor's name."""
+    """One version of every model, by the name of the predictor."""
 
     version: str
-    parts: Mapping[str, ReleasedModel]
+    models: Mapping[str, ReleasedModel]
 
 
 class Releases:
-    """Finds the current release. A predictor that is away keeps the versions that it listed last.
+    """Finds the current release. For an unavailable predictor, the versions that it listed last count.
 
-    The `optional` ones hold nobody up: one that has never answered is no part of a release.
+    An `optional` predictor that has never responded is not part of a release, and does not make the service unready.
     """
 
     def __init__(
@@ -56,49 +57,49 @@ class Releases:
 
     @property
     def version(self) -> str:
-        """Of the release that answers; empty while none does."""
+        """The version of the current release; empty while there is none."""
         return self._current.version if self._current else ""
 
     def unready(self) -> str | None:
-        """Why there is nothing to answer with: a predictor that is away, or no version that all have."""
-        away = {name: reason for name, reason in self._monitor.unavailable.items() if name not in self._optional}
-        if away:
-            return "; ".join(f"predictor {name} {reason}" for name, reason in away.items())
+        """Why there is no release: an unavailable predictor, or no version that all predictors have; else None."""
+        required = {name: reason for name, reason in self._monitor.unavailable.items() if name not in self._optional}
+        if required:
+            return "; ".join(f"predictor {name} {reason}" for name, reason in required.items())
         if self._newest() is None:
             known = self._monitor.metadata.items()
-            listed = ", ".join(f"{name} has {' and '.join(told.versions) or 'none'}" for name, told in known)
+            listed = ", ".join(f"{name} has {' and '.join(one.versions) or 'none'}" for name, one in known)
             return f"no version is common to all models: {listed}"
         return None
 
     async def current(self, deadline: Deadline) -> Release:
-        """What a request begins with and keeps to its end.
+        """The current release. A request calls this once and uses the result to its end.
 
-        Raises NotReady, with the reason, where no version is common to all, and what `metadata` raises.
+        Raises NotReady when no version is common to all predictors, and whatever `metadata` raises.
         """
         newest, known = self._newest(), self._monitor.metadata.keys()
         if newest is None:
             raise NotReady(self.unready() or "", retry_after=1)
-        if self._current is None or (self._current.version, self._current.parts.keys()) != (newest, known):
+        if self._current is None or (self._current.version, self._current.models.keys()) != (newest, known):
             names = list(known)
-            parts = await asyncio.gather(*(self._part(name, newest, deadline) for name in names))
-            self._current = Release(newest, dict(zip(names, parts, strict=True)))
+            models = await asyncio.gather(*(self._model(name, newest, deadline) for name in names))
+            self._current = Release(newest, dict(zip(names, models, strict=True)))
         return self._current
 
-    def away(self, name: str) -> str | None:
-        """Why a predictor cannot be asked just now; None where it can."""
+    def unavailable(self, name: str) -> str | None:
+        """Why a predictor cannot be called now; None when it can."""
         return self._monitor.unavailable.get(name)
 
-    async def renew(self) -> None:
-        """Asks every predictor now, for one of them has let a version go."""
+    async def refresh(self) -> None:
+        """Polls every predictor now, because one of them does not serve its version any more."""
         await asyncio.gather(*map(self._monitor.poll, self._predictors))
 
     def _newest(self) -> str | None:
         known = self._monitor.metadata
         if not known or self._predictors.keys() - known.keys() - set(self._optional):
             return None
-        common = set.intersection(*(set(told.versions) for told in known.values()))
+        common = set.intersection(*(set(one.versions) for one in known.values()))
         return max(filter(str.isdecimal, common), key=int, default=None)
 
-    async def _part(self, name: str, version: str, deadline: Deadline) -> ReleasedModel:
+    async def _model(self, name: str, version: str, deadline: Deadline) -> ReleasedModel:
         predictor = self._predictors[name].pinned(version)
         return ReleasedModel(predictor, await predictor.metadata(deadline=deadline))

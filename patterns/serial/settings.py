@@ -1,4 +1,4 @@
-"""What the reading of pages can be told, whoever holds the models."""
+"""The settings of serial: those of the pipeline, and those of the proxy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ORIENTATION, DETECTION, RECOGNITION, HEAVY = STAGES = ("orientation", "detection
 
 
 class ReadingSettings(ServiceSettings):
-    """The pipeline's own."""
+    """The settings of the pipeline, in a proxy or in one process with all models."""
 
     read_again_below: float = Field(
         0.95,
@@ -38,5 +38,6 @@ class Settings(ReadingSettings, ProxySettings):
     @classmethod
     def _complete(cls, text: str) -> str:
         if addresses_in(text).keys() != set(STAGES):
-            raise ValueError(f"expected one predictor for each of {', '.join(STAGES)}")
+            names = ", ".join(addresses_in(text))
+            raise ValueError(f"expected one predictor for each of {', '.join(STAGES)}, got {names}")
         return text

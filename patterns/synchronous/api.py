@@ -1,4 +1,4 @@
-"""The role `api`: pictures in, names out, all inside the request; Open Inference Protocol and TF Serving beside it."""
+"""The role `api`: classifies images within a request. It serves two standard protocols as well."""
 
 from __future__ import annotations
 

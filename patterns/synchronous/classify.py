@@ -1,4 +1,4 @@
-"""POST /classify: a JPEG or PNG as the body, its likeliest classes as the answer; or a job, where time is short."""
+"""POST /classify: takes a JPEG or PNG file, returns the most probable classes, or a job when it takes too long."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from patterns.synchronous.settings import Settings
 
 PATH = "/classify"
 MEDIA = ("image/jpeg", "image/png", "application/octet-stream")
-TOP, MOST = 5, 10
+DEFAULT_TOP, MAX_TOP = 5, 10  # classes in a response
 
 
 class Classifier:
-    """From a picture's bytes to names, stage by stage, each timed."""
+    """Classifies an image file in stages, and measures the time of each stage."""
 
     def __init__(self, backend: OnnxBackend, executor: BoundedExecutor, settings: Settings) -> None:
         self._backend, self._seconds, self._executor = backend, backend.metrics.seconds, executor
@@ -50,38 +50,44 @@ class Classifier:
         async with cancel_on_disconnect(context):
             inputs, decode, prepare = await self._executor.run(context.deadline, _prepared, steps, picture.body, most)
         top = int(picture.parameters["top"])
-        del picture  # a job may wait long for the model, and needs the body no more
+        del picture  # the file is not needed any more, and a job may wait long for the model
         waited = perf_counter() - began - decode - prepare
         context.stages |= {"decode": decode * 1e3, "prepare": prepare * 1e3}
         response = await self._backend.infer(InferRequest(context, model, inputs))
         context.stages["queue"] += waited * 1e3
         began = perf_counter()
-        predictions = _likeliest(model, response.outputs, top)
+        predictions = _most_probable(model, response.outputs, top)
         context.stages["postprocess"] = (perf_counter() - began) * 1e3
-        for stage in ("decode", "prepare", "queue", "postprocess"):  # a run is counted where it is made
+        for stage in ("decode", "prepare", "queue", "postprocess"):  # the batcher counts the run
             self._seconds.labelled(model.name, model.version, stage).observe(context.stages[stage] / 1e3)
-        made = {"model_name": response.model_name, "model_version": response.model_version, "release": RELEASE}
-        return {"predictions": predictions, **made}
+        return {
+            "predictions": predictions,
+            "model_name": response.model_name,
+            "model_version": response.model_version,
+            "release": RELEASE,
+        }
 
     def _preparer(self, model: LoadedModel) -> Preparer:
-        """Compiled once for each version that is swapped in."""
+        """The preprocessing of a version, which is compiled at its first request."""
         if self._compiled is None or self._compiled[0] is not model:
             if model.manifest.task != "image-classification":
-                raise NotFound(f"model {model.name!r} takes no pictures; ask it through /v2/models/{model.name}/infer")
+                raise NotFound(
+                    f"model {model.name!r} does not classify images; send requests to /v2/models/{model.name}/infer"
+                )
             self._compiled = (model, preparer(model.manifest))
         return self._compiled[1]
 
 
 def _prepared(preparer: Preparer, body: Payload, max_pixels: int) -> tuple[dict[str, Array], float, float]:
-    """The model's inputs, and the seconds of decoding and of the manifest's steps."""
+    """The model's inputs, the seconds of decoding, and the seconds of the other preprocessing steps."""
     start = perf_counter()
     picture = open_picture(body, max_pixels)
     decoded = perf_counter()
     return preparer.prepare(picture), decoded - start, perf_counter() - decoded
 
 
-def _likeliest(model: LoadedModel, outputs: Mapping[str, Array], top: int) -> list[dict[str, Any]]:
-    """The `top` classes: as the graph names them where it does, else a softmax over its main output and the labels."""
+def _most_probable(model: LoadedModel, outputs: Mapping[str, Array], top: int) -> list[dict[str, Any]]:
+    """The `top` most probable classes: the graph's output `labels`, or else a softmax over its first output."""
     if "labels" in outputs:
         pairs = zip(outputs["labels"][0, :top], outputs["scores"][0, :top].tolist(), strict=True)
     else:
@@ -94,7 +100,7 @@ def _likeliest(model: LoadedModel, outputs: Mapping[str, Array], top: int) -> li
 
 
 class ClassifyRoute:
-    """POST /classify. It is the same for every model: the manifest says how pictures are prepared."""
+    """POST /classify, for every model that classifies images: its manifest states the preprocessing."""
 
     def __init__(self, hand_over: HandOver) -> None:
         self._hand_over = hand_over
@@ -118,9 +124,9 @@ def _check_media(headers: Headers) -> None:
 
 
 def _top(query: bytes) -> int:
-    given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("top", [str(TOP)])[-1]
-    if not (given.isascii() and given.isdecimal() and len(given) < 4 and 1 <= int(given) <= MOST):
-        raise InvalidInput.at("top", f"expected 1 to {MOST}, got {given[:40]!r}")
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("top", [str(DEFAULT_TOP)])[-1]
+    if not (given.isascii() and given.isdecimal() and len(given) < 4 and 1 <= int(given) <= MAX_TOP):
+        raise InvalidInput.at("top", f"expected 1 to {MAX_TOP}, got {given[:40]!r}")
     return int(given)
 
 
@@ -128,19 +134,29 @@ _PICTURE = {
     "schema": {"type": "string", "format": "binary"},
     "examples": {"photo": {"summary": "a cat", "externalValue": "/samples/chelsea.jpg"}},
 }
-_REFUSALS = {400: "No whole picture", 413: "Too large", 415: "Not JPEG or PNG", 503: "Overloaded", 504: "Too slow"}
+_ERRORS = {
+    400: "The image is not valid",
+    413: "The image is too large",
+    415: "Neither JPEG nor PNG",
+    503: "Not ready or overloaded",
+    504: "The deadline passed",
+}
 _OPERATION = {
     "tags": ["classify"],
-    "summary": "Say what a photo shows",
-    "description": "Too slow for the caller: 504, or with `Prefer: respond-async, wait=0.5` a job to ask about later.",
+    "summary": "Classify a photo",
+    "description": "After the timeout: 504, or with `Prefer: respond-async, wait=0.5` a job that can be fetched later.",
     "operationId": "classify",
     "parameters": [
-        {"name": "top", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MOST, "default": TOP}},
+        {
+            "name": "top",
+            "in": "query",
+            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TOP, "default": DEFAULT_TOP},
+        },
         {"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["respond-async, wait=0.5"]}},
     ],
     "requestBody": {"required": True, "content": dict.fromkeys(MEDIA, _PICTURE)},
     "responses": {
         str(code): {"description": text}
-        for code, text in {200: "The likeliest classes", 202: "Handed over as a job", **_REFUSALS}.items()
+        for code, text in {200: "The most probable classes", 202: "The request has become a job", **_ERRORS}.items()
     },
 }

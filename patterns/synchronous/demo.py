@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 from rich.console import Console
 from rich.table import Table
 
-from patterns.synchronous.inspection import Line, Service
+from patterns.synchronous.inspection import ClassifyClient, InspectionLine
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -25,7 +25,7 @@ def main(url: str) -> None:
     _, refusal, _ = _ask(f"{url}/classify", photos["chelsea.jpg"][:5000])
     console.print(f"\nan incomplete file is refused: {refusal['detail']}")
     console.print("\nan inspection line that expects cats:")
-    line = Line(Service(url), frozenset({"tabby", "tiger cat"}), least=0.3, seconds=2)
+    line = InspectionLine(ClassifyClient(url), frozenset({"tabby", "tiger cat"}), min_probability=0.3, seconds=2)
     parts = [(name, photos[name]) for name in ("chelsea.jpg", "coffee.jpg", "rocket.jpg", "camera.jpg")]
     for verdict in line.run(parts):
         console.print(f"  {verdict.action:6} {verdict.part}: {verdict.reason}")

@@ -1,6 +1,7 @@
-"""An inspection line that waits for the answer about each part before the next one may move: pass, reject or stop.
+"""A client of the pattern: an inspection line that waits for the prediction for each part, then passes or rejects it.
 
-`python -m patterns.synchronous.inspection URL PHOTO... --expect LABEL`. A client of the pattern; it needs no library.
+It stops when there is no certain prediction. Run `python -m patterns.synchronous.inspection URL PHOTO... --expect
+LABEL`. It uses only the standard library.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ from urllib.request import Request, urlopen
 Action = Literal["pass", "reject", "stop"]
 
 
-class NoAnswer(Exception):
-    """Nothing is known of a part: too slow, overloaded, unreachable, or its photo is no photo."""
+class NoPrediction(Exception):
+    """There is no prediction: the service was too slow, overloaded or unreachable, or the photo is not valid."""
 
 
-class Eye(Protocol):
-    """Whatever says what a photo shows."""
+class PhotoClassifier(Protocol):
+    """Classifies photos."""
 
-    def look(self, photo: bytes, seconds: float) -> tuple[str, float]:
-        """Label and probability, within `seconds`. Raises NoAnswer."""
+    def classify(self, photo: bytes, seconds: float) -> tuple[str, float]:
+        """The most probable label and its probability, within `seconds`. Raises NoPrediction."""
 
 
-class Service:
-    """The eye that asks `POST /classify` of a running service."""
+class ClassifyClient:
+    """Classifies photos with `POST /classify` of a running service."""
 
     def __init__(self, url: str) -> None:
         self._url = f"{url.rstrip('/')}/classify?top=1"
 
-    def look(self, photo: bytes, seconds: float) -> tuple[str, float]:
-        # the service is given a little less, so that its refusal still arrives in time
+    def classify(self, photo: bytes, seconds: float) -> tuple[str, float]:
+        # the service gets a shorter timeout, so that its error response still arrives in time
         headers = {"Content-Type": "application/octet-stream", "X-Request-Timeout-Seconds": f"{0.8 * seconds:g}"}
         start = monotonic()
         try:
@@ -46,17 +47,17 @@ class Service:
                 (best,) = json.load(answer)["predictions"]
         except HTTPError as error:
             with error:
-                raise NoAnswer(f"{error.code} {error.reason}") from None
+                raise NoPrediction(f"{error.code} {error.reason}") from None
         except (OSError, HTTPException, ValueError, KeyError) as error:
-            raise NoAnswer(str(error) or type(error).__name__) from None
-        if monotonic() - start > seconds:  # a trickle keeps a socket's timeout from striking
-            raise NoAnswer("it came too late")
+            raise NoPrediction(str(error) or type(error).__name__) from None
+        if monotonic() - start > seconds:  # the timeout of a socket starts again with each byte that arrives
+            raise NoPrediction(f"the response took longer than {seconds:g} s")
         return best["label"], best["probability"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a part, and why."""
+    """The action for a part, and its reason."""
 
     part: str
     action: Action
@@ -64,26 +65,29 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Line:
-    """Passes a part that surely is as expected, rejects one that surely is not, and stops for a person otherwise."""
+class InspectionLine:
+    """Passes a part with an expected label, rejects one with another label, and stops when the prediction is unsure.
 
-    eye: Eye
+    A prediction is unsure when its probability is below `min_probability`, or when it takes longer than `seconds`.
+    """
+
+    classifier: PhotoClassifier
     expected: frozenset[str]
-    least: float = 0.5
+    min_probability: float = 0.5
     seconds: float = 1.0
 
     def inspect(self, part: str, photo: bytes) -> Verdict:
         try:
-            label, probability = self.eye.look(photo, self.seconds)
-        except NoAnswer as error:
-            return Verdict(part, "stop", f"not seen: {error}")
-        seen = f"{label}, {probability:.0%}"
-        if probability < self.least:
-            return Verdict(part, "stop", f"unsure: {seen}")
-        return Verdict(part, "pass" if label in self.expected else "reject", seen)
+            label, probability = self.classifier.classify(photo, self.seconds)
+        except NoPrediction as error:
+            return Verdict(part, "stop", f"no prediction: {error}")
+        prediction = f"{label}, {probability:.0%}"
+        if probability < self.min_probability:
+            return Verdict(part, "stop", f"unsure: {prediction}")
+        return Verdict(part, "pass" if label in self.expected else "reject", prediction)
 
     def run(self, parts: Iterable[tuple[str, bytes]]) -> Iterator[Verdict]:
-        """Part after part; what comes after a stop is not looked at, let alone passed."""
+        """Inspects the parts in order. After a stop, the remaining parts are not inspected."""
         for part, photo in parts:
             verdict = self.inspect(part, photo)
             yield verdict
@@ -92,15 +96,17 @@ class Line:
 
 
 def main() -> int:
-    """0 when the line went through, 1 when it stands still."""
+    """Inspects the photos. Gives the exit code: 0 when all parts were inspected, 1 when the line has stopped."""
     parser = argparse.ArgumentParser(prog="inspection", description="Inspect photos of parts, one after the other.")
     parser.add_argument("url")
     parser.add_argument("photos", nargs="+", type=Path)
-    parser.add_argument("--expect", action="append", required=True, metavar="LABEL", help="what passes (repeatable)")
-    parser.add_argument("--least", type=float, default=0.5, help="probability below which a person has to look")
-    parser.add_argument("--seconds", type=float, default=1.0, help="time for each part")
+    parser.add_argument(
+        "--expect", action="append", required=True, metavar="LABEL", help="a label that passes (repeatable)"
+    )
+    parser.add_argument("--min-probability", type=float, default=0.5, help="stop below this probability")
+    parser.add_argument("--seconds", type=float, default=1.0, help="timeout for each part")
     given = parser.parse_args()
-    line = Line(Service(given.url), frozenset(given.expect), given.least, given.seconds)
+    line = InspectionLine(ClassifyClient(given.url), frozenset(given.expect), given.min_probability, given.seconds)
     verdict = None
     for verdict in line.run((path.name, path.read_bytes()) for path in given.photos):
         print(f"{verdict.action:6} {verdict.part}: {verdict.reason}")

@@ -1,4 +1,4 @@
-"""What the API of synchronous is told besides what every predictor is."""
+"""The settings of the API of synchronous."""
 
 from __future__ import annotations
 

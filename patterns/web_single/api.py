@@ -1,4 +1,4 @@
-"""The role `api`: the stock predictor with a friendly route, POST /predict, and a page to try it."""
+"""The role `api`: a predictor with the route POST /predict, which takes named features, and a page to try it."""
 
 from __future__ import annotations
 

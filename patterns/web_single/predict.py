@@ -1,4 +1,4 @@
-"""POST /predict: named features in, a label with probabilities (or a value with its unit) out, many rows a call."""
+"""POST /predict: takes rows of named features, returns a label with probabilities, or a value, for each row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _request = msgspec.json.Decoder(PredictRequest)
 
 
 class PredictRoute:
-    """Answers for the newest version of one model whose input has named columns."""
+    """Predicts with the newest version of one model, whose input must have named columns."""
 
     def __init__(self, backend: OnnxBackend, model: str, max_rows: int) -> None:
         self._backend, self._model, self._max_rows = backend, model, max_rows
@@ -68,7 +68,7 @@ class PredictRoute:
         return rows_to_array(instances, [feature.name for feature in features], exact=True)
 
     def document(self) -> dict[str, Any]:
-        """The route's part of the OpenAPI document, with the loaded model's own features and an example that works."""
+        """The route's part of the OpenAPI document, with the features of the loaded model and a valid example."""
         loaded = next((one for one in self._backend.repository.loaded() if one.name == self._model), None)
         features = loaded.manifest.inputs[0].features if loaded else []
         return {"paths": {PATH: {"post": _operation(features, self._max_rows)}}, "components": {"schemas": {}}}
@@ -78,7 +78,7 @@ def _features(manifest: Manifest) -> Sequence[Feature]:
     features = manifest.inputs[0].features
     if len(manifest.inputs) != 1 or not features:
         raise NotFound(
-            f"model {manifest.name!r} has no named features; ask it through /v2/models/{manifest.name}/infer"
+            f"model {manifest.name!r} has no named features; send requests to /v2/models/{manifest.name}/infer"
         )
     return features
 
@@ -110,7 +110,7 @@ def _predictions(
 
 
 def _warnings(rows: Array, features: Sequence[Feature]) -> dict[int, list[dict[str, str]]]:
-    """By row: what lies outside the range that the model was trained on. It is answered all the same."""
+    """The features outside the range of the training data, by row. Such a row still gets a prediction."""
     low = np.array([-np.inf if one.minimum is None else one.minimum for one in features], np.float32)
     high = np.array([np.inf if one.maximum is None else one.maximum for one in features], np.float32)
     warnings: dict[int, list[dict[str, str]]] = {}
@@ -130,7 +130,12 @@ def _operation(features: Sequence[Feature], max_rows: int) -> dict[str, Any]:
     }
     instances = {"type": "array", "minItems": 1, "maxItems": max_rows, "items": row}
     example = {"instances": [{one.name: one.example for one in features}]}
-    failures = {400: "A wrong value, and which", 404: "No named features", 415: "Not JSON", 503: "Not ready"}
+    failures = {
+        400: "A value is not valid; the response names it",
+        404: "The model has no named features",
+        415: "The body is not JSON",
+        503: "Not ready or overloaded",
+    }
     return {
         "tags": ["predict"],
         "summary": "Predict from named features",
@@ -145,7 +150,7 @@ def _operation(features: Sequence[Feature], max_rows: int) -> dict[str, Any]:
             },
         },
         "responses": {
-            "200": {"description": "One prediction a row"},
+            "200": {"description": "One prediction for each row"},
             **{str(code): {"description": text} for code, text in failures.items()},
         },
     }

@@ -1,4 +1,4 @@
-"""What the API of web_single is told besides what every predictor is."""
+"""The settings of the API of web_single."""
 
 from __future__ import annotations
 

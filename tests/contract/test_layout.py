@@ -14,11 +14,9 @@ EVERYWHERE = (*PRODUCT, "bench", "tests", "tools")
 OF_EVERY_ROLE = {"Settings"}  # `python -m common.serve ROLE` looks for a class of this name
 # Names that two classes still share; each is deleted here together with its second class.
 KNOWN_SHARED = {
-    "Line",
     "PredictRequest",
     "PredictRoute",
     "Predictor",
-    "Service",
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

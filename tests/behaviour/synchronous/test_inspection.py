@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from patterns.synchronous.inspection import Line, NoAnswer, Service, Verdict
+from patterns.synchronous.inspection import ClassifyClient, InspectionLine, NoPrediction, Verdict
 from runtimes.base import Stack
 from tests.asking.synchronous import CAT, PHOTOS, SAMPLES
 from tests.conftest import Start
@@ -28,15 +28,15 @@ class Told:
     answers: list[tuple[str, float] | None]
     shown: list[bytes] = field(default_factory=list)
 
-    def look(self, photo: bytes, seconds: float) -> tuple[str, float]:
+    def classify(self, photo: bytes, seconds: float) -> tuple[str, float]:
         self.shown.append(photo)
         answer = self.answers[len(self.shown) - 1]
         if answer is None:
-            raise NoAnswer("503 Service Unavailable")
+            raise NoPrediction("503 Service Unavailable")
         return answer
 
 
-def actions(line: Line, *photos: bytes) -> list[str]:
+def actions(line: InspectionLine, *photos: bytes) -> list[str]:
     return [verdict.action for verdict in line.run((str(number), photo) for number, photo in enumerate(photos))]
 
 
@@ -52,35 +52,35 @@ def actions(line: Line, *photos: bytes) -> list[str]:
     ids=["as expected", "something else", "unsure of the right one", "unsure of a wrong one", "not seen"],
 )
 def test_what_becomes_of_a_part_depends_on_its_answer(answer: tuple[str, float] | None, action: str) -> None:
-    assert Line(Told([answer]), CATS, least=0.5).inspect("part", b"").action == action
+    assert InspectionLine(Told([answer]), CATS, min_probability=0.5).inspect("part", b"").action == action
 
 
 def test_nothing_behind_a_stop_is_looked_at() -> None:
     eye = Told([("tabby", 0.9), None, ("tabby", 0.9)])
-    assert actions(Line(eye, CATS), b"1", b"2", b"3") == ["pass", "stop"]
+    assert actions(InspectionLine(eye, CATS), b"1", b"2", b"3") == ["pass", "stop"]
     assert eye.shown == [b"1", b"2"]
 
 
 def test_it_inspects_real_photos(stack: Stack) -> None:
-    line = Line(Service(stack.url()), CATS, least=0.3, seconds=5)
+    line = InspectionLine(ClassifyClient(stack.url()), CATS, min_probability=0.3, seconds=5)
     assert actions(line, CAT, PHOTOS["coffee.jpg"], CAT) == ["pass", "reject", "pass"]
 
 
 @pytest.mark.parametrize("photo", [b"", CAT[:4000], b"no photo"])
 def test_a_part_whose_photo_is_broken_is_not_passed(stack: Stack, photo: bytes) -> None:
-    assert actions(Line(Service(stack.url()), CATS, seconds=5), photo, CAT) == ["stop"]
+    assert actions(InspectionLine(ClassifyClient(stack.url()), CATS, seconds=5), photo, CAT) == ["stop"]
 
 
 def test_a_service_that_is_not_there_stops_the_line() -> None:
-    verdict = Line(Service("http://127.0.0.1:9"), CATS).inspect("part", CAT)
+    verdict = InspectionLine(ClassifyClient("http://127.0.0.1:9"), CATS).inspect("part", CAT)
     assert (verdict.action, verdict.part) == ("stop", "part")
-    assert verdict.reason.startswith("not seen: ")
+    assert verdict.reason.startswith("no prediction: ")
 
 
 def test_a_part_has_its_time_and_no_more(stack: Stack) -> None:
-    verdict = Line(Service(stack.url()), CATS, seconds=0.001).inspect("part", CAT)
+    verdict = InspectionLine(ClassifyClient(stack.url()), CATS, seconds=0.001).inspect("part", CAT)
     assert verdict == Verdict("part", "stop", verdict.reason)
-    assert "not seen" in verdict.reason
+    assert "no prediction" in verdict.reason
 
 
 def test_it_runs_from_a_shell(stack: Stack) -> None:

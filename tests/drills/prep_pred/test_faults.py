@@ -42,7 +42,7 @@ def test_a_predictor_whose_answer_has_the_wrong_shape_is_502_and_no_label(stack:
     with switched(stack, "predictor", narrow=True):
         answer, took = ask(stack, 5)
         assert answer.status_code == 502
-        assert "the predictor gave probabilities of shape [1, 2], not [1, 3]" in answer.json()["detail"]
+        assert "the predictor returned probabilities of shape [1, 2], expected [1, 3]" in answer.json()["detail"]
         assert took < 5
     healed(stack, layout)
 

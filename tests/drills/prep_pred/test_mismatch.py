@@ -154,7 +154,7 @@ def test_a_model_that_prep_lacks_leaves_the_entry_unready_until_it_is_there(
     hidden = versions.root.rename(versions.root.with_name("hidden"))
     restart_prep(stack)
     eventually(
-        lambda: "holds no version with a model.yaml" in reasons(stack, layout), 15, "the entry says what is missing"
+        lambda: "expected a file such as 1/model.yaml" in reasons(stack, layout), 15, "the entry says what is missing"
     )
     hidden.rename(versions.root)
     works_together(stack, layout, str(versions.newest))

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 import httpx
 import pytest
 
-from patterns.synchronous.inspection import Line, Service
+from patterns.synchronous.inspection import ClassifyClient, InspectionLine
 from runtimes.base import Stack
 from tests.asking.synchronous import CAT, COFFEE, names
 from tests.conftest import Start
@@ -103,7 +103,7 @@ async def test_a_frozen_service_keeps_nobody_and_goes_on_once_it_can(client: Cli
         with pytest.raises(httpx.ReadTimeout):
             await client.post("/classify", content=CAT, headers={"Content-Type": "image/jpeg"}, timeout=0.5)
         verdict = await asyncio.to_thread(
-            Line(Service(stack.url()), frozenset({"tabby"}), seconds=0.5).inspect, "1", CAT
+            InspectionLine(ClassifyClient(stack.url()), frozenset({"tabby"}), seconds=0.5).inspect, "1", CAT
         )
         assert (verdict.action, "timed out" in verdict.reason) == ("stop", True)
     finally:
@@ -115,11 +115,11 @@ async def test_a_frozen_service_keeps_nobody_and_goes_on_once_it_can(client: Cli
 async def test_the_inspection_line_stops_and_goes_on_once_the_fault_is_over(
     client: Client, stack: Stack, faults: dict[str, object]
 ) -> None:
-    line = Line(Service(stack.url()), frozenset({"espresso"}), seconds=5)
+    line = InspectionLine(ClassifyClient(stack.url()), frozenset({"espresso"}), seconds=5)
     await client.post("/faults", json=faults)
     seen = await asyncio.to_thread(list, line.run([("1", COFFEE), ("2", COFFEE)]))
     assert [one.action for one in seen] == ["stop"]
-    assert seen[0].reason.startswith("not seen: 50")
+    assert seen[0].reason.startswith("no prediction: 50")
     await client.post("/faults", json={})
     seen = await asyncio.to_thread(list, line.run([("1", COFFEE), ("2", CAT)]))
     assert seen[0].action == "pass"

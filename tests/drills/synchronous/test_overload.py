@@ -10,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from patterns.synchronous.inspection import Line, Service
+from patterns.synchronous.inspection import ClassifyClient, InspectionLine
 from runtimes.base import Stack
 from tests.asking.synchronous import CAT, COFFEE, names, saved
 from tests.conftest import Start
@@ -67,7 +67,8 @@ async def test_a_full_queue_refuses_at_once_and_answers_what_it_has_taken(client
 
 async def test_an_overloaded_service_stops_the_inspection_line(client: Client, stack: Stack) -> None:
     held = await fill(client, stack)
-    verdict = await asyncio.to_thread(Line(Service(stack.url()), frozenset({"tabby"}), seconds=5).inspect, "1", CAT)
+    line = InspectionLine(ClassifyClient(stack.url()), frozenset({"tabby"}), seconds=5)
+    verdict = await asyncio.to_thread(line.inspect, "1", CAT)
     assert verdict.action == "stop"
     assert "503" in verdict.reason
     await client.post("/faults", json={})

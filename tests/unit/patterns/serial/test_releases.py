@@ -45,7 +45,7 @@ async def releases(*predictors: Listed, optional: Sequence[str] = ()) -> Release
     """Over predictors that have all been asked once."""
     named = {one.name: one for one in predictors}
     found = Releases(HealthMonitor(named), named, optional)
-    await found.renew()
+    await found.refresh()
     return found
 
 
@@ -63,8 +63,11 @@ async def test_it_is_the_newest_version_that_all_list() -> None:
 async def test_every_part_is_of_that_version() -> None:
     found = await releases(Listed("one", "1", "2"), Listed("other", "1"))
     release = await found.current(Deadline.after(1))
-    assert {name: part.told.properties["of"] for name, part in release.parts.items()} == {"one": "1", "other": "1"}
-    answers = [await part.predictor.infer({}, deadline=Deadline.after(1)) for part in release.parts.values()]
+    assert {name: model.metadata.properties["of"] for name, model in release.models.items()} == {
+        "one": "1",
+        "other": "1",
+    }
+    answers = [await model.predictor.infer({}, deadline=Deadline.after(1)) for model in release.models.values()]
     assert [answer.model_version for answer in answers] == ["1", "1"]
 
 
@@ -73,10 +76,10 @@ async def test_it_switches_once_the_last_predictor_has_the_new_version() -> None
     found = await releases(one, other)
     before = await found.current(Deadline.after(1))
     one.versions = ("1", "2")
-    await found.renew()
+    await found.refresh()
     assert await found.current(Deadline.after(1)) is before
     other.versions = ("1", "2")
-    await found.renew()
+    await found.refresh()
     assert await version(found) == "2"
     assert before.version == "1"
 
@@ -87,11 +90,11 @@ async def test_a_predictor_that_goes_away_keeps_what_it_listed() -> None:
     assert await version(found) == "1"
     other.versions = ()
     for _ in range(2):
-        await found.renew()
+        await found.refresh()
         assert await version(found) == "1"
     assert "other" in (found.unready() or "")
-    assert found.away("other") == "cannot answer: away"
-    assert found.away("one") is None
+    assert found.unavailable("other") == "cannot answer: away"
+    assert found.unavailable("one") is None
 
 
 async def test_without_a_common_version_there_is_none_and_the_reason_says_who_has_what() -> None:
@@ -105,10 +108,10 @@ async def test_an_optional_predictor_that_never_answered_holds_nobody_up() -> No
     heavy = Listed("heavy")
     found = await releases(Listed("one", "1"), heavy, optional=["heavy"])
     assert found.unready() is None
-    assert (await found.current(Deadline.after(1))).parts.keys() == {"one"}
+    assert (await found.current(Deadline.after(1))).models.keys() == {"one"}
     heavy.versions = ("1",)
-    await found.renew()
-    assert (await found.current(Deadline.after(1))).parts.keys() == {"one", "heavy"}
+    await found.refresh()
+    assert (await found.current(Deadline.after(1))).models.keys() == {"one", "heavy"}
 
 
 async def test_one_that_is_needed_and_never_answered_does() -> None:
