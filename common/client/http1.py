@@ -72,7 +72,7 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self.abort()
             if waiter.done() and not waiter.cancelled():
-                waiter.exception()  # asyncio logs an exception that nobody retrieves; here the cancellation came first
+                waiter.exception()  # else asyncio logs that it was never retrieved, when the task was cancelled as well
             raise
         finally:
             self._waiter = None
@@ -87,9 +87,8 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(
-            asyncio.Transport, transport
-        )  # uvloop's transports do not inherit from asyncio.Transport
+        # a cast, since uvloop's transports do not inherit from asyncio.Transport
+        self._transport = cast(asyncio.Transport, transport)
         self._opened.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:

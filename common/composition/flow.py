@@ -98,8 +98,8 @@ async def side_by_side(
     if allowed < 0:
         _close(work.values())
         raise NotReady(f"{len(work)} predictors are available and {needed} are needed", retry_after=1)
-    begin = asyncio.get_running_loop().create_task
-    tasks = {name: begin(coroutine) for name, coroutine in work.items()}
+    create_task = asyncio.get_running_loop().create_task
+    tasks = {name: create_task(coroutine) for name, coroutine in work.items()}
     race = _Race(tasks.values(), allowed)
     try:
         await race.over

@@ -22,7 +22,12 @@ class InProcessJobs:
     def __init__(self, service: Service, store: JobStore, work: Work, timeout_seconds: float) -> None:
         self._store, self._work, self._timeout_seconds = store, work, timeout_seconds
         self._health, self._log = service.health, service.logs.log
-        self._jobs = Counter(service.metrics.registry, "serving_jobs", "Jobs by what became of them.", ("state",))
+        self._jobs = Counter(
+            service.metrics.registry,
+            "serving_jobs",
+            "Jobs by state: accepted, succeeded, failed or cancelled.",
+            ("state",),
+        )
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property

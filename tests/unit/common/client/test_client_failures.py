@@ -146,12 +146,12 @@ def refusal(told: object) -> Reply:
     return reply
 
 
-async def test_an_impatient_client_leaves_a_pause_that_is_asked_for_to_its_caller(predictor: HttpPredictor) -> None:
+async def test_a_client_that_does_not_wait_for_retry_after_fails_at_once(predictor: HttpPredictor) -> None:
     predictor.replies = [status(503, Retry_After=0.1), status(503)]
     async with PredictorClient(predictor.url, model="m", limits=ClientLimits(wait_for_retry_after=False)) as client:
         with pytest.raises(Overloaded):
             await infer(client)
-        await infer(client)  # no pause was asked for, so it is made up for as usual
+        await infer(client)  # without Retry-After it retries as usual
     assert len(predictor.requests) == 3
 
 
