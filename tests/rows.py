@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -72,14 +72,14 @@ class Page:
     answer: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One pattern in one variant (None is the default, which also runs on the cluster).
 
     `services` are the instances as `Stack.status` names them. `entry` is the service that is published; behind a
     balancer, `front` is the service that answers. `predictors` run models. `stages` are the entries of Server-Timing
-    before `total` for the first request. `stoppable` is a service without which the entry is unready, if there is one.
-    `callers` may ask at the same time without being refused.
+    before `total` for the first request. `behind` are the services without which the entry
+    cannot answer, each with the name that errors give it. `callers` may ask at the same time without being refused.
     """
 
     pattern: str
@@ -93,7 +93,7 @@ class Row:
     page: Page
     stages: tuple[str, ...]
     route: str
-    stoppable: str | None = None
+    behind: Mapping[str, str] = field(default_factory=dict)
     front: str = ""
     callers: int = 6
 

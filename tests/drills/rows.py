@@ -1,4 +1,4 @@
-"""What the drills of every pattern need to know of each: one request with its right answer, and the services behind it.
+"""How the drills of every pattern load a row of tests/patterns/, and how they know its right answer.
 
 A row starts on every runtime of its own; what the drills break is its entry, or one of the services behind it.
 """
@@ -7,56 +7,67 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import httpx
+import orjson
 
 from runtimes.base import Stack
 from tests import load
-from tests.asking import parallel, prep_pred, serial, synchronous
-from tests.support import INFER, SETOSA, direct_url, question
+from tests.patterns import ROWS as PATTERNS
+from tests.rows import Row
+from tests.support import direct_url
 
 TIMEOUT = "X-Request-Timeout-Seconds"
 SLACK = 1.5  # seconds that a busy machine may add to a deadline
 
 
 @dataclass(frozen=True)
-class Row:
-    """A pattern, in one of its variants.
+class Drilled:
+    """A row under load, in `full_flow` after so many answers; what is `quick` starts at once on local processes."""
 
-    `behind` leads from the services that it cannot answer without to how its errors name them; `right` is part of every
-    right answer. A load is in `full_flow` after so many answers. What is `quick` starts at once as local processes.
-    """
-
-    pattern: str
-    variant: str | None
-    entry: str
-    path: str
-    body: Any
-    right: bytes
-    media: str = "application/json"
-    behind: Mapping[str, str] = field(default_factory=dict)
+    row: Row
     full_flow: int = 60
     quick: bool = False
 
     def __str__(self) -> str:
-        return ".".join(filter(None, (self.pattern, self.variant)))
+        return self.row.id
+
+    @property
+    def pattern(self) -> str:
+        return self.row.pattern
+
+    @property
+    def variant(self) -> str | None:
+        return self.row.variant
+
+    @property
+    def entry(self) -> str:
+        return self.row.entry
+
+    @property
+    def behind(self) -> Mapping[str, str]:
+        return self.row.behind
 
     def request(self, **headers: str) -> bytes:
         """The request as it goes over the wire."""
-        return load.request(self.path, self.body, media=self.media, **headers)
+        asked = self.row.requests[0]
+        return load.request(asked.path, asked.content, media=asked.content_type, **headers)
 
     def is_right(self, body: bytes) -> bool:
-        return self.right in body
+        try:
+            self.row.requests[0].check(orjson.loads(body))
+        except (AssertionError, KeyError, ValueError):
+            return False
+        return True
 
     def ask(self, stack: Stack, seconds: float = 10) -> tuple[httpx.Response, float]:
         """The response of the entry to a request with that deadline, and after how many seconds it came."""
-        sent: dict[str, Any] = {"content": self.body} if isinstance(self.body, bytes) else {"json": self.body}
-        headers = {"Content-Type": self.media, TIMEOUT: str(seconds)}
+        asked = self.row.requests[0]
+        headers = {"Content-Type": asked.content_type, TIMEOUT: str(seconds)}
         start = time.monotonic()
-        url = direct_url(stack, self.entry) + self.path
-        response = httpx.post(url, headers=headers, timeout=seconds + 10, **sent)
+        url = direct_url(stack, self.entry) + asked.path
+        response = httpx.post(url, headers=headers, timeout=seconds + 10, content=asked.content)
         return response, time.monotonic() - start
 
     def works(self, stack: Stack) -> bool:
@@ -68,16 +79,12 @@ class Row:
         return response.status_code == 200 and self.is_right(response.content)
 
 
-ONE_PENGUIN = {"instances": [prep_pred.PENGUIN]}
+BY_NAME = {row.id: row for row in PATTERNS}
 ROWS = [
-    Row("web_single", None, "api", INFER, question(SETOSA), b'"model_name":"iris","model_version":"1"', quick=True),
-    Row("synchronous", None, "api", "/classify", synchronous.CAT, b'"tiger cat"', "image/jpeg", full_flow=20),
-    Row("prep_pred", None, "prep", "/predict/penguins", ONE_PENGUIN, b'"label":"Gentoo"',
-        behind={"predictor": "predictor predictor.penguins"}),
-    Row("prep_pred", "proxy", "proxy", "/predict/penguins", ONE_PENGUIN, b'"label":"Gentoo"',
-        behind={half: f"predictor {half}.penguins" for half in ("prep", "predictor")}),
-    Row("serial", None, "proxy", "/read", serial.sample("page.jpg"), b"segmentation", "image/jpeg",
-        {stage: f"predictor {stage}" for stage in serial.STAGES[:3]}, full_flow=4),
-    Row("parallel", None, "proxy", "/predict", {"instances": parallel.instances(parallel.ROWS[0])}, b'"label":"setosa"',
-        behind={"iris-rf": "predictor iris_rf"}, quick=True),
-]  # fmt: skip
+    Drilled(BY_NAME["web_single"], quick=True),
+    Drilled(BY_NAME["synchronous"], full_flow=20),
+    Drilled(BY_NAME["prep_pred"]),
+    Drilled(BY_NAME["prep_pred.proxy"]),
+    Drilled(BY_NAME["serial"], full_flow=4),
+    Drilled(BY_NAME["parallel"], quick=True),
+]

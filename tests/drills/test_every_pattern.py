@@ -16,7 +16,7 @@ import pytest
 from runtimes.base import Stack
 from tests.conftest import starting
 from tests.drills.faults import first_unready, frozen, is_alive, kill_and_await_restart, killed, unready, uptime
-from tests.drills.rows import ROWS, SLACK, Row
+from tests.drills.rows import ROWS, SLACK, Drilled
 from tests.load import Load
 from tests.support import direct_url, eventually, exit_code, soon
 
@@ -31,7 +31,7 @@ def cases(*of_row: tuple[Any, ...]) -> list[Any]:
     return [pytest.param(*one, marks=runtimes[one[0].quick], id="-".join(map(str, one))) for one in of_row]
 
 
-def for_each(*of_row: tuple[Row, str]) -> pytest.MarkDecorator:
+def for_each(*of_row: tuple[Drilled, str]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("row", "service"), cases(*of_row), indirect=["row"], scope="module")
 
 
@@ -45,13 +45,13 @@ one_service_of_each_pattern = for_each(*{row.pattern: (row, service) for row, se
 
 
 @pytest.fixture(scope="module")
-def row(request: pytest.FixtureRequest) -> Row:
-    found: Row = request.param
+def row(request: pytest.FixtureRequest) -> Drilled:
+    found: Drilled = request.param
     return found
 
 
 @pytest.fixture(scope="module")
-def stack(row: Row, runtime: str) -> Iterator[Stack]:
+def stack(row: Drilled, runtime: str) -> Iterator[Stack]:
     """One stack for all drills of a row, each of which leaves it as it was."""
     with starting(runtime) as start:
         yield start(row.pattern, row.variant, DRAIN_DELAY_SECONDS="0.3")
@@ -66,7 +66,7 @@ def assert_all_answered(*loads: Load) -> None:
 
 @every_row
 async def test_a_stop_under_load_loses_no_request_and_refuses_nobody_before_it_says_unready(
-    stack: Stack, row: Row
+    stack: Stack, row: Drilled
 ) -> None:
     """With new connections as well as kept ones; tests/conformance has the latter for all rows."""
     base = direct_url(stack, row.entry)
@@ -89,7 +89,7 @@ async def test_a_stop_under_load_loses_no_request_and_refuses_nobody_before_it_s
 
 
 @quick_rows
-def test_a_frozen_entry_answers_no_probe_until_it_goes_on(stack: Stack, row: Row) -> None:
+def test_a_frozen_entry_answers_no_probe_until_it_goes_on(stack: Stack, row: Drilled) -> None:
     base = direct_url(stack, row.entry)
     with frozen(stack, row.entry):
         for path in ("/livez", "/readyz"):
@@ -100,7 +100,7 @@ def test_a_frozen_entry_answers_no_probe_until_it_goes_on(stack: Stack, row: Row
 
 
 @every_service_behind
-def test_a_frozen_service_costs_a_request_its_deadline_and_no_more(stack: Stack, row: Row, service: str) -> None:
+def test_a_frozen_service_costs_a_request_its_deadline_and_no_more(stack: Stack, row: Drilled, service: str) -> None:
     before = uptime(stack, row.entry)
     with frozen(stack, service):
         response, took = row.ask(stack, PATIENCE)
@@ -116,7 +116,7 @@ def test_a_frozen_service_costs_a_request_its_deadline_and_no_more(stack: Stack,
 
 @every_service_behind
 async def test_a_killed_service_is_named_until_it_is_back_and_no_request_goes_without_a_response(
-    stack: Stack, row: Row, service: str
+    stack: Stack, row: Drilled, service: str
 ) -> None:
     before = await asyncio.to_thread(uptime, stack, row.entry)
     async with Load(direct_url(stack, row.entry), [row.request()], lambda _: True, callers=CALLERS) as load:
@@ -129,7 +129,7 @@ async def test_a_killed_service_is_named_until_it_is_back_and_no_request_goes_wi
     assert await asyncio.to_thread(uptime, stack, row.entry) > before
 
 
-def assert_named_while_killed(stack: Stack, row: Row, service: str) -> None:
+def assert_named_while_killed(stack: Stack, row: Drilled, service: str) -> None:
     with killed(stack, service):
         response, took = row.ask(stack, 10)
         assert response.status_code in (502, 503)
@@ -142,7 +142,7 @@ def assert_named_while_killed(stack: Stack, row: Row, service: str) -> None:
 
 @one_service_of_each_pattern
 async def test_a_service_that_is_stopped_under_load_leaves_no_request_without_a_response(
-    stack: Stack, row: Row, service: str
+    stack: Stack, row: Drilled, service: str
 ) -> None:
     """Alone it cannot be replaced: callers are told 502 or 503 until it is back."""
     async with Load(direct_url(stack, row.entry), [row.request()], lambda _: True, callers=CALLERS) as load:
@@ -157,7 +157,7 @@ async def test_a_service_that_is_stopped_under_load_leaves_no_request_without_a_
 
 @every_row
 async def test_a_killed_entry_loses_only_what_was_in_flight_and_answers_once_it_is_started_again(
-    stack: Stack, row: Row
+    stack: Stack, row: Drilled
 ) -> None:
     async with Load(direct_url(stack, row.entry), [row.request()], row.is_right, callers=CALLERS) as load:
         await load.answered(2)

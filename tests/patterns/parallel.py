@@ -32,7 +32,7 @@ DEFAULT = Row(
     page=Page(".verdict", "virginica", "virginica"),
     stages=("decode", *parallel.SERVICES, "encode"),
     route="/predict",
-    stoppable="iris-rf",
+    behind={"iris-rf": "predictor iris_rf"},
 )
 
 ROWS = (
@@ -56,6 +56,6 @@ ROWS = (
         variant="hierarchy",
         services=(*DEFAULT.services[:-1], "classifiers", "proxy"),
         stages=("decode", "classifiers", "petal_width", "encode"),
-        stoppable="classifiers",
+        behind={"classifiers": "predictor classifiers"},
     ),
 )

@@ -44,7 +44,7 @@ DEFAULT = Row(
     page=Page("#answer .verdict", "coffee", "espresso"),
     stages=("prepare", "transfer", "predict"),
     route="/predict/{model}",
-    stoppable="predictor",
+    behind={"predictor": "predictor predictor.penguins"},
 )  # fmt: skip
 
 JAPANESE = "このパスワードは数字しか使われていません。"
@@ -56,9 +56,18 @@ def is_distribution(outputs: dict[str, Array]) -> None:
 
 ROWS = (
     DEFAULT,
-    replace(DEFAULT, variant="proxy", services=("prep", "predictor", "proxy"), entry="proxy", stoppable="prep"),
     replace(
-        DEFAULT, variant="balanced", services=("prep", "predictor-1", "predictor-2", "balancer"), stoppable="balancer"
+        DEFAULT,
+        variant="proxy",
+        services=("prep", "predictor", "proxy"),
+        entry="proxy",
+        behind={half: f"predictor {half}.penguins" for half in ("prep", "predictor")},
+    ),
+    replace(
+        DEFAULT,
+        variant="balanced",
+        services=("prep", "predictor-1", "predictor-2", "balancer"),
+        behind={"balancer": "predictor predictor.penguins"},
     ),
     replace(
         DEFAULT,
@@ -69,6 +78,7 @@ ROWS = (
                 "empty text", "/predict/message_topic_ja", {"instances": [JAPANESE, " "]}, "instances[1].text"
             ),
         ),
+        behind={"predictor": "predictor predictor.message_topic_ja"},
         inference=Inference("message_topic_ja", lambda: {"instances": texts(JAPANESE)}, is_distribution),
         page=Page("#answer .verdict", "", ""),
     ),

@@ -47,7 +47,7 @@ DEFAULT = Row(
     page=Page(".lines tbody tr", "Page", "Region-based segmentation"),
     stages=(*serial.STAGES, "own"),
     route="/read",
-    stoppable="detection",
+    behind={stage: f"predictor {stage}" for stage in serial.STAGES[:3]},
     callers=2,
 )
 
@@ -64,6 +64,6 @@ ROWS = (
             prepared("page_orientation", lambda: serial.picture("invoice_turned.jpg")),
             classes("probabilities", 1),
         ),
-        stoppable=None,
+        behind={},
     ),
 )
