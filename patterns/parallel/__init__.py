@@ -1,1 +1,1 @@
-"""parallel: independent predictors asked side by side, one answer."""
+"""parallel: several independent predictors are called at the same time, and their predictions are combined."""

@@ -1,4 +1,4 @@
-"""One answer out of several classifiers' probabilities."""
+"""Combines the probabilities of several classifiers into one prediction."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from patterns.parallel.settings import How
 
 
 def combined(how: How, answers: Sequence[Array]) -> tuple[Array, Array, Array | None]:
-    """Label indices [rows], shares [rows, labels] and, for `best`, the index of whose answer each row's is.
+    """Label indices [rows], shares [rows, labels] and, for `best`, the index of the chosen classifier [rows].
 
-    `answers` are probabilities [rows, labels], and so are the shares, except for `vote`: shares of the votes there. A
-    tied vote goes to the label that is more probable on average.
+    `answers` are probabilities [rows, labels]. The shares are probabilities as well, or for `vote` the shares of the
+    votes. A tied vote goes to the label that is more probable on average.
     """
     mean = sum(answers[1:], answers[0]) / len(answers)  # numpy takes five times as long to stack small arrays first
     if how in ("mean", "all"):
@@ -32,7 +32,7 @@ def combined(how: How, answers: Sequence[Array]) -> tuple[Array, Array, Array | 
 
 
 def predictions(how: How, answers: Mapping[str, Array], labels: Sequence[str]) -> list[dict[str, Any]]:
-    """The same for a person, one object a row."""
+    """The combined predictions as JSON objects, one for each row."""
     tops, shares, who = combined(how, list(answers.values()))
     if how == "vote":
         votes = np.rint(shares * len(answers)).astype(int).tolist()

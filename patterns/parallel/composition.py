@@ -1,4 +1,4 @@
-"""All predictors as one: a model of the Open Inference Protocol itself, so that another proxy can ask this one."""
+"""All predictors as one model of the Open Inference Protocol, so that another proxy can call this one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_HOPS = 4  # proxies that a request may come through: a circle of PREDICTORS
 
 
 class Parallel:
-    """The model `parallel`; it describes itself as a classifier does."""
+    """The model `parallel`. Its metadata are like those of a classifier."""
 
     name, version = "parallel", "1"
 
@@ -42,7 +42,7 @@ class Parallel:
         return self._tensors()[2]
 
     def _tensors(self) -> tuple[Any, list[TensorSpec], list[TensorSpec]]:
-        """Whose, inputs and outputs; described anew once the members are others."""
+        """The members with their inputs and outputs, which are cached until the members change."""
         labels, members = self.ensemble.labels, self.ensemble.members
         if self._described[0] is not members:
             classes = [TensorSpec("probabilities", "FP32", (-1, len(labels))), TensorSpec("label", "INT64", (-1,))]
@@ -53,11 +53,11 @@ class Parallel:
 
     @property
     def properties(self) -> dict[str, str]:
-        told = {"features": self.ensemble.columns, "labels": self.ensemble.labels}
-        return {"task": "composed", **{name: orjson.dumps(names).decode() for name, names in told.items()}}
+        lists = {"features": self.ensemble.columns, "labels": self.ensemble.labels}
+        return {"task": "composed", **{name: orjson.dumps(names).decode() for name, names in lists.items()}}
 
     def undescribed(self) -> str | None:
-        """Why too few predictors can be asked; None when enough can. Its inputs and outputs are made of theirs."""
+        """Why too few predictors can be called; None when enough can. The inputs and outputs depend on theirs."""
         try:
             self.ensemble.not_asked()
         except NotReady as reason:
@@ -65,7 +65,7 @@ class Parallel:
         return None
 
     async def gather(self, context: RequestContext, calls: Calls) -> Gathered[MemberResponse]:
-        """The answers of all predictors, or of enough of them."""
+        """Waits for the responses of all predictors, or of as many as are needed."""
         return await side_by_side(context, calls, needed=self.ensemble.needed)
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:
@@ -81,8 +81,8 @@ class Parallel:
         found = await self.gather(context, calls)
         missing = reasons(found)
         parameters = {"missing": orjson.dumps(missing).decode()} if missing else {}
-        outputs = {name: said.array[:, None] for name, said in found.answers.items() if not said.by.labels}
-        shares = [said.array for said in found.answers.values() if said.by.labels]
+        outputs = {name: answer.array[:, None] for name, answer in found.answers.items() if not answer.member.labels}
+        shares = [answer.array for answer in found.answers.values() if answer.member.labels]
         if shares:
             label, probabilities, _ = combined(how, shares)
             outputs = {"probabilities": probabilities, "label": label, **outputs}
@@ -104,6 +104,6 @@ def _hops(request: InferRequest[Any]) -> int:
 
 
 def reasons(found: Gathered[MemberResponse]) -> dict[str, str]:
-    """Who has not answered and why, also behind predictors that ask others themselves."""
-    behind = {f"{name}/{one}": why for name, said in found.answers.items() for one, why in said.missing.items()}
-    return {name: error.detail for name, error in found.missing.items()} | behind
+    """The predictors that have not answered, with the reasons; also those that another proxy has called."""
+    nested = {f"{name}/{one}": why for name, answer in found.answers.items() for one, why in answer.missing.items()}
+    return {name: error.detail for name, error in found.missing.items()} | nested

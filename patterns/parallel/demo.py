@@ -67,9 +67,13 @@ def _together(ways: dict[str, dict[str, Any]]) -> Table:
     return table
 
 
-def _text(said: dict[str, Any]) -> str:
-    if "value" in said:
-        return f"{said['value']:.2f} {said['unit']}"
-    if "votes" in said:
-        return f"{said['label']} ({said['votes'][said['label']]} of {sum(said['votes'].values())})"
-    return f"{said['label']} ({said['probabilities'][said['label']]:.0%})" + (f" {said['by']}" if "by" in said else "")
+def _text(prediction: dict[str, Any]) -> str:
+    if "value" in prediction:
+        return f"{prediction['value']:.2f} {prediction['unit']}"
+    if "votes" in prediction:
+        return (
+            f"{prediction['label']} ({prediction['votes'][prediction['label']]} of {sum(prediction['votes'].values())})"
+        )
+    return f"{prediction['label']} ({prediction['probabilities'][prediction['label']]:.0%})" + (
+        f" {prediction['by']}" if "by" in prediction else ""
+    )

@@ -1,4 +1,4 @@
-"""The predictors that are asked side by side: which of them can be asked, and how each is asked the same question."""
+"""The predictors that are called at the same time: which of them can be called, and the call of each."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ class Ensemble:
         labels = counted[0][0] if counted else ()
         for name, one in known.items():
             if one.labels not in ((), labels):
-                text = f"predictor {name} has the labels {', '.join(one.labels)}, most others {', '.join(labels)}"
+                text = (
+                    f"predictor {name} has the labels {', '.join(one.labels)}, but most others have {', '.join(labels)}"
+                )
                 unfit[name] = UpstreamFailed(text)
         members = {name: one for name, one in known.items() if name not in unfit}
         self.members, self.unfit, self.labels = members, unfit, labels
@@ -125,21 +127,22 @@ class Ensemble:
             context, client, inputs, outputs=(member.output,), timeout_seconds=self._timeout, parameters=parameters
         )
         if result.model_version not in member.versions:
-            member = await self._same_meaning(context, member)
+            member = await self._updated_member(context, member)
         if fetch := _FETCH.search(result.server_timing):
             context.stages["fetch"] = max(context.stages.get("fetch", 0.0), float(fetch[1]))
         return member.read(result, rows)
 
-    async def _same_meaning(self, context: RequestContext, member: EnsembleMember) -> EnsembleMember:
-        """The member as it describes itself now that another version answers.
+    async def _updated_member(self, context: RequestContext, member: EnsembleMember) -> EnsembleMember:
+        """The member with its current metadata, after another version has answered.
 
-        Raises UpstreamFailed when its columns or labels are others, since then the answer means something else.
+        Raises UpstreamFailed when its columns or labels have changed, because the columns of the response then have
+        another meaning.
         """
         metadata = await self._predictors[member.name].metadata(deadline=context.deadline)
-        now = EnsembleMember.of(member.name, metadata)
-        if (now.columns, now.labels) != (member.columns, member.labels):
+        updated = EnsembleMember.of(member.name, metadata)
+        if (updated.columns, updated.labels) != (member.columns, member.labels):
             raise UpstreamFailed(f"predictor {member.name} has just been given another model; send the request again")
-        return now
+        return updated
 
 
 async def _refuse(error: ServingError) -> MemberResponse:

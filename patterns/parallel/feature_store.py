@@ -1,4 +1,7 @@
-"""The feature store: rows of numbers by item id in Redis, binary, many in one question. Its client's one user."""
+"""The feature store: rows of numbers in Redis, by item id. One command reads many rows.
+
+This is the only module of the pattern that uses the client of Redis.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,9 @@ _AGAIN_SECONDS = 0.5
 
 
 class FeatureStore:
-    """Rows of FP32 that share their columns, at `redis://host:port`. Nothing is opened before the first question.
+    """Rows of FP32 with the same columns, at `redis://host:port`. It connects at its first use.
 
-    Raises NotReady where Redis does not answer in time.
+    Its methods raise NotReady when Redis does not respond in time.
     """
 
     def __init__(self, url: str, timeout_seconds: float) -> None:
@@ -43,7 +46,7 @@ class FeatureStore:
         await self._redis.aclose()
 
     async def rows(self, context: RequestContext, ids: Sequence[str], columns: Sequence[str]) -> Array:
-        """FP32 of shape [ids, columns]; InvalidInput names an id that is not there. Its time is the stage `fetch`."""
+        """FP32 of shape [ids, columns]; the stage `fetch` is its time. Raises InvalidInput for an unknown id."""
         started = perf_counter()
         names, *rows = await self._ask(self._redis.mget([_COLUMNS, *(_ROW + one for one in ids)]), context.deadline)
         context.stages["fetch"] = (perf_counter() - started) * 1e3
@@ -56,7 +59,7 @@ class FeatureStore:
         return array if list(columns) == stored else array[:, [stored.index(name) for name in columns]]
 
     async def keep_filled(self, columns: Sequence[str], items: Mapping[str, Sequence[float]]) -> None:
-        """Goes on writing these items whenever the store is empty: all of them at once, so that nobody sees a part."""
+        """Writes these items whenever the store is empty, in one command, so that no reader sees only some of them."""
         packed: dict[str, bytes] = {_ROW + one: np.array(row, _DTYPE).tobytes() for one, row in items.items()}
         while True:
             with suppress(NotReady):
@@ -70,6 +73,6 @@ class FeatureStore:
             async with asyncio.timeout(min(self._timeout, max(deadline.remaining, 0.0))):
                 return await answer
         except TimeoutError:
-            raise NotReady("the feature store (redis) gave no answer in time", retry_after=1) from None
+            raise NotReady("the feature store (redis) did not respond in time", retry_after=1) from None
         except RedisError as error:
             raise NotReady(f"the feature store (redis) failed: {type(error).__name__}", retry_after=1) from None

@@ -1,4 +1,4 @@
-"""One predictor as the proxy sees it: what it takes and says, in its own words, and its answers."""
+"""One predictor of the ensemble: its inputs, outputs and labels as in its metadata, and its responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _reasons = msgspec.json.Decoder(dict[str, str])
 
 @dataclass(frozen=True, slots=True)
 class EnsembleMember:
-    """A predictor's model; a regressor has no labels. `composed`: it asks others itself."""
+    """The model of a predictor. A regressor has no labels. `composed`: it is a proxy that calls predictors itself."""
 
     name: str
     model: str
@@ -31,31 +31,34 @@ class EnsembleMember:
     composed: bool
 
     @classmethod
-    def of(cls, name: str, told: ModelMetadata) -> EnsembleMember:
-        """Raises UpstreamFailed for a model that does not take rows of named features."""
-        known = told.properties
+    def of(cls, name: str, metadata: ModelMetadata) -> EnsembleMember:
+        """Raises UpstreamFailed for a model whose input is not rows of named features."""
+        known = metadata.properties
         try:
             columns, labels = (_names.decode(known.get(one, "[]")) for one in ("features", "labels"))
         except msgspec.MsgspecError as error:
-            raise UpstreamFailed(f"predictor {name} describes its model wrongly: {error}") from None
-        if len(told.inputs) != 1 or not told.outputs or not columns:
-            raise UpstreamFailed(f"predictor {name} does not take one input of named features")
-        tensors = told.inputs[0].name, told.outputs[0].name
+            raise UpstreamFailed(f"the metadata of predictor {name} are not valid: {error}") from None
+        if len(metadata.inputs) != 1 or not metadata.outputs or not columns:
+            raise UpstreamFailed(f"predictor {name}: expected a model with one input of named features")
+        tensors = metadata.inputs[0].name, metadata.outputs[0].name
         composed = known.get("task") == "composed"
-        return cls(name, told.name, told.versions, *tensors, columns, labels, known.get("unit", ""), composed)
+        return cls(name, metadata.name, metadata.versions, *tensors, columns, labels, known.get("unit", ""), composed)
 
     def read(self, result: PredictorResponse, rows: int) -> MemberResponse:
-        """UpstreamFailed where the answer is neither probabilities nor values for so many rows."""
+        """Checks the response to so many rows. Raises UpstreamFailed for another shape or datatype."""
         array, width = result.outputs[self.output], len(self.labels) or 1
         if array.shape != (rows, width) or array.dtype.kind != "f":
-            came = f"{datatype_of(array)} {list(array.shape)}"
+            found = f"{datatype_of(array)} {list(array.shape)}"
             raise UpstreamFailed(
-                f"predictor {self.name} answered {came} as its {self.output}, not numbers of shape [{rows}, {width}]"
+                f"predictor {self.name} returned {found} as {self.output}, "
+                f"expected floating-point numbers of shape [{rows}, {width}]"
             )
         try:
             missing = _reasons.decode(str(result.parameters.get("missing", "{}"))) if self.composed else {}
         except msgspec.MsgspecError as error:
-            raise UpstreamFailed(f"predictor {self.name} says wrongly what it misses: {error}") from None
+            raise UpstreamFailed(
+                f"predictor {self.name} returned a parameter `missing` that is not valid: {error}"
+            ) from None
         return MemberResponse(
             self, f"{self.model}/{result.model_version}", array if self.labels else array[:, 0], missing
         )
@@ -63,18 +66,21 @@ class EnsembleMember:
 
 @dataclass(frozen=True, slots=True)
 class MemberResponse:
-    """A member's answer: probabilities [rows, labels], or values [rows]; `missing` where it asked others itself."""
+    """A member's response: probabilities [rows, labels], or values [rows].
 
-    by: EnsembleMember
+    `missing` are the predictors that have not answered a composed member, with the reasons.
+    """
+
+    member: EnsembleMember
     model: str
     array: Array
     missing: dict[str, str]
 
-    def told(self) -> list[dict[str, Any]]:
-        """For a person, one object a row."""
-        if self.by.labels:
-            return labelled(self.array, self.by.labels)
-        return [{"value": value, "unit": self.by.unit} for value in self.array]
+    def as_rows(self) -> list[dict[str, Any]]:
+        """The response as JSON objects, one for each row."""
+        if self.member.labels:
+            return labelled(self.array, self.member.labels)
+        return [{"value": value, "unit": self.member.unit} for value in self.array]
 
 
 def labelled(shares: Array, labels: Sequence[str], tops: Array | None = None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""POST /predict: rows of named features, or ids of items whose features are stored, to one answer of all predictors."""
+"""POST /predict: takes rows of named features, or ids of stored items, returns a combined prediction of each."""
 
 from __future__ import annotations
 
@@ -29,31 +29,34 @@ PATH = "/predict"
 
 
 class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """Rows of named numbers, or ids of items whose features are stored; `aggregate` in place of the setting."""
+    """Rows of named numbers, or ids of items in the feature store. `aggregate` overrides the setting."""
 
     instances: list[dict[str, float]] = []
     items: list[str] = []
     aggregate: How | None = None
 
 
-_SAID = {
-    "200": "A prediction a row, and who made it",
-    "400": "A wrong value, and which",
-    "502": "A predictor failed, and which",
-    "503": "Too few predictors can answer, or the feature store cannot",
+_RESPONSES = {
+    "200": "A prediction for each row, and the models that made it",
+    "400": "A value is not valid; the response names it",
+    "502": "A predictor failed; the response names it",
+    "503": "Too few predictors, or no feature store, can answer",
     "504": "The deadline passed",
 }
-_ROUTES = {PATH: "Ask all predictors", f"{PATH}/stream": "The same, each answer as it comes, and the whole at the end"}
+_ROUTES = {
+    PATH: "Predict with all predictors",
+    f"{PATH}/stream": "The same as a stream: each predictor's answer when it arrives, then the combined one",
+}
 _request = msgspec.json.Decoder(PredictRequest)
 
 
 class PredictRoute:
-    """Answers with what the predictors say together. `twins` of them fetch the features of items themselves."""
+    """POST /predict. `fetching` are clients of the predictors that fetch the features of items themselves."""
 
     def __init__(
-        self, parallel: Parallel, store: FeatureStore | None, twins: Mapping[str, PredictorClient], max_rows: int
+        self, parallel: Parallel, store: FeatureStore | None, fetching: Mapping[str, PredictorClient], max_rows: int
     ) -> None:
-        self.parallel, self._store, self._twins, self._max_rows = parallel, store, twins, max_rows
+        self.parallel, self._store, self._fetching, self._max_rows = parallel, store, fetching, max_rows
 
     def match(self, path: str) -> bool:
         return path == PATH
@@ -64,24 +67,26 @@ class PredictRoute:
             calls, how = await self.read(context, body)
             found = await self.parallel.gather(context, calls)
         start = perf_counter()
-        encoded = orjson.dumps(told(found, how), option=orjson.OPT_SERIALIZE_NUMPY)
+        encoded = orjson.dumps(response_body(found, how), option=orjson.OPT_SERIALIZE_NUMPY)
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
     async def read(self, context: RequestContext, body: Payload) -> tuple[Calls, How]:
-        """The calls that a request asks for, not begun yet, and how their answers are to become one."""
+        """Decodes a request: the calls to the predictors, not started yet, and how to combine their answers."""
         context.model = self.parallel.name
         check_json(context.headers)
         ensemble = self.parallel.ensemble
         ensemble.not_asked()  # raises NotReady when too few are left
         context.deadline.check("the predictors were asked")
-        exact = not ensemble.unfit  # else a feature may be that of a predictor which has not told of it yet
+        exact = (
+            not ensemble.unfit
+        )  # otherwise the feature may belong to a predictor that has not described its model yet
         try:
             request = decode_json(_request, body)
         except InvalidInput as error:
             raise explain_error(error, body, ensemble.columns, exact=exact) from None
         if bool(request.instances) == bool(request.items):
-            raise InvalidInput.at("instances", "expected rows here, or ids in `items`, and not both")
+            raise InvalidInput.at("instances", "expected either rows here or ids in `items`, not both")
         at, count = ("items", len(request.items)) if request.items else ("instances", len(request.instances))
         if count > self._max_rows:
             raise InvalidInput.at(at, f"expected at most {self._max_rows} rows, got {count}")
@@ -94,41 +99,41 @@ class PredictRoute:
 
     async def _about_items(self, context: RequestContext, ids: list[str]) -> Calls:
         ensemble, columns = self.parallel.ensemble, self.parallel.ensemble.columns
-        if self._twins:
-            return ensemble.ask_by_item(context, self._twins, ids)
+        if self._fetching:
+            return ensemble.ask_by_item(context, self._fetching, ids)
         if self._store is None:
             raise InvalidInput.at("items", "this service has no feature store (REDIS_URL); send `instances`")
         return ensemble.ask(context, await self._store.rows(context, ids, columns), columns)
 
     def document(self) -> dict[str, Any]:
-        """This route and the stream, whose question is the same."""
+        """The OpenAPI document of this route and of the stream, whose request bodies are the same."""
         refs, schemas = msgspec.json.schema_components((PredictRequest,), ref_template="#/components/schemas/{name}")
         example = {"instances": [dict.fromkeys(self.parallel.ensemble.columns, 1.5)]}
         body = {"required": True, "content": {"application/json": {"schema": refs[0], "example": example}}}
-        answers = {code: {"description": text} for code, text in _SAID.items()}
+        answers = {code: {"description": text} for code, text in _RESPONSES.items()}
         both = {"tags": ["predict"], "requestBody": body, "responses": answers}
         paths = {path: {"post": {**both, "summary": summary}} for path, summary in _ROUTES.items()}
         return {"paths": paths, "components": {"schemas": schemas}}
 
 
-def told(found: Gathered[MemberResponse], how: How) -> dict[str, Any]:
-    """The answer as it goes out: a prediction a row, and who made it."""
+def response_body(found: Gathered[MemberResponse], how: How) -> dict[str, Any]:
+    """The response body: a prediction for each row, the models that made it, and the missing predictors."""
     answers = found.answers
-    classifiers = {name: said for name, said in answers.items() if said.by.labels}
+    classifiers = {name: answer for name, answer in answers.items() if answer.member.labels}
     rows: list[dict[str, Any]] = [{} for _ in next(iter(answers.values())).array]
     if classifiers:
-        labels = next(iter(classifiers.values())).by.labels
-        rows = predictions(how, {name: said.array for name, said in classifiers.items()}, labels)
-    for name, said in answers.items():
-        if not said.by.labels:
-            for row, value in zip(rows, said.array, strict=True):
+        labels = next(iter(classifiers.values())).member.labels
+        rows = predictions(how, {name: answer.array for name, answer in classifiers.items()}, labels)
+    for name, answer in answers.items():
+        if not answer.member.labels:
+            for row, value in zip(rows, answer.array, strict=True):
                 row[name] = value
     whole = {
         "predictions": rows,
         "missing": reasons(found),
-        "models": {name: said.model for name, said in answers.items()},
+        "models": {name: answer.model for name, answer in answers.items()},
         "release": RELEASE,
     }
     if how == "all":
-        whole["answers"] = {name: said.told() for name, said in answers.items()}
+        whole["answers"] = {name: answer.as_rows() for name, answer in answers.items()}
     return whole

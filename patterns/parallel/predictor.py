@@ -1,6 +1,6 @@
-"""The role of a predictor that fetches: the stock predictor, which can be asked about items by their ids as well.
+"""A predictor that fetches features: besides rows of features, it accepts the ids of items in the feature store.
 
-Beside each model X it serves X_by_item: the same outputs, and item ids as the one input.
+For each model X it also serves X_by_item, with the same outputs and the item ids as its only input.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class FetchingBackend(BackendWrapper[Any]):
 
 
 def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
-    """The stock predictor, whose backend fetches."""
+    """A predictor whose backend fetches features."""
     service = Service(settings, logs)
     store = FeatureStore(settings.redis_url, settings.store_timeout_seconds)
     models = server.host_models(service, settings)

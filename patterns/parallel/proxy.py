@@ -1,4 +1,4 @@
-"""The role `proxy`: asks several predictors the same question side by side and makes one answer of theirs."""
+"""The role `proxy`: calls several predictors at the same time with the same rows, and combines their predictions."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
 
 @asynccontextmanager
 async def _filled(service: Service, store: FeatureStore) -> AsyncIterator[None]:
-    """Fills the store with the samples, in place of the pipeline that would do so."""
+    """Fills the store with the samples. In production, a data pipeline would do so."""
     samples = orjson.loads((HERE / "samples" / "iris.json").read_bytes())
     service.health.add_readiness_check(lambda: None if store.filled else "the feature store has not been filled yet")
     async with store:

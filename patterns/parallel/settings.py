@@ -1,4 +1,4 @@
-"""What the proxy of parallel is told besides where its predictors are."""
+"""The settings of the proxy of parallel."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from common.roles.proxy_settings import ProxySettings, addresses_in
 
-MOST = 9  # predictors of one proxy
-TAKEN = {"label", "probabilities", "votes", "by"}  # names in a prediction, beside those of regressors
-BY_ITEM = "_by_item"  # ends the name of a model that is asked for items by their ids
+MAX_PREDICTORS = 9
+RESERVED_NAMES = {"label", "probabilities", "votes", "by"}  # fields of a prediction, beside the names of regressors
+BY_ITEM = "_by_item"  # suffix of the models whose input is the ids of items
 How = Literal["all", "vote", "mean", "best"]
 HOWS: tuple[How, ...] = get_args(How)
 
@@ -41,12 +41,14 @@ class Settings(ProxySettings):
     @classmethod
     def _few(cls, text: str) -> str:
         names = addresses_in(text)
-        if taken := [name for name in names if name in TAKEN]:
-            raise ValueError(f"{taken[0]!r} cannot be a predictor's name: predictions have a field of that name")
-        if (count := len(names)) > MOST:
+        if reserved := [name for name in names if name in RESERVED_NAMES]:
             raise ValueError(
-                f"{count} predictors, and at most {MOST} may be: an answer is as slow as the slowest of them, and each "
-                "request becomes as many; let another proxy stand in the list for some of them"
+                f"{reserved[0]!r} cannot be the name of a predictor: predictions have a field of that name"
+            )
+        if (count := len(names)) > MAX_PREDICTORS:
+            raise ValueError(
+                f"expected at most {MAX_PREDICTORS} predictors, got {count} predictors: a response is as slow as "
+                "the slowest of them; put another proxy in front of some of them, and list that one instead"
             )
         return text
 
@@ -55,5 +57,5 @@ class Settings(ProxySettings):
     def _reachable(cls, quorum: int, others: ValidationInfo) -> int:
         count = len(addresses_in(others.data["predictors"])) if "predictors" in others.data else quorum
         if quorum > count:
-            raise ValueError(f"{quorum} answers can never come from {count} predictors")
+            raise ValueError(f"expected a quorum of at most {count}, the number of predictors, got {quorum}")
         return quorum

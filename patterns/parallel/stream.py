@@ -1,4 +1,4 @@
-"""POST /predict/stream: each predictor's answer as it comes, and at the end what they say together."""
+"""POST /predict/stream: the answer of each predictor when it arrives, and at the end the combined prediction."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from common.request.context import RequestContext, current
 from patterns.parallel.composition import reasons
 from patterns.parallel.ensemble import Calls
 from patterns.parallel.member import MemberResponse
-from patterns.parallel.predict import PATH, PredictRoute, told
+from patterns.parallel.predict import PATH, PredictRoute, response_body
 from patterns.parallel.settings import How
 
 EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 
 
 def stream_routes(predict: PredictRoute) -> APIRouter:
-    """Server-sent events where the caller accepts those, else one JSON object a line."""
+    """The stream, as server-sent events when the client accepts them, else as one JSON object for each line."""
     router = APIRouter(tags=["predict"])
 
-    @router.post(f"{PATH}/stream", summary="Ask all predictors, answers as they come", response_class=StreamingResponse)
+    @router.post(f"{PATH}/stream", summary="Predict with all predictors, as a stream", response_class=StreamingResponse)
     async def stream(request: Request) -> StreamingResponse:
         context = current.get()
         calls, how = await predict.read(context, await request.body())
         media = EVENTS if EVENTS.encode() in context.headers.get(b"accept", b"") else LINES
-        return StreamingResponse(_written(_told(context, predict, calls, how), media), media_type=media)
+        return StreamingResponse(_encoded(_events(context, predict, calls, how), media), media_type=media)
 
     return router
 
 
-async def _told(
+async def _events(
     context: RequestContext, predict: PredictRoute, calls: Calls, how: How
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Kinds and contents of events: `answer` or `missing` for each predictor, then `predictions` or `failed`."""
@@ -44,26 +44,26 @@ async def _told(
     answers: dict[str, MemberResponse] = {}
     missing: dict[str, ServingError] = {}
     needed = len(calls) if parallel.ensemble.needed is None else parallel.ensemble.needed
-    async for name, came in as_they_finish(context, calls):
+    async for name, response in as_they_finish(context, calls):
         event = {"name": name, "ms": round((perf_counter() - context.started) * 1e3, 3)}
-        if isinstance(came, ServingError):
-            missing[name] = came
-            yield "missing", {**event, "reason": came.detail}
+        if isinstance(response, ServingError):
+            missing[name] = response
+            yield "missing", {**event, "reason": response.detail}
         else:
-            answers[name] = came
-            yield "answer", {**event, "model": came.model, "answers": came.told()}
+            answers[name] = response
+            yield "answer", {**event, "model": response.model, "answers": response.as_rows()}
         if len(calls) - len(missing) < needed:
             break
     found = Gathered({name: answers[name] for name in calls if name in answers}, missing)
     if len(answers) >= needed:
-        yield "predictions", told(found, how)
+        yield "predictions", response_body(found, how)
     else:
         error = next(iter(missing.values()))
         context.error = "; ".join(one.detail for one in missing.values())
         yield "failed", {"status": error.status, "detail": context.error, "missing": reasons(found)}
 
 
-async def _written(events: AsyncIterator[tuple[str, dict[str, Any]]], media: str) -> AsyncIterator[bytes]:
+async def _encoded(events: AsyncIterator[tuple[str, dict[str, Any]]], media: str) -> AsyncIterator[bytes]:
     async for kind, content in events:
         if media == EVENTS:
             yield b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))

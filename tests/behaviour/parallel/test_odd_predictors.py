@@ -44,9 +44,12 @@ def ask(url: str) -> httpx.Response:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "too few labels": ({"shape": [1, 2], "data": [0.5, 0.5]}, "FP32 [1, 2] as its said, not numbers of shape [1, 3]"),
-    "another row": ({"shape": [2, 3], "data": [0.2] * 6}, "FP32 [2, 3] as its said"),
-    "whole numbers": ({"datatype": "INT64", "data": [0, 0, 1]}, "INT64 [1, 3] as its said"),
+    "too few labels": (
+        {"shape": [1, 2], "data": [0.5, 0.5]},
+        "FP32 [1, 2] as said, expected floating-point numbers of shape [1, 3]",
+    ),
+    "another row": ({"shape": [2, 3], "data": [0.2] * 6}, "FP32 [2, 3] as said"),
+    "whole numbers": ({"datatype": "INT64", "data": [0, 0, 1]}, "INT64 [1, 3] as said"),
     "another count": ({"data": [0.5]}, "predictor odd"),
     "unknown datatype": ({"datatype": "FLOAT"}, "predictor odd"),
     "its own failure": ({"status": 500}, "predictor odd answered 500: it is not well"),
@@ -93,10 +96,10 @@ def test_all_or_nothing_names_the_one_that_failed() -> None:
     with proxy_over(one, odd) as url:
         answer = ask(url)
         assert answer.status_code == 502
-        assert answer.json()["detail"].startswith("predictor odd answered FP32 [1, 2]")
+        assert answer.json()["detail"].startswith("predictor odd returned FP32 [1, 2]")
         odd.properties = odd.properties | {"features": "[petal_width"}
         eventually(lambda: not httpx.get(f"{url}/readyz").is_success, 5, "it is unready, since it needs both")
-        assert "predictor odd describes its model wrongly" in ask(url).json()["detail"]
+        assert "the metadata of predictor odd are not valid" in ask(url).json()["detail"]
     for stand_in in (one, odd):
         stand_in.close()
 
