@@ -18,6 +18,7 @@ class BodyMemory:
 
     def __init__(self, service: Service) -> None:
         self._each, self._all = service.settings.max_body_bytes, service.settings.max_buffered_bytes
+        self.uncounted = min(SMALL, self._each)
         self._rejected = service.metrics.rejected
         self.held = 0
 
@@ -93,6 +94,8 @@ class RequestBody:
         if self._dropped:
             return False
         self.size += size
+        if self.size <= self._memory.uncounted:
+            return True
         try:
             self._memory.check_size(self.size)
             if self.size > SMALL:

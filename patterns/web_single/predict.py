@@ -39,6 +39,7 @@ class PredictRoute:
 
     def __init__(self, backend: OnnxBackend, model: str, max_rows: int) -> None:
         self._backend, self._model, self._max_rows = backend, model, max_rows
+        self._known: tuple[LoadedModel, Columns] | None = None
 
     def match(self, path: str) -> bool:
         return path == PATH
@@ -46,13 +47,13 @@ class PredictRoute:
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = PATH
         model = self._backend.resolve(self._model)
-        features = _features(model.manifest)
-        rows = self._rows(_instances(context.headers, body, features), features)
+        columns = self._columns(model)
+        rows = self._rows(_instances(context.headers, body, columns.names), columns.names)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         response = await self._backend.infer(InferRequest(context, model, {model.inputs[0].name: rows}))
         start = perf_counter()
         answer = {
-            "predictions": _predictions(model, response.outputs, rows, features),
+            "predictions": _predictions(model, response.outputs, rows, columns),
             "model_name": response.model_name,
             "model_version": response.model_version,
             "release": RELEASE,
@@ -61,11 +62,17 @@ class PredictRoute:
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
-    def _rows(self, instances: Sequence[Mapping[str, float]], features: Sequence[Feature]) -> Array:
+    def _columns(self, model: LoadedModel) -> Columns:
+        """The model's columns, prepared once for each version that is loaded."""
+        if self._known is None or self._known[0] is not model:
+            self._known = model, Columns(model.manifest)
+        return self._known[1]
+
+    def _rows(self, instances: Sequence[Mapping[str, float]], names: Sequence[str]) -> Array:
         """An FP32 array of shape [rows, features], its columns in the model's order."""
         if not 1 <= len(instances) <= self._max_rows:
             raise InvalidInput.at("instances", f"expected 1 to {self._max_rows} rows, got {len(instances)}")
-        return rows_to_array(instances, [feature.name for feature in features], exact=True)
+        return rows_to_array(instances, names, exact=True)
 
     def document(self) -> dict[str, Any]:
         """The route's part of the OpenAPI document, with the features of the loaded model and a valid example."""
@@ -74,25 +81,56 @@ class PredictRoute:
         return {"paths": {PATH: {"post": _operation(features, self._max_rows)}}, "components": {"schemas": {}}}
 
 
-def _features(manifest: Manifest) -> Sequence[Feature]:
-    features = manifest.inputs[0].features
-    if len(manifest.inputs) != 1 or not features:
-        raise NotFound(
-            f"model {manifest.name!r} has no named features; send requests to /v2/models/{manifest.name}/infer"
-        )
-    return features
+class Columns:
+    """The named columns of a model's input, and the range of each in the training data.
+
+    Raises NotFound for a model whose input has no named columns.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.features: Sequence[Feature] = manifest.inputs[0].features
+        if len(manifest.inputs) != 1 or not self.features:
+            raise NotFound(
+                f"model {manifest.name!r} has no named features; send requests to /v2/models/{manifest.name}/infer"
+            )
+        self.names = [feature.name for feature in self.features]
+        lows = [-np.inf if one.minimum is None else one.minimum for one in self.features]
+        highs = [np.inf if one.maximum is None else one.maximum for one in self.features]
+        self._low, self._high = np.array(lows, np.float32), np.array(highs, np.float32)
+
+    def warnings(self, rows: Array) -> dict[int, list[dict[str, str]]]:
+        """The features outside the range of the training data, by row. Such a row still gets a prediction."""
+        outside = (rows < self._low) | (rows > self._high)
+        warnings: dict[int, list[dict[str, str]]] = {}
+        if not outside.any():
+            return warnings
+        for row, column in np.argwhere(outside).tolist():
+            one = self.features[column]
+            reason = f"outside the range seen in training, {_range(one)}"
+            warnings.setdefault(row, []).append({"field": one.name, "reason": reason})
+        return warnings
 
 
-def _instances(headers: Headers, body: Payload, features: Sequence[Feature]) -> list[dict[str, float]]:
+def _range(feature: Feature) -> str:
+    """The range of a feature in the training data, as text."""
+    low, high = feature.minimum, feature.maximum
+    if low is None or high is None:
+        text = f"at least {low:g}" if low is not None else f"at most {high:g}" if high is not None else "not known"
+    else:
+        text = f"{low:g} to {high:g}"
+    return f"{text} {feature.unit}".rstrip()
+
+
+def _instances(headers: Headers, body: Payload, names: Sequence[str]) -> list[dict[str, float]]:
     check_json(headers)
     try:
         return decode_json(_request, body).instances
     except InvalidInput as error:
-        raise explain_error(error, body, [feature.name for feature in features], exact=True) from None
+        raise explain_error(error, body, names, exact=True) from None
 
 
 def _predictions(
-    model: LoadedModel, outputs: Mapping[str, Array], rows: Array, features: Sequence[Feature]
+    model: LoadedModel, outputs: Mapping[str, Array], rows: Array, columns: Columns
 ) -> list[dict[str, Any]]:
     manifest = model.manifest
     main = outputs[model.output_names[0]]
@@ -104,21 +142,9 @@ def _predictions(
         ]
     else:
         predictions = [{"value": value, "unit": manifest.unit} for value in main.reshape(len(rows))]
-    for index, warnings in _warnings(rows, features).items():
+    for index, warnings in columns.warnings(rows).items():
         predictions[index]["warnings"] = warnings
     return predictions
-
-
-def _warnings(rows: Array, features: Sequence[Feature]) -> dict[int, list[dict[str, str]]]:
-    """The features outside the range of the training data, by row. Such a row still gets a prediction."""
-    low = np.array([-np.inf if one.minimum is None else one.minimum for one in features], np.float32)
-    high = np.array([np.inf if one.maximum is None else one.maximum for one in features], np.float32)
-    warnings: dict[int, list[dict[str, str]]] = {}
-    for row, column in np.argwhere((rows < low) | (rows > high)).tolist():
-        one = features[column]
-        reason = f"outside the range seen in training, {one.minimum:g} to {one.maximum:g} {one.unit}".rstrip()
-        warnings.setdefault(row, []).append({"field": one.name, "reason": reason})
-    return warnings
 
 
 def _operation(features: Sequence[Feature], max_rows: int) -> dict[str, Any]:
