@@ -1,7 +1,7 @@
-"""The envelope around every request, whichever protocol brought it: deadline, errors, counting in and out.
+"""The envelope around every request, for every protocol: its deadline, its errors, its metrics and log line.
 
-It stands once. Direct HTTP routes (`common/http/cycle.py`), FastAPI routes (`common/http/asgi_call.py`) and gRPC calls
-(`common/endpoints/grpc_calls.py`) differ in how a request is read and a response is sent; that is what a `Call` is.
+This is written once. Direct HTTP routes (`common/http/cycle.py`), FastAPI routes (`common/http/asgi_call.py`) and gRPC
+calls (`common/endpoints/grpc_calls.py`) differ in how a request is read and a response is sent: each is a `Call`.
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ class Envelope:
     ) -> RequestContext:
         """The context of a request that has just arrived, with the id and the trace that its headers state.
 
-        `timeout_seconds` is what the protocol itself states, as gRPC does; the service's own timeout is the most that
-        a request may have.
+        `timeout_seconds` is a timeout from the protocol, as gRPC has it. It cannot exceed the service's own timeout.
         """
         traceparent = headers.get(b"traceparent")
         if traceparent is None:
@@ -74,9 +73,9 @@ class Envelope:
         return RequestContext(method, path, identity, trace, Deadline.after(seconds), disconnected, headers, query)
 
     async def run(self, context: RequestContext, call: Call[R]) -> R:
-        """Counts the request in, handles it, sends its response or the one that renders its error, counts it out.
+        """Counts the request, handles it, sends its response or an error response, and counts its end.
 
-        Raises only what ends the task itself, such as CancelledError.
+        Raises CancelledError, and errors of `respond`.
         """
         outcome = call.cancelled
         self._service.request_started(context)

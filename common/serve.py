@@ -24,7 +24,9 @@ def load_role(name: str) -> ModuleType:
     try:
         role = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise SystemExit(f"no role {name!r}: {error}") from None
+        raise SystemExit(
+            f"cannot import the role {name!r}: {error}; expected a module such as common.roles.predictor"
+        ) from None
     missing = [one for one in ("Settings", "create_process") if not hasattr(role, one)]
     if missing:
         raise SystemExit(f"{name!r} is not a role: the module has no {' and no '.join(missing)}")
@@ -37,7 +39,7 @@ def read_settings(role: ModuleType) -> ServiceSettings:
         settings: ServiceSettings = role.Settings()
     except ValidationError as error:
         wrong = "; ".join(f"{str(next(iter(one['loc']), 'settings')).upper()}: {one['msg']}" for one in error.errors())
-        raise SystemExit(f"settings: {wrong}") from None
+        raise SystemExit(f"wrong environment variables: {wrong}") from None
     return settings
 
 

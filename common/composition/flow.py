@@ -1,7 +1,8 @@
 """The functions that compositions are written with: `call`, `in_order`, `side_by_side`, `as_they_finish`, `choose`.
 
-All of them keep the request's deadline and send its id and trace along. `call` records its time as a stage. A failure
-is always raised or returned.
+`call` asks one predictor; it passes on the request id, the trace and the remaining time, and its time becomes a stage.
+`in_order` passes a value from step to step. `side_by_side` and `as_they_finish` run several calls at once. `choose`
+selects a branch and records the choice. No step and no call starts after the deadline. No failure is swallowed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Step = Callable[[RequestContext, Any], Awaitable[Any]]
 Work = Coroutine[Any, Any, T]
 
 
-class Predictor(Protocol):
+class CallablePredictor(Protocol):
     """What a composition calls: a `PredictorClient`, or an `InProcessPredictor`."""
 
     @property
@@ -50,7 +51,7 @@ class Gathered(Generic[T]):
 
 async def call(
     context: RequestContext,
-    predictor: Predictor,
+    predictor: CallablePredictor,
     inputs: Mapping[str, Array],
     *,
     outputs: Sequence[str] = (),

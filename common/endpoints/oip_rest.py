@@ -62,7 +62,9 @@ class InferRoute:
         if len(parts) == 3 and parts[1] == "versions" and parts[2]:
             context.route = _INFER_VERSION
             return parts[0], parts[2]
-        raise NotFound("this service has no such path; GET /docs lists its paths")
+        raise NotFound(
+            f"no path {context.path[:100]!r}; expected /v2/models/NAME/infer or /v2/models/NAME/versions/N/infer"
+        )
 
     def document(self) -> dict[str, Any]:
         schemas: dict[str, Any]
@@ -157,7 +159,7 @@ def repository_routes(repository: ModelRepository, control: bool) -> APIRouter:
     async def index() -> list[dict[str, str]]:
         return [row for name, entry in repository.entries().items() for row in _index_rows(name, entry)]
 
-    @router.post("/repository/models/{model}/load", summary="Load a model's newest version in place of the old one")
+    @router.post("/repository/models/{model}/load", summary="Load a model's newest versions")
     async def load(model: str) -> dict[str, str]:
         check_allowed()
         await repository.load(model)
@@ -167,7 +169,7 @@ def repository_routes(repository: ModelRepository, control: bool) -> APIRouter:
     async def unload(model: str) -> dict[str, str]:
         check_allowed()
         await repository.unload(model)
-        return {"name": model, "state": "UNAVAILABLE"}
+        return {"name": model, "state": "UNLOADED"}
 
     return router
 

@@ -73,7 +73,10 @@ class TfServingRoute:
         """The model and the method; also sets the context's route. Raises NotFound, NotReady, InvalidInput."""
         match = _PATH.fullmatch(context.path)
         if match is None:
-            raise NotFound("this service has no such path; GET /docs lists its paths")
+            raise NotFound(
+                f"no path {context.path[:100]!r}; expected /v1/models/NAME:predict (or :classify, :regress), "
+                "with /versions/N after NAME for a version"
+            )
         version_path = _VERSION_PATHS[1 if match["version"] else 2 if match["label"] else 0]
         context.route = f"{_PREFIX}{{model}}{version_path}:{match['method']}"
         return _Target(find_model(self._backend, match["name"], match["version"], match["label"]), match["method"])
@@ -104,7 +107,7 @@ class TfServingRoute:
     def document(self) -> dict[str, Any]:
         """The routes' part of the OpenAPI document."""
         refs, schemas = msgspec.json.schema_components(
-            (tfserving.PredictRequest, tfserving.ExamplesRequest), ref_template="#/components/schemas/{name}"
+            (tfserving.TfServingPredictRequest, tfserving.ExamplesRequest), ref_template="#/components/schemas/{name}"
         )
         bodies = {PREDICT: {"schema": refs[0]}, CLASSIFY: {"schema": refs[1]}, REGRESS: {"schema": refs[1]}}
         newest = next(iter(ready_models(self._backend)), None)

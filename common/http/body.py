@@ -9,7 +9,7 @@ from common.request.context import Headers
 from common.request.deadline import Deadline
 from common.service import Service
 
-SMALL = 65_536  # bytes; a smaller body is not counted, since the connection's socket buffers hold as much
+SMALL = 65_536  # bytes; smaller bodies are not counted, since the socket buffers use as much
 LONGEST_CONTENT_LENGTH = 20  # digits
 
 
@@ -39,7 +39,7 @@ class BodyMemory:
         """Raises PayloadTooLarge for a body of more bytes than one may have."""
         if size > self._each:
             self._rejected.labelled("body_too_large").inc()
-            raise PayloadTooLarge.at("body", f"expected at most {self._each} bytes, got {size} or more")
+            raise PayloadTooLarge.at("body", f"expected at most {self._each} bytes, got at least {size}")
 
     def hold(self, size: int) -> None:
         """Counts bytes as held. Raises Overloaded when all bodies together hold too many."""
@@ -90,7 +90,7 @@ class RequestBody:
             self._pieces.append(piece)
 
     def count(self, size: int) -> bool:
-        """Counts bytes that have arrived; whether they are kept."""
+        """Counts bytes that have arrived. Returns False if they must be dropped."""
         if self._dropped:
             return False
         self.size += size
@@ -127,7 +127,7 @@ class RequestBody:
             self.refuse(ClientDisconnected("the client disconnected before its request body had arrived"))
 
     async def read(self, deadline: Deadline) -> bytes:
-        """The whole body. Raises what it was refused with: DeadlineExceeded when it takes too long, for one."""
+        """The whole body. Raises the error that refused it, for example DeadlineExceeded."""
         if not self._complete and self._error is None:
             await self._wait(deadline)
         self.check()

@@ -1,4 +1,4 @@
-"""A request to a direct route, as a call of the envelope: its body in, its response written to the connection."""
+"""Handles one request to a direct route: reads its body, runs it in the envelope, writes the response."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class ServerConnection(Protocol):
-    """What a cycle needs of its connection, which `common/http/protocol.py` is."""
+    """The part of a connection that a cycle uses. `HttpProtocol` in `common/http/protocol.py` implements it."""
 
     transport: asyncio.Transport
     flow: FlowControl
@@ -35,7 +35,7 @@ class ServerConnection(Protocol):
 
 
 class DirectRequestCycle(RequestResponseCycle):
-    """One request to a direct route, in the place of uvicorn's own cycle of ASGI messages."""
+    """One request to a direct route. It replaces uvicorn's RequestResponseCycle, which speaks ASGI."""
 
     cancelled = Outcome(str(ClientDisconnected.status))
     message_event = asyncio.Event()  # uvicorn's protocol sets it; nothing waits for it here
@@ -54,7 +54,7 @@ class DirectRequestCycle(RequestResponseCycle):
         self.request_body = RequestBody(app.body_memory)
         self.request_body.expect(self._headers)
         if parser.should_upgrade() and (self.request_body.missing or b"transfer-encoding" in self._headers):
-            self.keep_alive = False  # the parser takes the bytes that follow for another protocol
+            self.keep_alive = False  # the parser treats the bytes that follow as another protocol
             self.request_body.refuse(
                 InvalidInput.at("Upgrade", "is not supported; send the request without this header")
             )
@@ -69,7 +69,8 @@ class DirectRequestCycle(RequestResponseCycle):
         try:
             await self._app.envelope.run(context, self)
         except BaseException:
-            self.transport.close()  # the time to drain is over
+            # cancelled, for example by the end of the drain timeout: no response can be sent any more
+            self.transport.close()
             raise
         finally:
             self._connection.running = None
@@ -94,7 +95,7 @@ class DirectRequestCycle(RequestResponseCycle):
         return render_error(error, context)
 
     async def respond(self, context: RequestContext, response: Reply) -> Outcome:
-        """Writes the response, once the client reads; a client that has disconnected gets none."""
+        """Writes the response when the connection has room for it; a client that has disconnected gets none."""
         if self.flow.write_paused:
             await self.flow.drain()
         if not self.disconnected:
@@ -115,7 +116,7 @@ class DirectRequestCycle(RequestResponseCycle):
         return self._client_disconnected
 
     def connection_lost(self) -> None:
-        """Told by the protocol."""
+        """Called by the protocol when the connection is closed."""
         self.disconnected = True
         self.request_body.disconnect()
         if self._client_disconnected is not None and not self._client_disconnected.done():

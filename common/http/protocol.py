@@ -1,9 +1,9 @@
-"""uvicorn's HTTP protocol, with a short way for direct routes.
+"""uvicorn's HTTP protocol, with a shortcut for direct routes.
 
 uvicorn passes a request on as ASGI messages and takes the response back as two more. For a small request that costs
-more than everything else in between. A request to a direct route has no such messages: its body goes to the route as
-it arrives, and its response is written in one piece. Every other request is uvicorn's, and goes to the FastAPI
-application.
+more than all the rest of its handling. A request to a direct route has no such messages: its body goes to the route as
+it arrives, and its response is written in one piece. Every other request is handled by uvicorn and goes to
+the FastAPI application.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.pipeline.appendleft((cycle, self.app))
 
     def _start_uvicorns_cycle(self) -> None:
-        known = self.url, self.headers, self.expect_100_continue
+        saved = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
-        self.url, self.headers, self.expect_100_continue = known
+        self.url, self.headers, self.expect_100_continue = saved
         self.scope["headers"] = self.headers
         super().on_headers_complete()
 
@@ -66,7 +66,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """As the parent's, but a connection has one timer for its idleness, not one for each request."""
+        """As the parent's, but with one idle timer for each connection, not one for each request."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -87,7 +87,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def _start_idle_timer(self, seconds: float) -> None:
-        # in a context of its own: a request's context would live as long as the connection
+        # an empty context: the current one would keep the request's objects alive until the timer fires
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler, context=Context())
 
     def _unset_keepalive_if_required(self) -> None:

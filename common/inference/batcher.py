@@ -1,9 +1,10 @@
-"""Micro-batching that never waits unless it is told to.
+"""Micro-batching: requests that arrive in one turn of the event loop share one run of the model.
 
-Requests that arrive in one turn of the event loop share one run of the model. A run that would block the event loop
-for more than about a millisecond goes to a thread; the requests that arrive meanwhile are the next batch. The queue is
-bounded. A request whose client has disconnected, or whose deadline has passed, is not computed. When a batch fails,
-each of its requests is run alone, so only the request at fault fails.
+A run waits for later requests only if BATCH_DELAY_SECONDS is set. It also waits for requests that the server has read
+already, for at most three turns of the event loop. A run that would block the event loop
+for more than about a millisecond goes to a thread; the requests that arrive meanwhile form the next batch. The queue is
+bounded. A request whose client has disconnected, or whose deadline has passed, is not run. When a batch fails, each of
+its requests is run alone, so only the request that caused it fails.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ INLINE_SECONDS = 0.001
 MAX_POSTPONEMENTS = 3  # turns of the event loop that a run may wait for requests that have been read already
 
 Batch = list[QueuedRequest]
-Outcome = Sequence[Array] | ServingError
+RunOutcome = Sequence[Array] | ServingError
 
 
 class Batcher:
@@ -47,10 +48,10 @@ class Batcher:
         uniform: bool = False,
         requests_starting: Callable[[], int] | None = None,
     ) -> None:
-        """`uniform`: the rows of all requests have the same shape, so it need not be compared.
+        """`uniform`: the rows of all requests have the same shape, so shapes are not compared.
 
         `requests_starting` gives the number of requests that the server has read and not yet begun to handle; a run
-        waits a turn for them. `make bench PATTERN=rent` measures what that earns.
+        is postponed by up to three turns for them. `python -m bench rent` measures the gain.
         """
         self._session, self._cost, self._policy, self._metrics = session, cost, policy, metrics
         self._uniform, self._requests_starting = uniform, requests_starting or (lambda: 0)
@@ -68,14 +69,16 @@ class Batcher:
         self.last_progress = time()
 
     def submit(self, inputs: dict[str, Array], rows: int, deadline: Deadline) -> asyncio.Future[RunResult]:
-        """Queues a request for `inputs`, whose first dimension is `rows`.
+        """Queues a request. `rows` is the first dimension of every input.
 
         Cancel the future when the result is no longer wanted; then it is not computed. Raises Overloaded when the
-        queue is full, NotReady when this version has been replaced. The future fails with DeadlineExceeded, or with
-        ModelFailed when the model fails on these inputs.
+        queue is full, NotReady when this version has been replaced or unloaded. The future fails with
+        DeadlineExceeded, or with ModelFailed when the model fails on these inputs.
         """
         if self._closing:
-            raise NotReady("this version of the model has just been replaced; send the request again", retry_after=1)
+            raise NotReady(
+                "this version of the model has been replaced or unloaded; send the request again", retry_after=1
+            )
         if len(self._waiting) >= self._policy.queue and not self._drop_finished():
             self._metrics.queue_full.inc()
             raise Overloaded(
@@ -93,7 +96,7 @@ class Batcher:
         return result
 
     def slow(self, rows: int) -> bool:
-        """Whether a run of so many rows would block the event loop for too long."""
+        """Whether a run of this many rows would block the event loop for too long."""
         return rows > self._quick_rows
 
     @property
@@ -121,7 +124,7 @@ class Batcher:
         self._thread.end()
 
     def _drop_finished(self) -> bool:
-        """Drops requests that were cancelled or whose deadline has passed; whether that made room in the queue."""
+        """Removes requests that are cancelled or late. Returns True if the queue has room again."""
         finished = [request for request in self._waiting if request.result.done()]
         self._metrics.cancelled.inc(sum(request.result.cancelled() for request in finished))
         self._rows_waiting -= sum(request.rows for request in finished)
@@ -135,21 +138,21 @@ class Batcher:
         elif not self._scheduled:
             self._scheduled = True
             if self._policy.delay and not full:
-                self._delayed = loop.call_later(self._policy.delay, self._turn)
+                self._delayed = loop.call_later(self._policy.delay, self._run_next_batch)
             else:
-                loop.call_soon(self._turn)
+                loop.call_soon(self._run_next_batch)
 
     def _run_delayed(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ends a delay early: the batch is full, or no more requests will come."""
+        """Ends a delay early, when the batch is full or the batcher closes."""
         if self._delayed is not None:
             self._delayed.cancel()
             self._delayed = None
-            loop.call_soon(self._turn)
+            loop.call_soon(self._run_next_batch)
 
-    def _turn(self) -> None:
+    def _run_next_batch(self) -> None:
         """Runs one batch of the waiting requests; schedules itself again while some are left."""
         self._delayed = None
-        if self._postponed():
+        if self._postpone_for_starting():
             return
         self._postponements, self._scheduled = 0, False
         busy = self._running_since is not None
@@ -158,10 +161,10 @@ class Batcher:
             self._run_batch(batch)
         if self._waiting and (self._running_since is None or batch):
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._turn)
+            asyncio.get_running_loop().call_soon(self._run_next_batch)
 
-    def _postponed(self) -> bool:
-        """Whether the run waits a turn for requests that have been read already."""
+    def _postpone_for_starting(self) -> bool:
+        """Schedules this run again in the next turn if requests are starting. Returns True if it did."""
         if (
             self._postponements >= MAX_POSTPONEMENTS
             or self._rows_waiting >= self._policy.max_rows
@@ -169,7 +172,7 @@ class Batcher:
         ):
             return False
         self._postponements += 1
-        asyncio.get_running_loop().call_soon(self._turn)
+        asyncio.get_running_loop().call_soon(self._run_next_batch)
         return True
 
     def _run_batch(self, batch: Batch) -> None:
@@ -205,8 +208,8 @@ class Batcher:
             self._rows_waiting -= request.rows
         return batch
 
-    def _run(self, batch: Batch) -> tuple[float, float, list[Outcome]]:
-        """Start, seconds and one outcome for each request; in the event loop or in the thread."""
+    def _run(self, batch: Batch) -> tuple[float, float, list[RunOutcome]]:
+        """Runs a batch. Returns the start, the seconds and one outcome for each request. Called in any thread."""
         start = perf_counter()
         if len(batch) == 1:
             outcomes = [self._run_alone(batch[0])]
@@ -219,13 +222,13 @@ class Batcher:
 
     def _run_in_thread(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
         run = self._run(batch)
-        with suppress(RuntimeError):  # the loop has been closed meanwhile, and nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed, so nobody waits for the result
             loop.call_soon_threadsafe(self._finish_thread_run, batch, *run)
 
-    def _run_together(self, batch: Batch) -> list[Outcome]:
+    def _run_together(self, batch: Batch) -> list[RunOutcome]:
         inputs = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
         outputs = self._session.run(inputs)
-        outcomes: list[Outcome] = []
+        outcomes: list[RunOutcome] = []
         at = 0
         for request in batch:
             end = at + request.rows
@@ -233,7 +236,7 @@ class Batcher:
             at = end
         return outcomes
 
-    def _run_alone(self, request: QueuedRequest) -> Outcome:
+    def _run_alone(self, request: QueuedRequest) -> RunOutcome:
         try:
             return self._session.run(request.inputs)
         except ServingError as error:
@@ -242,12 +245,12 @@ class Batcher:
             return ModelFailed(f"the model failed on this input: {' '.join(str(error).split())[:300]}")
 
     def _watch_deadline(self, loop: asyncio.AbstractEventLoop, request: QueuedRequest) -> None:
-        """Fails a request at its deadline, even while it is queued or its run is under way."""
+        """Sets the timer to this request's deadline if that is the earliest; `_fail_expired` then fails the request."""
         if request.deadline.at < self._deadline_timer_at:
             if self._deadline_timer is not None:
                 self._deadline_timer.cancel()
             self._deadline_timer_at = request.deadline.at
-            # in a context of its own: a request's context would live as long as the timer
+            # an empty context: the current one would keep the request's objects alive until the timer fires
             seconds = max(request.deadline.remaining, 0.0)
             self._deadline_timer = loop.call_later(seconds, self._fail_expired, context=Context())
 
@@ -261,13 +264,13 @@ class Batcher:
             else:
                 self._watch_deadline(asyncio.get_running_loop(), request)
 
-    def _finish_thread_run(self, batch: Batch, start: float, seconds: float, outcomes: list[Outcome]) -> None:
+    def _finish_thread_run(self, batch: Batch, start: float, seconds: float, outcomes: list[RunOutcome]) -> None:
         self._running, self._running_since = [], None
         self._settle(batch, start, seconds, outcomes)
         if not self._scheduled:
-            self._turn()
+            self._run_next_batch()
 
-    def _settle(self, batch: Batch, start: float, seconds: float, outcomes: list[Outcome]) -> None:
+    def _settle(self, batch: Batch, start: float, seconds: float, outcomes: list[RunOutcome]) -> None:
         """Counts a run and gives each request its outcome."""
         self.last_progress = time()
         self._metrics.batch_rows.observe(sum([request.rows for request in batch]))
@@ -285,5 +288,5 @@ class Batcher:
 
 
 def _same_shape(one: QueuedRequest, other: QueuedRequest) -> bool:
-    """Whether two requests' rows have the same shape, for a model that leaves more than their number free."""
+    """Whether the rows of two requests have the same shape; asked for models with further free dimensions."""
     return all(one.inputs[name].shape[1:] == array.shape[1:] for name, array in other.inputs.items())

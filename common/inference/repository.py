@@ -44,7 +44,7 @@ class LoadedModel:
 
 @dataclass
 class RegisteredModel:
-    """A registered model: the versions that are loaded, the state of its last load, and why that load failed."""
+    """A registered model: its loaded versions, the state of the last load, and the reason if that load failed."""
 
     state: State = "LOADING"
     reason: str = "not loaded yet"
@@ -53,17 +53,17 @@ class RegisteredModel:
 
     def newest(self) -> LoadedModel | None:
         """The loaded version with the highest number, or None."""
-        if len(self.versions) == 1:
-            return next(iter(self.versions.values()))
-        return self.versions[max(self.versions, key=int)] if self.versions else None
+        if not self.versions:
+            return None
+        return self.versions[max(self.versions, key=int)]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadPolicy:
     """How models are opened: ONNX Runtime threads for each run, and the limits of their batchers.
 
-    The newest `keep` versions of a model are served; older ones are closed. `wrap` may wrap each session, as fault
-    injection does. `requests_starting` is passed to each Batcher.
+    The newest `keep` versions of a model are served; older ones are closed. `wrap`, if given, wraps each session;
+    fault injection uses it. `requests_starting`: see Batcher.
     """
 
     threads: int
@@ -92,11 +92,11 @@ class ModelRepository:
         self._required.append(name)
 
     def required(self) -> Iterable[tuple[str, RegisteredModel]]:
-        """The models that this service was started with, without those that were unloaded over the API."""
+        """The models that this service was started with, except those that have since been unloaded over the API."""
         return ((name, entry) for name in self._required if (entry := self._entries[name]).state != "UNLOADED")
 
     def get(self, name: str, version: str | None = None) -> LoadedModel:
-        """The stated version of a model, or the newest. Raises NotFound, or NotReady with the reason."""
+        """The given version of a model; the newest if none is given. Raises NotFound, or NotReady with the reason."""
         entry = self._entries.get(name)
         if entry is None:
             served = ", ".join(self._entries) or "none"
@@ -156,7 +156,7 @@ class ModelRepository:
                 opened.append(await asyncio.to_thread(self._open, name, folder, entry.versions.get(folder.name)))
             except ModelLoadError as error:
                 failure = error  # the other versions are still loaded
-        for loaded in opened:  # in one turn of the event loop, so no request sees an older version without the newest
+        for loaded in opened:  # without an await: all of them become visible to requests at the same moment
             self._activate(entry, loaded)
         if failure is not None:
             raise failure
@@ -201,11 +201,11 @@ class ModelRepository:
         while not entry.versions and entry.state != "UNLOADED":
             try:
                 await self.load(name)
-            except ModelLoadError:  # load() has logged it; a file that is still being copied may be complete next time
+            except ModelLoadError:  # load() has logged it; a file may still be being copied, so it is tried again
                 await asyncio.sleep(retry_seconds)
 
     def _open(self, name: str, folder: Path, loaded: LoadedModel | None) -> LoadedModel:
-        """Opens and warms up the version in a folder; returns `loaded` when it is that version already."""
+        """Opens and warms up the version in a folder; returns `loaded` unchanged if its manifest is the same."""
         if loaded is not None and read_manifest(folder / "model.yaml") == loaded.manifest:
             return loaded
         manifest, session = open_model(folder, self._policy.threads)
@@ -224,8 +224,8 @@ class ModelRepository:
         inputs, policy, cost = manifest.input_specs(), self._policy.batching, warm.cost
         if warm.unbatched_reason is not None:
             policy = BatchPolicy(1, policy.queue)
-        # A wrapped session, or an input of another size, may take longer than the warm-up showed: such runs go to the
-        # thread, so that they do not block the event loop.
+        # The warm-up time may be too low for a wrapped session, or for an input with other free dimensions. More than
+        # INLINE_SECONDS makes the batcher use the thread, so that such a run cannot block the event loop.
         if self._policy.wrap is not None or any(-1 in spec.shape[1:] for spec in inputs):
             cost = replace(cost, fixed=max(cost.fixed, 2 * INLINE_SECONDS))
         return Batcher(
@@ -263,7 +263,7 @@ class ModelRepository:
         )
 
     def _activate(self, entry: RegisteredModel, loaded: LoadedModel) -> None:
-        """Serves a version from now on, in place of the same version from an earlier load and of the oldest."""
+        """Starts to serve a version. Closes an earlier load of it, and the oldest versions beyond `keep`."""
         previous = entry.versions.get(loaded.version)
         if previous is loaded:
             return

@@ -27,7 +27,7 @@ class Health:
 
     def not_ready_reasons(self) -> list[str]:
         """Why this service cannot answer now; empty when it can."""
-        drain = ["draining: this process has received a signal to stop"] if self.draining else []
+        drain = ["draining: this process is stopping"] if self.draining else []
         return drain + self.failed_readiness_checks()
 
     def failed_readiness_checks(self) -> list[str]:

@@ -177,15 +177,17 @@ def _raw(body: Payload, specs: Sequence[TensorSpec]) -> DecodedRequest:
 def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> None:
     """Raises InvalidInput unless `arrays` has exactly the inputs of the model, each with its datatype and shape."""
     rows: int | None = None
-    for index, spec in enumerate(specs):
+    positions = {name: index for index, name in enumerate(arrays)}  # in the request's order
+    for spec in specs:
         array = arrays.get(spec.name)
         if array is None:
             raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(arrays)}")
-        spec.check(array, f"inputs[{index}]")
+        where = f"inputs[{positions[spec.name]}]"
+        spec.check(array, where)
         if len(specs) > 1 and spec.shape[:1] == (-1,):
             if rows is not None and array.shape[0] != rows:
                 raise InvalidInput.at(
-                    f"inputs[{index}].shape", f"expected {rows} rows like the other inputs, got {array.shape[0]}"
+                    f"{where}.shape", f"expected {rows} rows like the other inputs, got {array.shape[0]}"
                 )
             rows = array.shape[0]
     if len(arrays) != len(specs):

@@ -29,7 +29,7 @@ class Base64(msgspec.Struct, forbid_unknown_fields=True):
     b64: str
 
 
-class PredictRequest(msgspec.Struct):
+class TfServingPredictRequest(msgspec.Struct):
     """The body of POST /v1/models/{model}:predict. It has either `instances` or `inputs`."""
 
     signature_name: str = ""
@@ -53,14 +53,14 @@ class ExamplesRequest(msgspec.Struct):
     context: Example = {}
 
 
-_predict = msgspec.json.Decoder(PredictRequest)
+_predict = msgspec.json.Decoder(TfServingPredictRequest)
 _examples = msgspec.json.Decoder(ExamplesRequest)
 _rows = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _columns = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything = msgspec.json.Decoder()
 
 
-def decode_predict(body: Payload) -> PredictRequest:
+def decode_predict(body: Payload) -> TfServingPredictRequest:
     """Decodes a request, but not yet its tensors. Raises InvalidInput unless it has one of `instances` and `inputs`."""
     request = decode_json(_predict, body)
     if bool(request.instances) == bool(request.inputs):
@@ -86,7 +86,7 @@ def _listed(value: Scalar | list[Scalar], where: str) -> list[Any]:
     return [decode_base64(one.b64, where) if isinstance(one, Base64) else one for one in found]
 
 
-def arrays(request: PredictRequest, specs: Sequence[TensorSpec]) -> dict[str, Array]:
+def arrays(request: TfServingPredictRequest, specs: Sequence[TensorSpec]) -> dict[str, Array]:
     """The inputs by name. Raises InvalidInput for names, types and nestings that do not match these inputs."""
     if not request.by_row:
         return _by_column(request.inputs, specs)

@@ -69,7 +69,7 @@ class WorkingServer(DrainingServer):
         try:
             self.exit_code = await self._work(self._stop)
             if not self._once and not self._stop.is_set():
-                self._service.logs.log.error("the work ended without being told to stop", exit_code=self.exit_code)
+                self._service.logs.log.error("the work ended although no stop was requested", exit_code=self.exit_code)
                 self.exit_code = self.exit_code or FAILED
         except Exception:
             self._service.logs.log.exception("the work failed")

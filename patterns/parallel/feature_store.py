@@ -25,7 +25,7 @@ from common.request.deadline import Deadline
 
 _COLUMNS, _ROW = "features:columns", "features:row:"
 _DTYPE = np.dtype("<f4")
-_AGAIN_SECONDS = 0.5
+_CHECK_SECONDS = 0.5
 
 
 class FeatureStore:
@@ -66,7 +66,7 @@ class FeatureStore:
                 if not await self._ask(self._redis.exists(_COLUMNS), Deadline.after(1)):
                     await self._ask(self._redis.mset({**packed, _COLUMNS: orjson.dumps(columns)}), Deadline.after(1))
                 self.filled = True
-            await asyncio.sleep(_AGAIN_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
 
     async def _ask(self, answer: Awaitable[Any], deadline: Deadline) -> Any:
         try:

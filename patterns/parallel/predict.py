@@ -28,7 +28,7 @@ from patterns.parallel.settings import How
 PATH = "/predict"
 
 
-class PredictRequest(msgspec.Struct, forbid_unknown_fields=True):
+class EnsembleRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Rows of named numbers, or ids of items in the feature store. `aggregate` overrides the setting."""
 
     instances: list[dict[str, float]] = []
@@ -47,10 +47,10 @@ _ROUTES = {
     PATH: "Predict with all predictors",
     f"{PATH}/stream": "The same as a stream: each predictor's answer when it arrives, then the combined one",
 }
-_request = msgspec.json.Decoder(PredictRequest)
+_request = msgspec.json.Decoder(EnsembleRequest)
 
 
-class PredictRoute:
+class EnsembleRoute:
     """POST /predict. `fetching` are clients of the predictors that fetch the features of items themselves."""
 
     def __init__(
@@ -107,7 +107,7 @@ class PredictRoute:
 
     def document(self) -> dict[str, Any]:
         """The OpenAPI document of this route and of the stream, whose request bodies are the same."""
-        refs, schemas = msgspec.json.schema_components((PredictRequest,), ref_template="#/components/schemas/{name}")
+        refs, schemas = msgspec.json.schema_components((EnsembleRequest,), ref_template="#/components/schemas/{name}")
         example = {"instances": [dict.fromkeys(self.parallel.ensemble.columns, 1.5)]}
         body = {"required": True, "content": {"application/json": {"schema": refs[0], "example": example}}}
         answers = {code: {"description": text} for code, text in _RESPONSES.items()}

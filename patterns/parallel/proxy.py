@@ -21,7 +21,7 @@ from common.service import Service
 from patterns.parallel.composition import Parallel
 from patterns.parallel.ensemble import Ensemble
 from patterns.parallel.feature_store import FeatureStore
-from patterns.parallel.predict import PredictRoute
+from patterns.parallel.predict import EnsembleRoute
 from patterns.parallel.settings import BY_ITEM, Settings
 from patterns.parallel.stream import stream_routes
 
@@ -44,7 +44,7 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     service.health.add_readiness_check(parallel.undescribed)
     store = FeatureStore(settings.redis_url, settings.store_timeout_seconds) if settings.redis_url else None
     fetching = predictors.clients_for_variant(BY_ITEM) if settings.fetch == "predictors" else {}
-    predict = PredictRoute(parallel, store, fetching, settings.predict_max_rows)
+    predict = EnsembleRoute(parallel, store, fetching, settings.predict_max_rows)
 
     @asynccontextmanager
     async def running() -> AsyncIterator[None]:

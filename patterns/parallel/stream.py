@@ -16,13 +16,13 @@ from common.request.context import RequestContext, current
 from patterns.parallel.composition import reasons
 from patterns.parallel.ensemble import Calls
 from patterns.parallel.member import MemberResponse
-from patterns.parallel.predict import PATH, PredictRoute, response_body
+from patterns.parallel.predict import PATH, EnsembleRoute, response_body
 from patterns.parallel.settings import How
 
 EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 
 
-def stream_routes(predict: PredictRoute) -> APIRouter:
+def stream_routes(predict: EnsembleRoute) -> APIRouter:
     """The stream, as server-sent events when the client accepts them, else as one JSON object for each line."""
     router = APIRouter(tags=["predict"])
 
@@ -37,7 +37,7 @@ def stream_routes(predict: PredictRoute) -> APIRouter:
 
 
 async def _events(
-    context: RequestContext, predict: PredictRoute, calls: Calls, how: How
+    context: RequestContext, predict: EnsembleRoute, calls: Calls, how: How
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Kinds and contents of events: `answer` or `missing` for each predictor, then `predictions` or `failed`."""
     parallel = predict.parallel

@@ -20,7 +20,7 @@ from common.roles.proxy import PredictorClients, Proxy
 from common.roles.proxy_settings import Address, ProxySettings, addresses_in
 from common.service import Service
 from patterns.prep_pred.pairs import Pair
-from patterns.prep_pred.predict import PredictRoute
+from patterns.prep_pred.predict import RawInputRoute
 from patterns.prep_pred.preparing import Preparation
 
 HERE = Path(__file__).parent
@@ -80,7 +80,7 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
             async with proxy.running():
                 yield
 
-    predict = PredictRoute(backend, settings.top_labels)
+    predict = RawInputRoute(backend, settings.top_labels)
     page = page_routes(HERE / "panel.js", service.samples)
     app = build_app(
         service,

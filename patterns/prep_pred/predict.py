@@ -30,16 +30,16 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
-class PredictRequest(msgspec.Struct):
+class RawInputRequest(msgspec.Struct):
     """Rows of named values, or texts."""
 
     instances: list[dict[str, Any] | str]
 
 
-_request = msgspec.json.Decoder(PredictRequest)
+_request = msgspec.json.Decoder(RawInputRequest)
 
 
-class PredictRoute:
+class RawInputRoute:
     """POST /predict/{model} for every pair. A prediction has the `top` most probable labels."""
 
     def __init__(self, pairs: CompositionBackend[Pair], top: int) -> None:
@@ -71,7 +71,7 @@ class PredictRoute:
         files = {media: {"schema": {"type": "string", "format": "binary"}} for media in PICTURES}
         offered = EXAMPLES.keys() & set(self._pairs.models())
         examples = {name: {"value": {"instances": [EXAMPLES[name]]}} for name in sorted(offered)}
-        rows = {"schema": msgspec.json.schema(PredictRequest), "examples": examples}
+        rows = {"schema": msgspec.json.schema(RawInputRequest), "examples": examples}
         invalid = {"schema": {"$ref": "#/components/schemas/HTTPValidationError"}}
         operation = {
             "tags": ["predict"],

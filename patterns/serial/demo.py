@@ -17,15 +17,15 @@ def main(url: str) -> None:
     """Prints the response of `POST /read` for the samples."""
     console = Console(highlight=False)
     reading, stages = _read(url, "invoice_turned.jpg")
-    console.print(f"invoice_turned.jpg is rotated by {reading['turned']}°; the lines that were read:\n")
-    console.print(_as_it_stands(reading["lines"]))
+    console.print(f"invoice_turned.jpg is rotated by {reading['turned']}°; its lines of text:\n")
+    console.print(_layout(reading["lines"]))
     console.print(_table("time of each stage", stages))
     reading, _ = _read(url, "invoice_blurry.jpg")
-    again = [line for line in reading["lines"] if line["read_by"] == "recognition-heavy"]
+    read_twice = [line for line in reading["lines"] if line["read_by"] == "recognition-heavy"]
     console.print(
-        f"\ninvoice_blurry.jpg: {len(again)} of {len(reading['lines'])} lines were read better by the heavier model"
+        f"\ninvoice_blurry.jpg: {len(read_twice)} of {len(reading['lines'])} lines: the heavier model's text is better"
     )
-    for line in again[:5]:
+    for line in read_twice[:5]:
         console.print(f"  {line['text']}  ({line['confidence']:.0%})", markup=False)
     console.print(
         f"\nall models are of release {reading['model_release']}: {', '.join(reading['models'].values())}",
@@ -37,21 +37,21 @@ def main(url: str) -> None:
 
 def _read(url: str, name: str) -> tuple[dict[str, Any], dict[str, float]]:
     """The response, and the milliseconds of its stages."""
-    page = Request(f"{url}/read", (SAMPLES / name).read_bytes(), {"Content-Type": "image/jpeg"})
-    with urlopen(page, timeout=60) as answer:
+    request = Request(f"{url}/read", (SAMPLES / name).read_bytes(), {"Content-Type": "image/jpeg"})
+    with urlopen(request, timeout=60) as answer:
         entries = (entry.split(";dur=") for entry in answer.headers["Server-Timing"].split(", "))
         return json.load(answer), {stage: float(duration) for stage, duration in entries}
 
 
-def _as_it_stands(lines: list[dict[str, Any]], columns: int = 64) -> str:
-    """The texts placed as on the page, those of one row side by side."""
+def _layout(lines: list[dict[str, Any]], columns: int = 64) -> str:
+    """The texts, arranged as on the page: lines of one row are next to each other."""
     start, end = min(line["box"][0] for line in lines), max(line["box"][2] for line in lines)
     rows: list[str] = []
     last = 0
     for line in lines:
         left, top, _, bottom = line["box"]
         column = columns * (left - start) // (end - start)
-        if not rows or column <= len(rows[-1]) or (top + bottom) / 2 > last:
+        if not rows or column <= len(rows[-1]) or (top + bottom) / 2 > last:  # the column is taken, or it lies below
             rows.append("")
         rows[-1] = f"{rows[-1]:<{column}}{line['text']}"
         last = bottom

@@ -69,9 +69,10 @@ class Pipeline:
         self._settings, self._releases, self._executor = settings, releases, executor
 
     async def read(self, context: RequestContext, body: Payload) -> Page:
-        """Reads the page in a JPEG or PNG file. When its release is unloaded meanwhile, it is read once more.
+        """Reads the page in a JPEG or PNG file.
 
-        Raises InvalidInput for a file that is not valid, NotReady, and whatever the required predictors raise.
+        If a model of its release is unloaded meanwhile, the page is read once more with the current release. Raises
+        InvalidInput for a file that is not valid, NotReady, and the errors of required predictors.
         """
         picture = await self._executor.run(context.deadline, open_picture, body, self._settings.max_pixels)
         steps = (self._orientation, self._detection, self._recognition, self._second_reading)
@@ -131,24 +132,27 @@ class Pipeline:
         return page
 
     async def _recognise(
-        self, context: RequestContext, page: Page, lines: list[RecognisedLine], stage: str, within: float | None = None
+        self, context: RequestContext, page: Page, lines: list[RecognisedLine], stage: str, seconds: float | None = None
     ) -> None:
         """Sets text and confidence of the lines, with one call for each group.
 
-        With `within`, it takes at most so many seconds, and at most 80 % of the time that is left for the request.
+        `seconds`, if given, limits the calls to that time, and to 80 % of the remaining time. While a model reads one
+        group, a thread decodes the previous group and crops the next one; the empty last group ends the loop.
         """
         remaining = context.deadline.remaining
-        end = context.deadline.capped(remaining if within is None else min(within, 0.8 * remaining))
+        end = context.deadline.capped(remaining if seconds is None else min(seconds, 0.8 * remaining))
         groups = [*images.group_by_width(lines), []]
         previous = RecognisedGroup(page, stage, [], [])
-        crops = await self._prepare(context, previous, groups[0])
+        crops = await self._decode_and_crop(context, previous, groups[0])
         for group, following in pairwise(groups):
             recognition = self._call(context, page, stage, crops, end.remaining)
-            outputs, crops = await self._run_both(context, recognition, self._prepare(context, previous, following))
+            outputs, crops = await self._run_both(
+                context, recognition, self._decode_and_crop(context, previous, following)
+            )
             previous = RecognisedGroup(page, stage, group, outputs)
         previous.decode()
 
-    async def _prepare(
+    async def _decode_and_crop(
         self, context: RequestContext, previous: RecognisedGroup, following: list[RecognisedLine]
     ) -> Array:
         """Decodes the previous group, and crops the lines of the following one."""
@@ -160,7 +164,9 @@ class Pipeline:
     ) -> list[Array]:
         """The outputs of a stage's model. Raises UpstreamFailed for a model with other inputs or outputs."""
         if (model := page.release.models.get(stage)) is None:
-            raise NotReady(f"predictor {stage} was not available when the page was begun; send the request again")
+            raise NotReady(
+                f"predictor {stage} was not available when the reading of this page started; send the request again"
+            )
         try:
             names = [spec.name for spec in OUTPUTS[stage]]
             response = await call(context, model.predictor, {"image": image}, outputs=names, timeout_seconds=within)

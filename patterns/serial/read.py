@@ -21,7 +21,7 @@ from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
 from common.service import Service
 from patterns.serial.pipeline import Page, Pipeline
-from patterns.serial.releases import Predictor, Releases
+from patterns.serial.releases import Releases, VersionedPredictor
 from patterns.serial.settings import HEAVY, ReadingSettings
 
 PATH = "/read"
@@ -45,7 +45,11 @@ class Reader:
     example: Mapping[str, Any] = {}
 
     def __init__(
-        self, service: Service, settings: ReadingSettings, monitor: HealthMonitor, predictors: Mapping[str, Predictor]
+        self,
+        service: Service,
+        settings: ReadingSettings,
+        monitor: HealthMonitor,
+        predictors: Mapping[str, VersionedPredictor],
     ) -> None:
         self.executor = BoundedExecutor(settings.picture_threads, settings.picture_queue, service.metrics)
         releases = Releases(monitor, predictors, optional={HEAVY})

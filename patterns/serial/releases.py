@@ -19,7 +19,7 @@ from common.errors import NotReady
 from common.request.deadline import Deadline
 
 
-class Predictor(flow.Predictor, Protocol):
+class VersionedPredictor(flow.CallablePredictor, Protocol):
     """A predictor that describes its model, and that can be called for one version of it."""
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata: ...
@@ -31,7 +31,7 @@ class Predictor(flow.Predictor, Protocol):
 class ReleasedModel:
     """One model of a release: its predictor, pinned to the version, and its metadata."""
 
-    predictor: Predictor
+    predictor: VersionedPredictor
     metadata: ModelMetadata
 
 
@@ -50,7 +50,7 @@ class Releases:
     """
 
     def __init__(
-        self, monitor: HealthMonitor, predictors: Mapping[str, Predictor], optional: Collection[str] = ()
+        self, monitor: HealthMonitor, predictors: Mapping[str, VersionedPredictor], optional: Collection[str] = ()
     ) -> None:
         self._monitor, self._predictors, self._optional = monitor, predictors, optional
         self._current: Release | None = None

@@ -13,11 +13,6 @@ ROOT_OF_COMMON = 6  # files, without the package's __init__.py
 EVERYWHERE = (*PRODUCT, "bench", "tests", "tools")
 OF_EVERY_ROLE = {"Settings"}  # `python -m common.serve ROLE` looks for a class of this name
 # Names that two classes still share; each is deleted here together with its second class.
-KNOWN_SHARED = {
-    "PredictRequest",
-    "PredictRoute",
-    "Predictor",
-}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -70,7 +65,4 @@ def test_no_two_classes_share_a_name() -> None:
     shared = {name: where for name, where in places.items() if len(where) > 1 and name not in OF_EVERY_ROLE}
     with rule("one name, one thing") as offenders:
         for name, where in shared.items():
-            if name not in KNOWN_SHARED:
-                offenders.add(", ".join(where), f"classes {name}", "a name of its own for each")
-        for name in KNOWN_SHARED - shared.keys():
-            offenders.add("KNOWN_SHARED", f"{name}, which one class has", "its entry deleted")
+            offenders.add(", ".join(where), f"classes {name}", "a name of its own for each")

@@ -71,6 +71,6 @@ def test_ten_predictors_end_the_start_in_one_line() -> None:
     environment = {"PATH": os.environ["PATH"], "PREDICTORS": TEN}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
-    assert done.stderr.startswith("settings: PREDICTORS: ")
+    assert done.stderr.startswith("wrong environment variables: PREDICTORS: ")
     assert "at most 9" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -270,7 +270,7 @@ async def test_a_model_that_is_unloaded_answers_what_it_had_accepted(
     async with Load(stack.url(), [request(INFER, question(*ROWS))], lambda _: True, callers=8) as callers:
         await callers.answered(100)
         url = f"{stack.url()}/v2/repository/models/iris/unload"
-        assert (await asyncio.to_thread(httpx.post, url)).json() == {"name": "iris", "state": "UNAVAILABLE"}
+        assert (await asyncio.to_thread(httpx.post, url)).json() == {"name": "iris", "state": "UNLOADED"}
         await callers.answered(callers.tally.answered + 50)
         assert (await asyncio.to_thread(load, stack)).status_code == 200
         await callers.answered(callers.tally.answered + 50)

@@ -49,14 +49,17 @@ def test_every_wrong_setting_is_named_with_its_reason(monkeypatch: pytest.Monkey
     with pytest.raises(SystemExit) as refused:
         serve.read_settings(serve.load_role(ROLE))
     line = str(refused.value)
-    assert line.startswith("settings: HTTP_PORT: Input should be a valid integer")
+    assert line.startswith("wrong environment variables: HTTP_PORT: Input should be a valid integer")
     assert "FAULTS: Input should be a valid boolean" in line
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("patterns.nowhere.api", "no role 'patterns.nowhere.api': No module named 'patterns.nowhere'"),
+        (
+            "patterns.nowhere.api",
+            "cannot import the role 'patterns.nowhere.api': No module named 'patterns.nowhere'; expected a module such as common.roles.predictor",
+        ),
         ("json", "'json' is not a role: the module has no Settings and no create_process"),
     ],
 )

@@ -226,7 +226,7 @@ async def test_closing_answers_what_waits_and_takes_nothing_new(limits: BatchPol
     await asyncio.sleep(0)
     closing = asyncio.create_task(shared.close())
     await session.running()
-    with pytest.raises(NotReady, match="has just been replaced") as caught:
+    with pytest.raises(NotReady, match="has been replaced or unloaded") as caught:
         await ask(shared, 3)
     assert caught.value.retry_after
     assert not closing.done()

@@ -165,7 +165,7 @@ def test_loading_over_the_api_has_to_be_allowed(usual: Predictor, root: Path) ->
         assert answer.status_code == 403
         assert "set MODEL_CONTROL=true" in answer.json()["error"]
     with predictor(root, model_control=True) as allowed:
-        assert allowed.client.post("/v2/repository/models/tiny/unload").json()["state"] == "UNAVAILABLE"
+        assert allowed.client.post("/v2/repository/models/tiny/unload").json()["state"] == "UNLOADED"
         assert allowed.infer().status_code == 503
         assert allowed.client.post("/v2/repository/index").json()[0]["state"] == "UNLOADED"
         assert allowed.client.post("/v2/repository/models/tiny/load").json()["version"] == "1"

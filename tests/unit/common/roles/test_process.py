@@ -63,7 +63,7 @@ def test_the_exit_code_tells_how_the_work_ended() -> None:
         "once": (0, "work ended"),
         "fails": (3, "work began"),
         "raises": (1, "the work failed"),
-        "ends early": (1, "the work ended without being told to stop"),
+        "ends early": (1, "the work ended although no stop was requested"),
     }
     with ExitStack() as running:  # all at once: each takes most of a second to start
         jobs = {work: running.enter_context(process(work))[0] for work in expected}
