@@ -12,7 +12,6 @@ LONGEST_MODULE, LONGEST_FUNCTION, USUAL_FUNCTION = 300, 40, 12  # lines
 ROOT_OF_COMMON = 6  # files, without the package's __init__.py
 EVERYWHERE = (*PRODUCT, "bench", "tests", "tools")
 OF_EVERY_ROLE = {"Settings"}  # `python -m common.serve ROLE` looks for a class of this name
-# Names that two classes still share; each is deleted here together with its second class.
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -58,7 +58,8 @@ def test_every_wrong_setting_is_named_with_its_reason(monkeypatch: pytest.Monkey
     [
         (
             "patterns.nowhere.api",
-            "cannot import the role 'patterns.nowhere.api': No module named 'patterns.nowhere'; expected a module such as common.roles.predictor",
+            "cannot import the role 'patterns.nowhere.api': No module named 'patterns.nowhere'; "
+            "expected a module such as common.roles.predictor",
         ),
         ("json", "'json' is not a role: the module has no Settings and no create_process"),
     ],
