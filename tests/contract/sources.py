@@ -97,8 +97,12 @@ class Offenders:
         self.lines.append(f"{where}: found {found}; expected {expected}")
 
     def compare(self, where: str, found: object, expected: object) -> None:
-        """An offender unless both are equal."""
-        if found != expected:
+        """An offender unless both are equal; of two mappings, one for each key that differs."""
+        if isinstance(found, dict) and isinstance(expected, dict):
+            for key in sorted(found.keys() | expected.keys()):
+                if found.get(key) != expected.get(key):
+                    self.add(f"{where}: {key}", repr(found.get(key)), repr(expected.get(key)))
+        elif found != expected:
             self.add(where, repr(found), repr(expected))
 
     def require(self, holds: bool, where: str, found: object, expected: object) -> None:

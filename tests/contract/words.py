@@ -47,12 +47,3 @@ FORMER_NAMES = {
     r"iris_table": "iris_dataset",
     r"http_protocol|direct_call|grpc_server\.py": "common/http/protocol.py, common/http/cycle.py, common/endpoints/",
 }
-# Files that still have some of these words; each is deleted here once it is rewritten.
-NOT_YET_REWRITTEN = (
-    "common/http/api.py",
-    "common/http/app.py",
-    "common/inference/batcher.py",
-    "common/request/context.py",
-    "patterns/serial/pipeline.py",
-    "tests/unit/common/http/test_app_requests.py",
-)
