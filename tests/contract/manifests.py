@@ -1,4 +1,4 @@
-"""The Kubernetes manifests as kustomize renders them, as far as tests judge them: what runs, and who may call whom."""
+"""The Kubernetes manifests as kustomize renders them: the pods, and which pods may call which others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -60,7 +61,9 @@ RENDERED = sorted([KUBERNETES / "patterns" / case.name for case in CASES] + list
 
 
 def renderings() -> Iterator[tuple[str, Manifests]]:
-    """Every folder that is applied by itself, with what is in it."""
+    """Every folder that is applied by itself, with what is in it; rendered two at a time."""
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(render, RENDERED))
     for folder in RENDERED:
         yield folder.relative_to(KUBERNETES.parent).as_posix(), render(folder)
 
@@ -156,7 +159,7 @@ class Manifests:
             yield from ((own, rule) for rule in policy["spec"].get(direction, []))
 
     def edges(self, direction: str) -> set[Edge]:
-        """Who may call whom in this namespace, by the callers' rules (egress) or by those of the called (ingress)."""
+        """Calls that the rules of the callers (egress) or of the called pods (ingress) allow in this namespace."""
         return {
             (caller.name, called.name, port)
             for own, rule in self.rules(direction)
@@ -170,7 +173,7 @@ class Manifests:
 
 
 def peers(rule: Tree) -> list[Tree]:
-    """Whom a rule names; nobody means everybody."""
+    """The peers that a rule names; without any, it holds for all addresses."""
     return [*rule.get("from", []), *rule.get("to", [])]
 
 

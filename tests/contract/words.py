@@ -24,6 +24,8 @@ PROSE = {
     r"whence|thence|hence|hitherto|thereof|therein|hereby|henceforth|wherein|whereby": "from there, so, until now, ...",
     r"nought|naught|albeit|betimes|nigh|twain|ere": "nothing, although, early, near, two, before",
     r"no wiser": "does not know",
+    r"whom": "which caller, which service",
+    r"for nobody": "once the client has disconnected",
 }
 # A former name of the code, and the one that took its place.
 FORMER_NAMES = {

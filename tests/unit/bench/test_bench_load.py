@@ -133,7 +133,7 @@ async def test_a_dropped_connection_is_an_error_and_is_replaced() -> None:
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 200 OK\r\n\r\n", b"SMTP\r\ncontent-length: 0\r\n\r\n", OK + b"more than was promised"]
 )
-async def test_what_is_no_whole_answer_is_an_error(answer: bytes) -> None:
+async def test_an_incomplete_response_is_an_error(answer: bytes) -> None:
     async with serving(partial(always, answer)) as (_, run):
         result = await run(count=2)
     assert (result.answered, result.errors) == (0, {"malformed": 2})
@@ -152,7 +152,7 @@ async def test_a_hung_server_leaves_its_requests_unanswered() -> None:
     assert (result.answered, result.errors) == (0, {"unanswered": 3})
 
 
-async def test_an_answer_after_the_end_counts_for_latency_alone() -> None:
+async def test_a_response_after_the_end_counts_only_for_latency() -> None:
     async def slow(_: int) -> list[bytes]:
         await asyncio.sleep(0.3)
         return [OK]

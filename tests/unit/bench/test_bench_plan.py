@@ -48,7 +48,7 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
     assert percentile([], 0.99) == 0.0
 
 
-def test_throughput_counts_good_answers_alone() -> None:
+def test_throughput_counts_only_correct_responses() -> None:
     result = Result(
         answered=30,
         seconds=2.0,

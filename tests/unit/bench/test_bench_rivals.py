@@ -71,7 +71,7 @@ def constant(group: ServerGroup) -> tuple[list[str], int]:
     return [sys.executable, "-m", "bench.rivals.constant", str(port)], port
 
 
-def test_a_server_is_suspended_between_its_turns_and_gone_afterwards(group: ServerGroup) -> None:
+def test_a_server_is_suspended_between_its_turns_and_ended_afterwards(group: ServerGroup) -> None:
     command, port = constant(group)
     server = group.start("constant", command, {}, port)
     with server.measured():

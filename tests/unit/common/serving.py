@@ -1,4 +1,4 @@
-"""A real server in a thread, set up as in an image, with its drain at hand."""
+"""A real server in a thread, set up as in an image, that a test can drain."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _ready(client: httpx.Client) -> bool:
         return False
 
 
-def test_a_process_told_to_stop_answers_what_it_has_accepted_and_ends_with_0(tmp_path: Path) -> None:
+def test_a_stopped_process_finishes_accepted_requests_and_exits_with_0(tmp_path: Path) -> None:
     row = {"content": body(tensor("FP32", [1, 2], [1, 2])), "headers": {"Content-Type": "application/json"}}
     answers: list[httpx.Response] = []
     with predictor(tmp_path, FAULTS="true", LOG_LEVEL="info") as served:

@@ -35,7 +35,7 @@ from tests.unit.common.client.http_predictor import (
 )
 
 
-async def test_arrays_come_back_with_who_made_them(predictor: HttpPredictor) -> None:
+async def test_arrays_are_returned_with_the_model_and_version_that_made_them(predictor: HttpPredictor) -> None:
     async with PredictorClient(predictor.url, model="m") as client:
         result = await infer(client)
     np.testing.assert_array_equal(result.outputs["y"], X * 2)
@@ -74,7 +74,7 @@ async def test_a_connection_serves_call_after_call(predictor: HttpPredictor) -> 
     assert len(predictor.connections) == 4
 
 
-async def test_a_connection_left_idle_is_not_trusted(predictor: HttpPredictor) -> None:
+async def test_an_idle_connection_is_not_reused_after_its_limit(predictor: HttpPredictor) -> None:
     async with PredictorClient(predictor.url, model="m", limits=ClientLimits(idle_seconds=0.0)) as client:
         await infer(client)
         await infer(client)
@@ -98,7 +98,7 @@ async def test_no_proxy_of_the_environment_is_used(predictor: HttpPredictor, mon
         await infer(client)
 
 
-async def test_each_attempt_says_what_is_left_of_the_deadline(predictor: HttpPredictor) -> None:
+async def test_each_attempt_sends_the_remaining_time(predictor: HttpPredictor) -> None:
     predictor.replies = [status(503, Retry_After=0.1), status(503, Retry_After=0.1)]
     async with PredictorClient(predictor.url, model="m") as client:
         await infer(client, 5.0)
@@ -191,7 +191,7 @@ async def test_ready_and_metadata_are_asked_of_the_predictor(predictor: HttpPred
         assert not await client.ready(deadline=Deadline.after(0.05))
 
 
-async def test_a_transport_of_ones_own_comes_in_through_the_front_door() -> None:
+async def test_a_custom_transport_is_passed_as_an_argument() -> None:
     class Flaky:
         calls = 0
 

@@ -55,7 +55,7 @@ async def test_a_connection_that_the_server_closed_costs_no_retry(predictor: Htt
     assert [request.connection for request in predictor.requests] == [1, 2]
 
 
-async def test_a_predictor_that_comes_up_meanwhile_is_reached() -> None:
+async def test_a_predictor_that_starts_before_the_retry_is_reached() -> None:
     port, predictor = free_port(), HttpPredictor()
     limits = ClientLimits(attempts=20, retry_reserve=20, backoff_seconds=0.05, max_backoff_seconds=0.1)
     async with PredictorClient(f"http://127.0.0.1:{port}", model="m", limits=limits) as client:

@@ -122,7 +122,7 @@ async def test_arrays_and_context_go_out_and_arrays_come_back(predictor: GrpcPre
     assert 1.5 < left <= 2.1  # gRPC rounds a timeout up
 
 
-async def test_each_attempt_has_what_is_left_of_the_deadline(predictor: GrpcPredictor) -> None:
+async def test_each_attempt_has_the_remaining_time(predictor: GrpcPredictor) -> None:
     predictor.replies = [status(grpc.StatusCode.UNAVAILABLE, retry_after="0.2")] * 2
     async with PredictorClient(predictor.url, model="m") as client:
         await infer(client, 2.0)
@@ -160,7 +160,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_predictor(predictor: GrpcPre
         await infer(client)
 
 
-async def test_a_predictor_that_comes_up_meanwhile_is_reached() -> None:
+async def test_a_predictor_that_starts_before_the_retry_is_reached() -> None:
     port, predictor = free_port(), GrpcPredictor()
     limits = ClientLimits(attempts=40, retry_reserve=40, backoff_seconds=0.05, max_backoff_seconds=0.1)
     async with PredictorClient(f"grpc://127.0.0.1:{port}", model="m", limits=limits) as client:

@@ -174,7 +174,7 @@ async def test_nothing_starts_side_by_side_once_the_deadline_is_spent() -> None:
     assert echo.asked == []
 
 
-async def test_who_is_cancelled_cancels_what_runs_side_by_side() -> None:
+async def test_cancellation_cancels_all_parallel_calls() -> None:
     cut = Cut()
     task = asyncio.ensure_future(side_by_side(context(), {"a": cut.run()}))
     await asyncio.sleep(0.01)
@@ -207,7 +207,7 @@ def test_a_choice_is_noted() -> None:
     assert asked.choices == {"reader": "heavy"}
 
 
-async def test_a_caller_who_leaves_ends_the_work() -> None:
+async def test_a_disconnected_client_cancels_the_work() -> None:
     left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     cut = Cut()
 
@@ -223,7 +223,7 @@ async def test_a_caller_who_leaves_ends_the_work() -> None:
     assert cut.cancelled
 
 
-async def test_a_caller_who_leaves_as_the_work_ends_ends_nothing_that_follows() -> None:
+async def test_a_disconnect_as_the_work_ends_cancels_nothing_after_it() -> None:
     left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -240,12 +240,12 @@ async def test_a_caller_who_leaves_as_the_work_ends_ends_nothing_that_follows() 
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1])
-async def test_work_whose_caller_stays_is_left_alone(seconds: float) -> None:
+async def test_work_of_a_connected_client_is_not_cancelled(seconds: float) -> None:
     async with cancel_on_disconnect(context()):
         assert await value(1, seconds) == 1
 
 
-async def test_an_error_inside_comes_out_as_it_is() -> None:
+async def test_an_error_inside_is_raised_unchanged() -> None:
     with pytest.raises(ServingError, match="broken"):
         async with cancel_on_disconnect(context()):
             await value(ServingError("broken"), 0.1)

@@ -30,7 +30,7 @@ async def looked(monitor: HealthMonitor, times: int = 1) -> None:
         await monitor.poll("one")
 
 
-async def test_who_has_never_answered_is_away_from_the_start() -> None:
+async def test_a_predictor_that_never_responded_is_unavailable_from_the_start() -> None:
     teller = Teller()
     teller.well = False
     monitor = HealthMonitor({"one": teller})
@@ -67,7 +67,7 @@ async def test_one_answer_heals() -> None:
     assert monitor.unready() is None
 
 
-async def test_after_a_miss_it_looks_again_soon() -> None:
+async def test_after_a_failed_poll_it_polls_again_soon() -> None:
     teller = Teller()
     monitor = HealthMonitor({"one": teller})
     async with monitor.running():
@@ -78,7 +78,7 @@ async def test_after_a_miss_it_looks_again_soon() -> None:
         assert again - missed < missed - first
 
 
-async def test_what_is_derived_follows_a_change_and_is_left_alone_otherwise() -> None:
+async def test_derived_state_is_computed_again_only_after_a_change() -> None:
     teller, changes = Teller(), list[dict[str, ModelMetadata]]()
     monitor = HealthMonitor({"one": teller})
     monitor.on_change(lambda: changes.append(dict(monitor.metadata)))

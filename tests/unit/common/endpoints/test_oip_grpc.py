@@ -76,7 +76,7 @@ async def test_a_request_is_answered(running: Running) -> None:
     assert np.frombuffer(answer.raw_output_contents[0], np.float32).tolist() == [10, 20]
 
 
-async def test_what_is_there_is_told(running: Running) -> None:
+async def test_models_and_versions_are_listed(running: Running) -> None:
     client = running.client
     assert (await client.ServerLive(pb.ServerLiveRequest())).live
     assert (await client.ServerReady(pb.ServerReadyRequest())).ready
@@ -132,7 +132,7 @@ async def test_a_deadline_is_kept_while_the_model_runs(running: Running) -> None
     assert code == Code.DEADLINE_EXCEEDED
 
 
-async def test_a_caller_who_leaves_takes_the_request_out_of_the_queue(running: Running) -> None:
+async def test_a_disconnected_clients_request_leaves_the_queue(running: Running) -> None:
     batcher = running.repository.models.get("tiny").batcher
     async with running.repository.held():
         first = running.client.ModelInfer(question(1))
@@ -189,7 +189,7 @@ async def test_health_can_be_watched(running: Running) -> None:
     watch.cancel()
 
 
-async def test_those_who_watch_do_not_hold_up_the_drain(running: Running) -> None:
+async def test_health_watchers_do_not_delay_the_drain(running: Running) -> None:
     backend = OnnxBackend(
         running.repository.models, running.repository.inference_metrics, running.repository.logged.logs.log
     )

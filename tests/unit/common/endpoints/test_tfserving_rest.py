@@ -159,7 +159,7 @@ def test_nan_is_no_answer(surface: Surface) -> None:
     assert said == "output 'y' contains NaN or infinity, which JSON cannot express"
 
 
-def test_a_hot_route_takes_post_alone(surface: Surface) -> None:
+def test_a_direct_route_takes_only_post(surface: Surface) -> None:
     answer = surface.client.get(f"{FLOWERS}:predict")
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 

@@ -154,7 +154,9 @@ def test_a_body_that_does_not_arrive_in_time_is_given_up(running: RunningServer,
 
 @BOTH_KINDS
 @pytest.mark.parametrize("sent", [0, 1])
-def test_a_caller_who_leaves_within_its_body_is_forgotten(running: RunningServer, path: str, sent: int) -> None:
+def test_a_client_that_disconnects_within_its_body_leaves_no_request_in_progress(
+    running: RunningServer, path: str, sent: int
+) -> None:
     metrics = running.app.service.metrics
     with caller(running) as one:
         one.begin(path, LIMIT)

@@ -97,7 +97,7 @@ def test_a_deadline_is_taken_over_up_to_the_services_own(site: Site) -> None:
 
 @BOTH_KINDS
 @pytest.mark.parametrize("given", ["0", "-1", "soon", "nan", "inf", ""])
-def test_a_deadline_that_is_none_or_past_is_refused(site: Site, method: str, path: str, given: str) -> None:
+def test_an_invalid_or_expired_timeout_is_refused(site: Site, method: str, path: str, given: str) -> None:
     answer = site.client.request(method, path, headers={"X-Request-Timeout-Seconds": given})
     assert answer.status_code == 400
     assert answer.json()["errors"][0]["field"] == "X-Request-Timeout-Seconds"
@@ -133,7 +133,7 @@ def test_under_the_inference_protocol_an_error_is_one_text(site: Site) -> None:
     assert plain(site.client.get("/v2/nowhere")) == "this service has no such path; GET /docs lists its paths"
 
 
-def test_who_accepts_problems_by_name_is_told_the_fields_there_too(site: Site) -> None:
+def test_a_client_that_accepts_problem_json_gets_the_fields_too(site: Site) -> None:
     body = problem(site.client.post("/v2/direct/refuse", headers={"Accept": "*/*, application/problem+json"}))
     assert body["errors"] == [{"field": "instances[0]", "reason": "expected a number"}]
     assert plain(site.client.post("/v2/direct/refuse", headers={"Accept": "application/json, */*"}))
@@ -146,7 +146,7 @@ def test_a_model_of_a_body_is_checked_by_field(site: Site) -> None:
     assert site.client.post("/items", json=[{"size": 1}, {"size": 2}]).json() == 3
 
 
-def test_an_unknown_path_is_404_and_a_wrong_method_405_with_those_it_takes(site: Site) -> None:
+def test_an_unknown_path_is_404_and_a_wrong_method_405_with_the_allowed_ones(site: Site) -> None:
     answer = site.client.get("/nowhere")
     assert problem(answer)["status"] == 404
     assert site.line(answer)["route"] == "unmatched"
@@ -157,12 +157,12 @@ def test_an_unknown_path_is_404_and_a_wrong_method_405_with_those_it_takes(site:
     assert site.client.head("/direct/echo").content == b""
 
 
-def test_an_invented_method_becomes_no_label(site: Site) -> None:
+def test_an_unknown_method_adds_no_label(site: Site) -> None:
     assert site.client.request("INVENTED", "/hello/you").status_code == 400
     assert "INVENTED" not in site.client.get("/metrics").text
 
 
-def test_who_is_refused_for_load_is_told_when_to_come_back(site: Site) -> None:
+def test_a_request_refused_for_load_gets_retry_after(site: Site) -> None:
     for answer, seconds in ((site.client.post("/direct/busy"), "2"), (site.client.get("/v2/loading"), "1")):
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == seconds
@@ -194,7 +194,7 @@ def test_the_document_describes_routes_of_both_kinds(site: Site) -> None:
     assert {"Item", "Direct"} <= document["components"]["schemas"].keys()
 
 
-def test_health_is_told_with_its_reasons(site: Site) -> None:
+def test_health_endpoints_give_reasons(site: Site) -> None:
     health = site.running.app.service.health
     assert site.client.get("/readyz").json() == {"status": "ok"}
     wrong: list[str] = []
@@ -210,7 +210,7 @@ def test_health_is_told_with_its_reasons(site: Site) -> None:
     wrong.clear()
 
 
-def test_a_route_learns_that_its_caller_has_left(site: Site) -> None:
+def test_a_route_sees_that_its_client_has_disconnected(site: Site) -> None:
     with socket.create_connection(("127.0.0.1", site.running.port)) as caller:
         caller.sendall(b"POST /direct/gone HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nX-Request-ID: leaver\r\n\r\nx")
         wait_until(lambda: site.running.app.service.metrics.in_progress == 1, "the request")

@@ -102,7 +102,7 @@ def test_routes_of_both_kinds_share_a_connection(running: RunningServer) -> None
         assert json.loads(one.answer()[2])["hello"] == "you"
 
 
-def test_a_large_body_that_is_refused_halfway_is_read_away_and_the_connection_goes_on(running: RunningServer) -> None:
+def test_the_rest_of_a_refused_large_body_is_discarded_and_the_connection_kept(running: RunningServer) -> None:
     bodies = running.app.body_memory
     with connected(running) as first, connected(running) as second:
         first.send(request("echo", LARGE)[:-1])
@@ -116,7 +116,7 @@ def test_a_large_body_that_is_refused_halfway_is_read_away_and_the_connection_go
     wait_until(lambda: bodies.held == 0, "nothing to be held")
 
 
-def test_a_large_body_that_comes_too_late_is_read_away_and_the_connection_goes_on(running: RunningServer) -> None:
+def test_the_rest_of_a_late_large_body_is_discarded_and_the_connection_kept(running: RunningServer) -> None:
     with connected(running) as one:
         whole = request("echo", LARGE, "X-Request-Timeout-Seconds: 0.2")
         one.send(whole[:100_000])
@@ -125,7 +125,7 @@ def test_a_large_body_that_comes_too_late_is_read_away_and_the_connection_goes_o
         assert one.answer()[::2] == (200, b"next")
 
 
-def test_a_caller_who_leaves_within_a_large_body_is_forgotten_with_it(running: RunningServer) -> None:
+def test_a_large_body_is_freed_when_its_client_disconnects(running: RunningServer) -> None:
     with connected(running) as one:
         one.send(request("echo", LARGE)[:200_000])
         wait_until(lambda: running.app.body_memory.held > 100_000, "its bytes")
@@ -133,7 +133,7 @@ def test_a_caller_who_leaves_within_a_large_body_is_forgotten_with_it(running: R
     wait_until(lambda: running.app.service.metrics.in_progress == 0, "the request's end")
 
 
-def test_who_asks_before_sending_is_told_to_go_on_unless_it_is_too_large(running: RunningServer) -> None:
+def test_expect_continue_is_answered_100_unless_the_body_is_too_large(running: RunningServer) -> None:
     with connected(running) as one:
         head, body = request("echo", LARGE, "Expect: 100-continue")[: -len(LARGE)], LARGE
         one.send(head)
@@ -152,7 +152,7 @@ def test_a_chunked_body_is_put_together(running: RunningServer) -> None:
         assert one.answer()[::2] == (200, b"abc" + LARGE)
 
 
-def test_a_length_with_leading_zeros_is_no_way_to_smuggle_a_request(running: RunningServer) -> None:
+def test_a_content_length_with_leading_zeros_cannot_smuggle_a_request(running: RunningServer) -> None:
     body = b"x" * 70_000 + request("echo", b"smuggled")
     stated = f"Content-Length: {len(body):021d}".encode()
     with connected(running) as one:
@@ -173,7 +173,7 @@ def test_a_body_behind_an_offer_to_upgrade_is_refused_and_never_a_request(runnin
         assert one.closed()
 
 
-def test_a_large_body_is_let_go_with_its_answer() -> None:
+def test_a_large_body_is_freed_after_its_response() -> None:
     size, callers = 8_000_000, 8
     service = CapturedLog().service(max_body_bytes=size, max_buffered_bytes=2 * size)
     body = request("length", bytes(size))
@@ -201,7 +201,7 @@ def test_the_answer_to_head_has_no_body(running: RunningServer) -> None:
 @pytest.mark.parametrize(
     ("asked", "closes"), [("1.0", True), ("1.1", False)], ids=["the older version", "the newer version"]
 )
-def test_a_connection_lives_on_in_the_newer_version_alone(running: RunningServer, asked: str, closes: bool) -> None:
+def test_a_connection_is_kept_only_in_http_1_1(running: RunningServer, asked: str, closes: bool) -> None:
     with connected(running) as one:
         one.send(request("echo", b"x", version=asked))
         _, headers, body = one.answer()
@@ -211,7 +211,7 @@ def test_a_connection_lives_on_in_the_newer_version_alone(running: RunningServer
             assert one.closed()
 
 
-def test_a_caller_who_wants_it_closed_is_obeyed(running: RunningServer) -> None:
+def test_a_connection_is_closed_when_the_client_asks_for_it(running: RunningServer) -> None:
     with connected(running) as one:
         one.send(request("echo", b"x", "Connection: close"))
         assert one.answer()[1]["connection"] == "close"
@@ -228,7 +228,7 @@ def test_an_idle_connection_is_closed_after_the_keep_alive_time() -> None:
         assert time.monotonic() - sent >= 1
 
 
-def test_an_answer_that_its_caller_reads_slowly_comes_whole(running: RunningServer) -> None:
+def test_a_slow_reader_gets_the_whole_response(running: RunningServer) -> None:
     with connected(running) as one:
         one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
         one.send(request("echo", LARGE))

@@ -102,7 +102,7 @@ async def test_the_queue_takes_exactly_as_many_as_it_may() -> None:
     assert shared.depth == 0
 
 
-async def test_who_leaves_the_queue_gives_up_the_place() -> None:
+async def test_a_cancelled_request_frees_its_place_in_the_queue() -> None:
     session, noted = HeldSession(), batcher_metrics()
     shared = batcher(session, IN_THREAD, BatchPolicy(max_rows=1, queue=2), noted)
     first = ask(shared, 1)
@@ -136,7 +136,7 @@ async def test_a_deadline_is_kept_while_the_model_runs(cost: RunCost) -> None:
     await shared.close()
 
 
-async def test_a_run_that_never_ends_harms_only_those_who_share_it() -> None:
+async def test_a_run_that_never_ends_fails_only_the_requests_in_it() -> None:
     session = HeldSession(least=2)
     shared = batcher(session, INLINE_WHILE_SMALL, BatchPolicy(max_rows=2, queue=100))
     first, second, *rest = [ask(shared, number, seconds=1 if number < 2 else 30) for number in range(5)]
@@ -197,7 +197,7 @@ async def test_a_delay_lets_later_requests_share_the_run() -> None:
     assert [len(run) for run in session.runs] == [3]
 
 
-async def test_a_delay_ends_also_where_nobody_else_comes() -> None:
+async def test_a_batch_delay_ends_without_further_requests() -> None:
     shared = batcher(SumSession(), INLINE, BatchPolicy(max_rows=3, queue=100, delay=0.01))
     async with asyncio.timeout(20):
         assert await ask(shared, 1) == [2]
@@ -236,7 +236,7 @@ async def test_closing_answers_what_waits_and_takes_nothing_new(limits: BatchPol
         await closing
 
 
-async def test_closing_does_not_wait_for_a_run_that_nobody_waits_for() -> None:
+async def test_closing_does_not_wait_for_an_abandoned_run() -> None:
     session = HeldSession()
     shared = batcher(session, IN_THREAD)
     answer = ask(shared, 1)

@@ -88,7 +88,9 @@ async def serve(crowd: list[list[Caller]], cost: RunCost, limits: BatchPolicy) -
 @given(
     crowds(), st.sampled_from([INLINE, IN_THREAD, INLINE_WHILE_SMALL]), st.integers(1, 8), st.sampled_from([0, 0.0005])
 )
-def test_nobody_changes_another_ones_answer(crowd: list[list[Caller]], cost: RunCost, most: int, delay: float) -> None:
+def test_no_request_changes_another_ones_response(
+    crowd: list[list[Caller]], cost: RunCost, most: int, delay: float
+) -> None:
     session = asyncio.run(serve(crowd, cost, BatchPolicy(most, 1000, delay)))
     computed = {value for run in session.runs for value in run[:, 0].tolist()}
     callers = [caller for turn in crowd for caller in turn]

@@ -1,4 +1,4 @@
-"""Work off the loop: it is bounded, keeps the deadline, and never begins for nobody."""
+"""Work off the loop: it is bounded, keeps the deadline, and never begins once nobody waits for it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_what_waits_past_its_deadline_is_never_begun(held: HeldSession) ->
         assert held.begun == 1
 
 
-async def test_work_that_outlives_its_caller_keeps_its_place(held: HeldSession) -> None:
+async def test_work_that_outlives_its_caller_keeps_its_slot(held: HeldSession) -> None:
     with BoundedExecutor(threads=1, queue=0) as executor:
         with pytest.raises(DeadlineExceeded):
             await executor.run(Deadline.after(0.05), held.work)

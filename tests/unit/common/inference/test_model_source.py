@@ -171,7 +171,7 @@ def test_a_missing_file_is_named(shop: Shop, made: Path, root: Path, name: str) 
     "uri",
     ["file:///there/is/no/such/folder", "http://127.0.0.1:9/tiny/1", "ftp://host/tiny", "tiny/1", "http://", "s3://"],
 )
-def test_a_place_that_is_none_is_refused_in_one_line(uri: str, root: Path) -> None:
+def test_an_invalid_model_source_is_refused_in_one_line(uri: str, root: Path) -> None:
     assert uri.rstrip("/") in refusal(ModelSource(uri, timeout_seconds=0.5, retries=0), root)
 
 
@@ -195,6 +195,6 @@ def test_a_manifest_that_does_not_fit_is_refused(made: Path, root: Path, changes
         (b"#" * 4_000_001, "has 4000001 bytes, but a manifest may have at most"),
     ],
 )
-def test_a_manifest_that_is_none_is_refused(made: Path, root: Path, text: bytes, reason: str) -> None:
+def test_an_invalid_manifest_is_refused(made: Path, root: Path, text: bytes, reason: str) -> None:
     (made / "model.yaml").write_bytes(text)
     assert reason in refusal(ModelSource(made.as_uri()), root)

@@ -35,7 +35,7 @@ async def infer(
     return {name: output.tolist() for name, output in response.outputs.items()}
 
 
-async def test_outputs_bear_their_names(repository: TemporaryRepository) -> None:
+async def test_outputs_have_their_names(repository: TemporaryRepository) -> None:
     repository.put("1", 1)
     async with repository.open("tiny"):
         for wanted in ((), ("y",), ("y", "y")):
@@ -44,7 +44,7 @@ async def test_outputs_bear_their_names(repository: TemporaryRepository) -> None
             await infer(repository, rows(1), "y", "z")
 
 
-async def test_with_no_time_left_nothing_is_computed(repository: TemporaryRepository) -> None:
+async def test_after_the_deadline_nothing_is_computed(repository: TemporaryRepository) -> None:
     repository.put("1", 1)
     async with repository.open("tiny"):
         with pytest.raises(DeadlineExceeded, match="before inference started"):

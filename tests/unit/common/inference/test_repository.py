@@ -85,7 +85,7 @@ async def test_a_swap_under_load_loses_no_request_and_mixes_no_versions(reposito
     assert {version for version, _ in answers} >= {"1", "4"}
 
 
-async def test_the_same_version_made_anew_replaces_itself(repository: TemporaryRepository) -> None:
+async def test_a_rebuilt_model_of_the_same_version_is_reloaded(repository: TemporaryRepository) -> None:
     repository.put("1", 1)
     async with repository.open("tiny"):
         before = repository.models.get("tiny")
@@ -136,7 +136,7 @@ async def test_a_broken_version_does_not_keep_another_from_being_loaded(tmp_path
     assert await repository.ask() == ("2", 4)
 
 
-async def test_a_half_copied_model_is_loaded_once_it_is_whole(repository: TemporaryRepository) -> None:
+async def test_a_partly_copied_model_is_loaded_once_it_is_complete(repository: TemporaryRepository) -> None:
     folder = repository.put("1", 1)
     whole = (folder / "model.onnx").read_bytes()
     (folder / "model.onnx").write_bytes(whole[:50])

@@ -91,7 +91,7 @@ def test_a_missing_file_is_named_with_what_builds_it(tmp_path: Path, name: str) 
         (b"name: ../tiny\n", "name: String should match pattern"),
     ],
 )
-def test_a_manifest_that_is_none_is_refused_by_field(tmp_path: Path, text: bytes, reason: str) -> None:
+def test_an_invalid_manifest_is_refused_by_field(tmp_path: Path, text: bytes, reason: str) -> None:
     folder = tiny.write(tmp_path, tiny.total())
     (folder / "model.yaml").write_bytes(text)
     assert reason in refusal(folder)

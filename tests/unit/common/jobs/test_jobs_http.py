@@ -202,7 +202,7 @@ def test_a_job_without_a_result_is_never_200(
     assert site.jobs.records == {}
 
 
-def test_a_full_store_refuses_only_those_who_prefer_a_job(job_site: Site) -> None:
+def test_a_full_store_refuses_only_requests_that_prefer_a_job(job_site: Site) -> None:
     job_site.jobs.full = True
     refused = job_site.post(Prefer="respond-async")
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
@@ -257,7 +257,7 @@ def test_a_job_is_cancelled_once(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("job_id", "status"), [("expired", 410), ("unknown", 404)])
-def test_a_job_that_is_not_kept_is_told_from_one_that_never_was(site: Site, job_id: str, status: int) -> None:
+def test_an_expired_job_is_410_and_an_unknown_one_404(site: Site, job_id: str, status: int) -> None:
     for method in ("GET", "DELETE"):
         response = site.client.request(method, f"/jobs/{job_id}")
         assert response.status_code == status

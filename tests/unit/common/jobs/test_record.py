@@ -39,7 +39,7 @@ def test_every_job_can_reach_each_final_state() -> None:
     assert {state for state in JobState if record(state).finished} == set(FINAL)
 
 
-def test_a_job_that_has_not_finished_shows_its_state_alone() -> None:
+def test_an_unfinished_job_shows_only_its_state() -> None:
     assert record(JobState.RUNNING).document() == {"id": "a-job", "status": "running"}
 
 

@@ -52,7 +52,7 @@ def test_a_line_says_when_what_and_where(logged: CapturedLog) -> None:
     }  # fmt: skip
 
 
-def test_a_line_within_a_request_bears_its_ids(logged: CapturedLog) -> None:
+def test_a_log_line_within_a_request_has_its_ids(logged: CapturedLog) -> None:
     trace = continue_trace(None)
     token = current.set(RequestContext("POST", "/", "my-id", trace, Deadline.after(1)))
     try:
@@ -93,7 +93,7 @@ class Unprintable:
         np.float32(1), np.arange(3), np.array([2**63], object), ValueError("x"), ["\udcff"], None,
     ],
 )  # fmt: skip
-def test_no_value_keeps_a_line_from_being_written(logged: CapturedLog, value: Any) -> None:
+def test_a_line_is_written_whatever_value_it_has(logged: CapturedLog, value: Any) -> None:
     logged.logs.log.info("event", value=value, other=1)
     (line,) = logged.lines()
     assert (line["event"] in ("event", "'event'"), "value" in line) == (True, True)
@@ -114,7 +114,7 @@ def test_what_libraries_log_comes_as_such_lines(logged: CapturedLog) -> None:
     assert "RuntimeError: broke" in error["exception"]
 
 
-def test_a_librarys_mistake_in_its_own_line_harms_nobody(logged: CapturedLog) -> None:
+def test_a_librarys_invalid_log_call_raises_nothing(logged: CapturedLog) -> None:
     with taking_over(logged):
         logging.getLogger("some.library").error("%d pieces", "three")
     (line,) = logged.lines()

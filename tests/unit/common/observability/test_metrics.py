@@ -21,7 +21,7 @@ def families(metrics: Metrics) -> dict[str, Metric]:
     return {family.name: family for family in parse(generate_latest(metrics.registry).decode())}
 
 
-def test_counters_bear_their_labels_and_the_suffix() -> None:
+def test_counters_have_their_labels_and_the_suffix() -> None:
     metrics = Metrics()
     metrics.requests.labelled("/a", "GET", "200").inc()
     metrics.requests.labelled("/a", "GET", "200").inc(2)

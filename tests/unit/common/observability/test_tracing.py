@@ -53,7 +53,7 @@ def test_an_invalid_one_begins_a_new_trace(given: str | None) -> None:
 
 
 @given(st.text(max_size=60) | st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.?", fullmatch=True))
-def test_whatever_comes_a_valid_header_goes_on(given: str) -> None:
+def test_a_valid_header_is_sent_on_whatever_was_received(given: str) -> None:
     assert VALID.fullmatch(continue_trace(given).header())
 
 
@@ -61,7 +61,7 @@ def test_every_trace_is_a_new_one() -> None:
     assert len({continue_trace(None).trace_id for _ in range(1000)}) == 1000
 
 
-def test_the_next_hop_is_told_id_and_trace() -> None:
+def test_the_next_hop_gets_request_id_and_trace() -> None:
     trace = continue_trace(f"00-{TRACE}-{PARENT}-01", "vendor=1")
     headers = RequestContext("POST", "/", "my-id", trace, Deadline.after(5)).outgoing_headers()
     assert headers["X-Request-ID"] == "my-id"

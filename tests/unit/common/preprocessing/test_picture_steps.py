@@ -84,7 +84,7 @@ def test_a_sliver_is_not_blown_up_to_gigabytes() -> None:
         preparer(manifest(steps, [-1, 4000, -1, 3], datatype="UINT8")).prepare(files.png(files.noise(5000, 1)))
 
 
-def test_many_pictures_are_as_each_alone() -> None:
+def test_many_pictures_are_prepared_as_single_ones() -> None:
     ready = preparer(manifest(STEPS))
     pictures = [files.jpeg(), files.png(files.noise())]
     together = ready.prepare_many(pictures)["image"]
@@ -137,7 +137,7 @@ def test_a_wrong_step_is_found_at_load(step: Any, reason: str) -> None:
         preparer(manifest([step]))
 
 
-def test_steps_that_do_not_give_what_the_model_takes_are_told_apart() -> None:
+def test_steps_that_do_not_fit_the_model_are_refused_with_the_reason() -> None:
     with pytest.raises(
         ModelLoadError, match=r"gives FP32 \[1, 3, 96, 96\], but its input 'image' expects FP32 \[-1, 3, 64, 64\]"
     ):

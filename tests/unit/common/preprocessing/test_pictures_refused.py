@@ -40,13 +40,13 @@ def refusal(file: bytes, max_pixels: int = 1_000_000) -> ServingError:
         (b"\xff\xd8", "is neither a JPEG nor a PNG"),
     ],
 )
-def test_another_kind_of_file_is_told_what_it_is(file: bytes, kind: str) -> None:
+def test_another_file_format_is_named_in_the_error(file: bytes, kind: str) -> None:
     error = refusal(file)
     assert isinstance(error, UnsupportedMedia)
     assert kind in error.detail
 
 
-def test_an_empty_file_is_told_so() -> None:
+def test_an_empty_file_is_named_in_the_error() -> None:
     assert "is empty" in refusal(b"").detail
 
 

@@ -118,7 +118,7 @@ def test_of_very_many_wrong_values_the_first_twenty_are_named() -> None:
     assert len(caught.value.fields) == 20
 
 
-def test_many_rows_are_as_each_alone() -> None:
+def test_many_rows_are_prepared_as_single_ones() -> None:
     rows = [PENGUIN, PENGUIN | {"mass": None}, PENGUIN | {"island": "Elba"}]
     together = ready().prepare_many(rows)["row"]
     assert (together == np.concatenate([ready().prepare(one)["row"] for one in rows])).all()

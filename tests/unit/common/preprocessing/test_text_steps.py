@@ -105,7 +105,7 @@ def test_morphemes_are_what_the_analyser_finds(monkeypatch: pytest.MonkeyPatch) 
     assert one.prepare("本を読む")["row"][0] == pytest.approx([3**-0.5, 3**-0.5, 3**-0.5, 0])
 
 
-def test_an_analyser_that_is_not_installed_is_told_at_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_analyser_is_reported_when_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sudachipy", None)
     with pytest.raises(ModelLoadError, match=r"Japanese needs SudachiPy: pip install 'serving-patterns\[japanese\]'"):
         ready({"of": "morphemes", "shortest": 1, "longest": 1, "analyser": "sudachi"}, {"本": 1.0})

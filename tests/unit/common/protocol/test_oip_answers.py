@@ -80,7 +80,7 @@ def test_json_and_binary_outputs_mix() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nan_and_infinity_have_a_binary_form_alone(value: float) -> None:
+def test_nan_and_infinity_are_sent_only_in_binary(value: float) -> None:
     outputs = {"y": np.array([1, value], np.float32)}
     with pytest.raises(ModelFailed, match="output 'y' contains NaN or infinity"):
         encode_response(DecodedRequest({}), "m", "1", outputs)

@@ -77,7 +77,7 @@ def test_strings_are_text_or_base64(body: Any) -> None:
     assert read(body, TEXT)["x"].tolist() == [b"one", b"two"]
 
 
-def test_any_bytes_go_as_base64_and_padding_may_be_left_out() -> None:
+def test_any_bytes_are_sent_as_base64_with_or_without_padding() -> None:
     assert read({"instances": [{"b64": "AP8A"}, {"b64": "AA"}]}, TEXT)["x"].tolist() == [b"\0\xff\0", b"\0"]
 
 
@@ -183,7 +183,7 @@ def test_nan_has_no_json_form(by_row: bool) -> None:
     assert said({"text": np.array(["null"], object)}, by_row=False) == {"outputs": ["null"]}
 
 
-def test_outputs_without_common_rows_go_by_column_alone() -> None:
+def test_outputs_without_common_rows_are_sent_only_in_columnar_format() -> None:
     outputs = {"p": PROBABILITIES, "whole": np.array(3.5, np.float32)}
     with pytest.raises(InvalidInput, match="differ in their number of rows"):
         encode_predictions(outputs, by_row=True)

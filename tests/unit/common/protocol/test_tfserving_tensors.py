@@ -34,7 +34,7 @@ def refusal(tensor: tensor_pb.TensorProto) -> str:
 
 @pytest.mark.parametrize("datatype", DATATYPES)
 @given(st.data())
-def test_every_datatype_comes_back_as_it_went(datatype: str, data: st.DataObject) -> None:
+def test_every_datatype_survives_a_round_trip(datatype: str, data: st.DataObject) -> None:
     array = data.draw(request_bodies.arrays(datatype))
     assert same(decode(tensor_pb.TensorProto.FromString(encode(array).SerializeToString()), "x", 100_000), array)
 
@@ -64,7 +64,7 @@ def test_every_number_is_read_out_of_tensor_content(datatype: str, data: st.Data
         (proto("DT_BOOL", 2, bool_val=[True]), [True, True]),
     ],
 )
-def test_the_last_value_stands_for_those_that_are_missing(tensor: tensor_pb.TensorProto, values: Any) -> None:
+def test_the_last_value_is_repeated_for_missing_ones(tensor: tensor_pb.TensorProto, values: Any) -> None:
     assert read(tensor).tolist() == values
 
 

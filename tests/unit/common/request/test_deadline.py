@@ -12,14 +12,14 @@ from common.errors import DeadlineExceeded, InvalidInput
 from common.request.deadline import Deadline, parse_timeout
 
 
-def test_what_is_left_goes_on_to_the_next_hop() -> None:
+def test_the_remaining_time_is_sent_to_the_next_hop() -> None:
     deadline = Deadline.after(5)
     assert not deadline.expired
     deadline.check("nothing")
     assert 4 < parse_timeout(deadline.header()) <= deadline.remaining + 1e-3 < 6
 
 
-def test_a_deadline_that_has_passed_leaves_nothing_and_says_what_is_not_started() -> None:
+def test_an_expired_deadline_has_no_time_left_and_names_what_is_not_started() -> None:
     deadline = Deadline.after(-1)
     assert deadline.expired
     assert deadline.remaining < 0
@@ -49,7 +49,7 @@ def test_a_timeout_is_a_number_of_seconds(text: str, seconds: float) -> None:
         ("-0.5", "expected more than 0 seconds, got -0.5"),
     ],
 )
-def test_a_timeout_that_is_none_is_refused(text: str, reason: str) -> None:
+def test_an_invalid_timeout_is_refused(text: str, reason: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_timeout(text)
     (error,) = caught.value.fields

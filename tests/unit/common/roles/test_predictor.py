@@ -193,7 +193,7 @@ def ask_and_leave(predictor: Predictor, once: str, count: float) -> None:
         wait_until(lambda: predictor.metric(once) == count, f"{once} to be {count}")
 
 
-def test_a_caller_who_leaves_takes_the_request_out_of_the_queue(usual: Predictor) -> None:
+def test_a_disconnected_clients_request_leaves_the_queue(usual: Predictor) -> None:
     runs = usual.metric("serving_inference_duration_seconds_count")
     usual.faults(hang=True)
     ask_and_leave(usual, "serving_requests_in_progress", 2)  # it, and the question itself
@@ -207,7 +207,7 @@ def test_a_caller_who_leaves_takes_the_request_out_of_the_queue(usual: Predictor
     assert usual.metric("serving_cancelled_total") == 3
 
 
-def test_an_inference_that_is_stuck_is_told_by_readiness_first_and_liveness_later(root: Path) -> None:
+def test_a_stuck_inference_fails_readiness_first_and_liveness_later(root: Path) -> None:
     with predictor(root, stuck_seconds=0.2) as made:
         made.faults(hang=True)
         ask_and_leave(made, "serving_requests_in_progress", 2)

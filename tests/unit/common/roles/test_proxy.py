@@ -120,7 +120,7 @@ def away(url: str) -> bool:
     )
 
 
-def test_a_proxy_that_cannot_answer_is_away_for_the_one_before_it(root: Path) -> None:
+def test_a_proxy_that_cannot_respond_is_unavailable_to_the_proxy_that_calls_it(root: Path) -> None:
     with ExitStack() as stack:
         inner = stack.enter_context(proxy(f"tiny=http://127.0.0.1:{free_port()}", port := free_port()))
         outers = [stack.enter_context(proxy(f"tiny={url}#twice")) for url in (inner.url, f"grpc://127.0.0.1:{port}")]
@@ -183,7 +183,7 @@ async def test_a_twin_is_another_model_of_the_same_predictor_counted_and_limited
         assert f'serving_upstream_duration_seconds_count{{outcome="{outcome}",predictor="one"}} 1.0' in counted
 
 
-def test_a_proxy_is_unready_while_its_predictor_is_away(root: Path) -> None:
+def test_a_proxy_is_unready_while_its_predictor_is_unavailable(root: Path) -> None:
     port = free_port()
     with proxy(f"tiny=http://127.0.0.1:{port}") as running:
         answer = httpx.get(f"{running.url}/readyz")
@@ -192,7 +192,7 @@ def test_a_proxy_is_unready_while_its_predictor_is_away(root: Path) -> None:
         assert httpx.post(f"{running.url}/v2/models/twice/infer", json=question()).status_code == 502
 
 
-async def test_a_refusal_comes_to_a_client_with_its_fields(front: RunningServer) -> None:
+async def test_a_client_gets_a_predictors_error_with_its_fields(front: RunningServer) -> None:
     async with PredictorClient(front.url, model="twice") as client:
         with pytest.raises(InvalidInput) as caught:
             await client.infer({"x": ROW, "y": ROW}, deadline=Deadline.after(10))

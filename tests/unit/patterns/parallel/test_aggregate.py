@@ -38,7 +38,7 @@ def test_best_is_chosen_row_by_row_and_the_first_of_equals() -> None:
 
 
 @pytest.mark.parametrize("how", ["vote", "mean", "best", "all"])
-def test_one_predictor_alone_is_its_own_answer(how: How) -> None:
+def test_a_single_predictor_is_the_answer(how: How) -> None:
     label, probabilities, _ = combined(how, [shares([0.2, 0.7, 0.1], [0.8, 0.1, 0.1])])
     assert label.tolist() == [1, 0]
     assert probabilities.dtype == np.float32

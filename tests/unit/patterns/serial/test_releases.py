@@ -84,7 +84,7 @@ async def test_it_switches_once_the_last_predictor_has_the_new_version() -> None
     assert before.version == "1"
 
 
-async def test_a_predictor_that_goes_away_keeps_what_it_listed() -> None:
+async def test_a_predictor_that_becomes_unreachable_keeps_its_metadata() -> None:
     one, other = Listed("one", "1"), Listed("other", "1")
     found = await releases(one, other)
     assert await version(found) == "1"
@@ -97,14 +97,14 @@ async def test_a_predictor_that_goes_away_keeps_what_it_listed() -> None:
     assert found.unavailable("one") is None
 
 
-async def test_without_a_common_version_there_is_none_and_the_reason_says_who_has_what() -> None:
+async def test_without_a_common_version_the_reason_lists_each_predictors_versions() -> None:
     found = await releases(Listed("one", "1"), Listed("other", "2", "3"))
     assert found.unready() == "no version is common to all models: one has 1, other has 2 and 3"
     with pytest.raises(NotReady, match="other has 2 and 3"):
         await found.current(Deadline.after(1))
 
 
-async def test_an_optional_predictor_that_never_answered_holds_nobody_up() -> None:
+async def test_an_optional_predictor_that_never_responded_delays_no_request() -> None:
     heavy = Listed("heavy")
     found = await releases(Listed("one", "1"), heavy, optional=["heavy"])
     assert found.unready() is None
