@@ -59,11 +59,11 @@ def test_metrics_count_what_was_sent(served: Served) -> None:
         )
 
     before = now()
-    for _ in range(5):
+    for _ in range(2):
         served.answered(row.requests[0])
     for _ in range(3):
         assert served.infer_json({}).status_code == 400
-    expected = [was + gained for was, gained in zip(before[:3], (5, 3, 5), strict=True)]
+    expected = [was + gained for was, gained in zip(before[:3], (2, 3, 2), strict=True)]
     eventually(lambda: list(now()) == [*expected, 1.0], SETTLED, f"counted {expected}, found {now()}")
 
 

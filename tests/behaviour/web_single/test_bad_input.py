@@ -121,7 +121,7 @@ CASES = {
     "negative binary size": saying(binary(SETOSA, size=-16), "binary_data_size", "-16"),
     "binary size of a text": saying(binary(SETOSA, size="16"), "binary_data_size", "'16'"),
     "binary size of true": saying(binary(SETOSA, size=True), "binary_data_size", "True"),
-    "binary and data": saying(binary(SETOSA, data=SETOSA), "inputs[0]", "both data and"),
+    "binary and data": saying(binary(SETOSA, data=SETOSA), "inputs[0]", "got both"),
     "binary NaN": saying(binary([float("nan"), 1, 1, 1]), "inputs[0].data", "finite", "nan at element 0"),
     "binary infinity": saying(binary([1, 1, 1, float("-inf")]), "inputs[0].data", "finite", "-inf at element 3"),
     "binary of no rows": saying(binary([], shape=(0, 4)), "inputs[0].shape", "at least one row"),
@@ -133,7 +133,7 @@ CASES = {
     "raw bytes of no whole row": Case(b"\0" * 17, 400, ("body", "multiple of 16", "17"), headers={HEADER_LENGTH: "0"}),
     "raw bytes of no row": Case(b"", 400, ("body", "multiple of 16"), headers={HEADER_LENGTH: "0"}),
     "neither data nor binary": Case(
-        {"inputs": [{"name": "features", "shape": [1, 4], "datatype": "FP32"}]}, 400, ("inputs[0]", "neither data nor")
+        {"inputs": [{"name": "features", "shape": [1, 4], "datatype": "FP32"}]}, 400, ("inputs[0]", "got neither")
     ),
     # content type, path, deadline
     "content type of text": Case(GOOD, 415, ("application/json", "text/plain"), headers={"Content-Type": "text/plain"}),
