@@ -16,6 +16,7 @@ from common.service import Service
 
 R = TypeVar("R")
 _TIMEOUT_HEADER = HEADER.lower().encode()
+LONGEST_LOGGED_ERROR = 1000  # characters; an error may quote the request
 
 
 class Outcome(NamedTuple):
@@ -87,7 +88,7 @@ class Envelope:
                     context.deadline = context.deadline.capped(parse_timeout(timeout.decode("latin-1")))
                 response = await call.handle(context)
             except ServingError as error:
-                context.error = error.detail
+                context.error = error.detail[:LONGEST_LOGGED_ERROR]
                 response = call.error_response(error, context)
             except Exception:
                 self._service.logs.log.exception("unhandled error", route=context.route)

@@ -64,5 +64,6 @@ class CompositionBackend(Generic[C]):
             for name in request.outputs:
                 if name not in response.outputs:
                     raise UpstreamFailed(f"output {name!r} is missing, since its predictor did not respond")
-            response.outputs = {name: response.outputs[name] for name in request.outputs}
+            wanted = {name: response.outputs[name] for name in request.outputs}
+            return InferResponse(wanted, response.model_name, response.model_version, response.parameters)
         return response

@@ -79,6 +79,11 @@ class HealthMonitor:
 
     async def _follow(self, name: str) -> None:
         while True:
-            await self.poll(name)
+            try:
+                await self.poll(name)
+            except Exception as error:  # a defect here must not end the polling
+                self._failures[name] += 1
+                self.unavailable[name] = f"cannot be used: {error!r}"
+                self.metadata.pop(name, None)  # so that the subscribers are told again
             in_doubt = name not in self.metadata or self._failures[name] == 1
             await asyncio.sleep(FAST_POLL_SECONDS if in_doubt else POLL_SECONDS)

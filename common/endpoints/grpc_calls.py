@@ -15,6 +15,7 @@ from common.request.context import RequestContext
 from common.service import Service
 
 _SERVER_FAILURES = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+LONGEST_DETAIL = 1000  # characters; clients refuse trailing metadata of more than 8 KiB, and escapes take three bytes
 CallContext = grpc.aio.ServicerContext[Any, Any]
 Message = TypeVar("Message")
 Handler = Callable[[RequestContext], Awaitable[Message]]
@@ -33,7 +34,7 @@ class GrpcCalls:
         context.route = path
         response = await self._envelope.run(context, _GrpcCall(call, handler))
         if isinstance(response, ServingError):
-            await call.abort(grpc.StatusCode[response.grpc_code], response.detail)
+            await call.abort(grpc.StatusCode[response.grpc_code], response.detail[:LONGEST_DETAIL])
         return response
 
 

@@ -27,6 +27,7 @@ class AsgiCall:
         self._receive, self._send = channel
         self._body, self._body_complete = RequestBody(memory), False
         self._status = self._size = 0
+        self._failed_late = False  # after the response was started
         self._disconnected: asyncio.Future[None] | None = None
 
     async def run(self, envelope: Envelope) -> None:
@@ -54,6 +55,7 @@ class AsgiCall:
 
     def error_response(self, error: ServingError, context: RequestContext) -> Reply | None:
         """None once a response has been started, for then it cannot be replaced."""
+        self._failed_late = bool(self._status)
         return None if self._status else render_error(error, context)
 
     async def respond(self, context: RequestContext, response: Reply | None) -> Outcome:
@@ -63,7 +65,8 @@ class AsgiCall:
             headers = [(b"content-type", response.content_type), length, *response.headers]
             await self._send_observed({"type": "http.response.start", "status": response.status, "headers": headers})
             await self._send_observed({"type": "http.response.body", "body": response.body})
-        return Outcome(str(self._status or 500), self._size, not self._status or self._status >= 500)
+        failed = self._failed_late or not self._status or self._status >= 500
+        return Outcome(str(self._status or 500), self._size, failed)
 
     def client_disconnected(self) -> asyncio.Future[None]:
         """A future that is done once the client has disconnected; ask for it when the body has been read."""
@@ -96,6 +99,7 @@ class AsgiCall:
         """An ASGI `send` that notes status and size, and adds the headers that every response has."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
+            self._body.release()  # a client that reads slowly must not hold it
             self._context.route = getattr(self._scope.get("route"), "path", self._context.route)
             closing = [(b"connection", b"close")] if self._service.health.draining else []
             message["headers"] = [*message["headers"], *_pairs(self._context.response_headers()), *closing]

@@ -97,7 +97,7 @@ class DirectRequestCycle(RequestResponseCycle):
     async def respond(self, context: RequestContext, response: Reply) -> Outcome:
         """Writes the response when the connection has room for it; a client that has disconnected gets none."""
         if self.flow.write_paused:
-            await self.flow.drain()
+            await self._wait_for_room(context)
         if not self.disconnected:
             head = self._head(context, response)
             self.transport.write(head if self._method == "HEAD" else head + response.body)
@@ -106,6 +106,16 @@ class DirectRequestCycle(RequestResponseCycle):
                 self.transport.close()
             self._connection.on_response_complete()
         return Outcome(str(response.status), len(response.body), response.status >= 500)
+
+    async def _wait_for_room(self, context: RequestContext) -> None:
+        """Waits until the client reads; one that has not done so by the deadline is disconnected."""
+        self.request_body.release()
+        try:
+            async with asyncio.timeout(context.deadline.remaining):
+                await self.flow.drain()
+        except TimeoutError:
+            self.disconnected = True
+            self.transport.abort()
 
     def client_disconnected(self) -> asyncio.Future[None]:
         """A future that is done once the client has disconnected."""

@@ -34,16 +34,25 @@ class HttpProtocol(HttpToolsProtocol):
         path = plain_path(unquote(path) if "%" in path else path)
         app = cast(App, self.app)
         route = app.direct_route(path)
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False
         if route is None:
             self._start_uvicorns_cycle()
+            self._close_after_upgrade()
             return
         before, cycle = self.cycle, DirectRequestCycle(self, app, route, path, url.query or b"")
         self.cycle = cycle
+        self._close_after_upgrade()
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:  # the connection's previous request is still being handled
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
+
+    def _close_after_upgrade(self) -> None:
+        """Closes the connection after the response: the parser drops the rest of the segment, so it is out of step."""
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False
 
     def _start_uvicorns_cycle(self) -> None:
         saved = self.url, self.headers, self.expect_100_continue
@@ -70,10 +79,12 @@ class HttpProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            if not self.pipeline:  # otherwise each response would bring in more requests than it ends
+                self.flow.resume_reading()
             return
+        self.flow.resume_reading()
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self._start_idle_timer(self.timeout_keep_alive)

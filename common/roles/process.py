@@ -74,11 +74,16 @@ class WorkingServer(DrainingServer):
         except Exception:
             self._service.logs.log.exception("the work failed")
             self.exit_code = FAILED
+        except asyncio.CancelledError:  # by `_finish_work`, or by something that the work awaited
+            self._service.logs.log.error("the work was cancelled")
+            self.exit_code = FAILED
         self._service.health.draining = self.should_exit = True
 
     async def _finish_work(self) -> None:
         """Waits for the work within the drain timeout, then cancels it."""
         if self._task is None:
+            if self._once:  # stopped before it began: the job is not done
+                self.exit_code = FAILED
             return
         seconds = self._service.settings.drain_timeout_seconds
         _, unfinished = await asyncio.wait([self._task], timeout=seconds)

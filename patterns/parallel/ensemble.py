@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -140,7 +141,7 @@ class Ensemble:
         """
         metadata = await self._predictors[member.name].metadata(deadline=context.deadline)
         updated = EnsembleMember.of(member.name, metadata)
-        if (updated.columns, updated.labels) != (member.columns, member.labels):
+        if replace(updated, versions=member.versions) != member:
             raise UpstreamFailed(f"predictor {member.name} has just been given another model; send the request again")
         return updated
 

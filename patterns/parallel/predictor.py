@@ -68,8 +68,7 @@ class FetchingBackend(BackendWrapper[Any]):
         inputs = {model.features.name: rows}
         fetched = InferRequest(request.context, model.loaded, inputs, request.outputs, request.parameters)
         response = await self.inner.infer(fetched)
-        response.model_name = model.name
-        return response
+        return InferResponse(response.outputs, model.name, response.model_version, response.parameters)
 
 
 def create_process(settings: Settings, logs: Logs) -> ServiceProcess:

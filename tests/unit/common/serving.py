@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from common.http.app import App
+from common.http.protocol import HttpProtocol
 from common.http.server import DrainingServer, listen
 from tests.unit.common.polling import PATIENCE_SECONDS
 
@@ -31,6 +32,11 @@ class RunningServer:
             assert self.thread.is_alive(), "the server did not start"
             assert time.monotonic() < end, "the server did not start in time"
             time.sleep(0.005)
+
+    def pipelined(self) -> int:
+        """The most requests that wait on one connection for the response to an earlier one."""
+        connections = self._server.server_state.connections.copy()
+        return max((len(one.pipeline) for one in connections if isinstance(one, HttpProtocol)), default=0)
 
     def drain(self) -> None:
         """What SIGTERM does."""

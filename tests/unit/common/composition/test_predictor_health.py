@@ -87,3 +87,17 @@ async def test_derived_state_is_computed_again_only_after_a_change() -> None:
     teller.versions = ("1", "2")
     await looked(monitor, 3)
     assert [change["one"].versions for change in changes] == [("1",), ("1", "2")]
+
+
+async def test_a_subscriber_that_fails_does_not_end_the_polling() -> None:
+    teller, defects = Teller(), [RuntimeError("a defect")]
+    monitor = HealthMonitor({"one": teller})
+
+    def subscriber() -> None:
+        if defects:
+            raise defects.pop()
+
+    monitor.on_change(subscriber)
+    async with monitor.running():
+        await until(lambda: monitor.unready() == "predictor one cannot be used: RuntimeError('a defect')", "the defect")
+        await until(lambda: monitor.unready() is None, "recovery")

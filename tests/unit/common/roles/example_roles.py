@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import nullcontext
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Literal
 
 from common.http.fastapi_app import build_app
@@ -19,7 +22,9 @@ from common.settings import ServiceSettings
 class Settings(ServiceSettings):
     """Which work to do."""
 
-    work: Literal["until told", "once", "fails", "raises", "ends early", "never stops"] = "until told"
+    work: Literal[
+        "until told", "once", "fails", "raises", "ends early", "never stops", "cancelled", "stopped early"
+    ] = "until told"
 
 
 def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
@@ -35,10 +40,21 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
                 return 3
             case "until told":
                 await stop.wait()
+            case "cancelled":
+                inner = asyncio.ensure_future(asyncio.sleep(60))
+                asyncio.get_running_loop().call_soon(inner.cancel)
+                await inner
             case "never stops":
                 await asyncio.Event().wait()
         service.logs.log.info("work ended")
         return 0
 
-    app = build_app(service, routers=[], resources=nullcontext)
-    return ServiceProcess(app, work, once=settings.work in ("once", "fails", "raises"))
+    @asynccontextmanager
+    async def resources() -> AsyncIterator[None]:
+        if settings.work == "stopped early":
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.1)
+        yield
+
+    app = build_app(service, routers=[], resources=resources)
+    return ServiceProcess(app, work, once=settings.work in ("once", "fails", "raises", "stopped early"))

@@ -63,6 +63,8 @@ def test_the_exit_code_tells_how_the_work_ended() -> None:
         "once": (0, "work ended"),
         "fails": (3, "work began"),
         "raises": (1, "the work failed"),
+        "cancelled": (1, "the work was cancelled"),
+        "stopped early": (1, "draining"),
         "ends early": (1, "the work ended although no stop was requested"),
     }
     with ExitStack() as running:  # all at once: each takes most of a second to start

@@ -1,0 +1,66 @@
+"""Connections that try to harm the server: a hidden request, a client that never reads, a flood of requests."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+
+import pytest
+
+from tests.unit.common.http.example_app import example_app
+from tests.unit.common.http.test_direct_routes import connected, request
+from tests.unit.common.observability.captured_log import CapturedLog
+from tests.unit.common.polling import wait_until
+from tests.unit.common.serving import served
+
+UPGRADE = "Connection: Upgrade", "Upgrade: h2c"
+HIDDEN = request("length", b"hidden")
+MOST_PIPELINED = 3000  # requests: about 256 KiB of them, the most that is read at once
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        request("length", b"", *UPGRADE),
+        b"GET /hello/me HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ],
+    ids=["a direct route", "a FastAPI route"],
+)
+def test_bytes_behind_an_upgrade_are_not_taken_for_a_request(head: bytes) -> None:
+    with served(example_app(CapturedLog().service())) as running, connected(running) as one:
+        one.send(head + request("length", HIDDEN)[: -len(HIDDEN)])
+        assert one.answer()[0] == 200
+        with suppress(ConnectionError):  # the server has closed the connection
+            one.send(HIDDEN)
+            assert one.closed()
+
+
+def test_http_1_0_gets_no_100_continue() -> None:
+    with served(example_app(CapturedLog().service())) as running, connected(running) as one:
+        one.send(request("length", b"hello", "Expect: 100-continue", version="1.0"))
+        assert one.answer()[0] == 200
+
+
+def test_a_client_that_does_not_read_is_disconnected_at_the_deadline() -> None:
+    service = CapturedLog().service(max_body_bytes=8_000_000, max_buffered_bytes=16_000_000)
+    with served(example_app(service)) as running, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", running.port))
+        whole = request("echo", b"x" * 6_000_000, "X-Request-Timeout-Seconds: 1")
+        client.sendall(whole + whole)
+        wait_until(lambda: service.metrics.in_progress == 1, "the second response waits for room")
+        wait_until(lambda: service.metrics.in_progress == 0, "its end at the deadline")
+        assert running.app.body_memory.held == 0
+
+
+def test_pipelined_requests_are_not_read_faster_than_they_are_answered() -> None:
+    count, longest = 12_000, 0
+    with served(example_app(CapturedLog().service())) as running, connected(running) as one:
+        sender = threading.Thread(target=one.send, args=(request("length", b"x" * 100) * count,))
+        sender.start()
+        for _ in range(count):
+            assert one.answer()[0] == 200
+            longest = max(longest, running.pipelined())
+        sender.join()
+    assert longest < MOST_PIPELINED
