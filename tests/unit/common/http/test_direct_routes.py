@@ -225,7 +225,7 @@ def test_an_idle_connection_is_closed_after_the_keep_alive_time() -> None:
             one.send(request("echo", b"x"))
             one.answer()
         assert one.closed()  # by the server, within this socket's timeout
-        assert time.monotonic() - sent >= 1
+        assert time.monotonic() - sent > 0.9
 
 
 def test_a_slow_reader_gets_the_whole_response(running: RunningServer) -> None:
