@@ -118,7 +118,7 @@ def refuse_new_connections(listener: socket.socket) -> None:
     """Makes the kernel refuse new connections, and still complete those whose handshake has begun.
 
     It binds the listener to a network device that its clients do not use. The kernel looks the device up for new
-    connections only.
+    connections only. tests/drills/web_single/test_slow_handshakes.py fails without it.
     """
     on_loopback = ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
     others = [name for _, name in socket.if_nameindex() if (name != "lo") == on_loopback]
