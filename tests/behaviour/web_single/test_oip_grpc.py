@@ -115,7 +115,7 @@ REFUSED = {
     "values of another datatype": (wrong(contents={"fp64_contents": SETOSA}), Code.INVALID_ARGUMENT, "fp32_contents"),
     "NaN": (request(NAN), Code.INVALID_ARGUMENT, "finite"),
     "raw NaN": (request(NAN, raw=True), Code.INVALID_ARGUMENT, "finite"),
-    "raw beside typed": (request(SETOSA, raw_input_contents=[floats(SETOSA)]), Code.INVALID_ARGUMENT, "send one of the two"),
+    "raw beside typed": (request(SETOSA, raw_input_contents=[floats(SETOSA)]), Code.INVALID_ARGUMENT, "send one of"),
     "no contents": (raw(), Code.INVALID_ARGUMENT, "expected 4 fp32_contents"),
     "raw of another size": (raw(b"x"), Code.INVALID_ARGUMENT, "expected 16 bytes"),
     "raw of another count": (raw(b"", b""), Code.INVALID_ARGUMENT, "expected 1 entries, got 2"),
