@@ -93,9 +93,9 @@ $(PY):
 	done; echo 'error: Python 3.11 or later is needed (python3, python3.13, python3.12 or python3.11)' >&2; exit 1
 
 # two stamp files for one environment, so that `make demo` does not install what only tests need
-.venv/.run .venv/.dev: .venv/.%: requirements/%.txt | $(PY)
-	@echo 'installing $< into .venv (once; a minute or two)' >&2
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
+.venv/.run .venv/.dev: .venv/.%: requirements/%.txt | $(UV)
+	@echo 'installing $< into .venv (once; half a minute)' >&2
+	@$(UV) pip install --quiet --python $(PY) --require-hashes --requirement $<
 	@touch $@
 
 .venv/.export: requirements/export.txt | $(PY)
