@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from common.errors import ClientDisconnected, DeadlineExceeded, InvalidInput, Overloaded, PayloadTooLarge, ServingError
+from common.protocol.json_body import Payload
 from common.request.context import Headers
 from common.request.deadline import Deadline
 from common.service import Service
@@ -58,14 +59,14 @@ class RequestBody:
     `size` is the number of bytes that have arrived. Once the body is refused or released, further bytes are dropped.
     """
 
-    __slots__ = ("_complete", "_content_length", "_dropped", "_error", "_held", "_memory", "_pieces", "_waiter",
+    __slots__ = ("_complete", "_content_length", "_dropped", "_error", "_held", "_memory", "_received", "_waiter",
                  "size")  # fmt: skip
 
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
         self.size = self._held = 0
         self._content_length: int | None = None
-        self._pieces: list[bytes] = []
+        self._received: bytes | bytearray = b""
         self._error: ServingError | None = None
         self._complete = self._dropped = False
         self._waiter: asyncio.Future[None] | None = None
@@ -86,8 +87,14 @@ class RequestBody:
 
     def feed(self, piece: bytes) -> None:
         """Adds bytes to the body."""
-        if self.count(len(piece)):
-            self._pieces.append(piece)
+        if not self.count(len(piece)):
+            return
+        if not self._received:
+            self._received = piece
+            return
+        if isinstance(self._received, bytes):  # one buffer: a list of small pieces would take many times their size
+            self._received = bytearray(self._received)
+        self._received += piece
 
     def count(self, size: int) -> bool:
         """Counts bytes that have arrived. Returns False if they must be dropped."""
@@ -111,7 +118,7 @@ class RequestBody:
             raise self._error
 
     def complete(self) -> None:
-        """Notes that all bytes have arrived."""
+        """Marks the body as complete: all its bytes have arrived."""
         self._complete = True
         self._wake()
 
@@ -122,18 +129,17 @@ class RequestBody:
         self._wake()
 
     def disconnect(self) -> None:
-        """Notes that the client has disconnected: a body that is not complete will never be."""
+        """Refuses a body that is not complete, because the client has disconnected."""
         if not self._complete and self._error is None:
             self.refuse(ClientDisconnected("the client disconnected before its request body had arrived"))
 
-    async def read(self, deadline: Deadline) -> bytes:
+    async def read(self, deadline: Deadline) -> Payload:
         """The whole body. Raises the error that refused it, for example DeadlineExceeded."""
         if not self._complete and self._error is None:
             await self._wait(deadline)
         self.check()
-        if len(self._pieces) > 1:
-            self._pieces = [b"".join(self._pieces)]
-        return self._pieces[0] if self._pieces else b""
+        received = self._received
+        return received if isinstance(received, bytes) else memoryview(received).toreadonly()
 
     def release(self) -> None:
         """Gives its memory back, and drops what still arrives."""
@@ -158,5 +164,4 @@ class RequestBody:
             self._waiter.set_result(None)
 
     def _drop(self) -> None:
-        self._dropped = True
-        self._pieces.clear()
+        self._dropped, self._received = True, b""

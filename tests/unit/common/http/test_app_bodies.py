@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from common.http.body import BodyMemory, RequestBody
 from tests.unit.common.http.example_app import example_app
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
@@ -163,3 +165,16 @@ def test_a_client_that_disconnects_within_its_body_leaves_no_request_in_progress
         one.send(b"[" * sent)
         wait_until(lambda: metrics.in_progress == 1, "the request")
     wait_until(lambda: metrics.in_progress == 0, "its end")
+
+
+def test_a_body_in_small_pieces_takes_about_its_size_in_memory() -> None:
+    size, piece = 400_000, 2
+    body = RequestBody(BodyMemory(CapturedLog().service(max_body_bytes=size)))
+    data = bytes(range(1, 1 + piece))
+    tracemalloc.start()
+    try:
+        for _ in range(size // piece):
+            body.feed(bytes(bytearray(data)))
+        assert tracemalloc.get_traced_memory()[0] < 2 * size
+    finally:
+        tracemalloc.stop()
