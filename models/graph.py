@@ -71,7 +71,7 @@ def drop_unused(graph: onnx.GraphProto) -> None:
 def _replace(field: object, values: Iterable[object]) -> None:
     copies = list(values)
     del field[:]  # type: ignore[attr-defined]  # a protobuf list, whose type is private
-    field.extend(copies)  # type: ignore[attr-defined]
+    field.extend(copies)  # type: ignore[attr-defined]  # as above
 
 
 def serialised(model: onnx.ModelProto) -> tuple[bytes, str]:

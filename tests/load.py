@@ -49,6 +49,20 @@ async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str]
     return int(head[0].split()[1]), headers, body
 
 
+async def first_unready(base: str) -> float:
+    """When GET /readyz was first sent that got a 503, on the monotonic clock."""
+    ask = b"GET /readyz HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n"
+    while True:
+        reader, writer = await connect(base)
+        writer.write(ask)
+        asked = time.monotonic()
+        status, _, _ = await read_answer(reader)
+        writer.close()
+        if status == 503:
+            return asked
+        await asyncio.sleep(0.02)
+
+
 class Load:
     """Callers that each send their next request once the last one was answered, until told to stop."""
 

@@ -64,7 +64,7 @@ def asyncio_timeout() -> None:
         finally:
             self._limiter.release(monotonic() - started)
 
-    PredictorClient._attempt = attempted  # type: ignore[method-assign]
+    PredictorClient._attempt = attempted  # type: ignore[method-assign]  # the client takes no timeout function
 
 
 def header_lines_for_each_call() -> None:
@@ -93,7 +93,7 @@ def tensor_headers_for_each_call() -> None:
         return oip_caller._decoded(body, len(body) if header_length is None else header_length, b"")
 
     rest.encode_request = encode  # type: ignore[attr-defined]  # as imported there
-    rest.decode_response = decode  # type: ignore[attr-defined]
+    rest.decode_response = decode  # type: ignore[attr-defined]  # as imported there
 
 
 ALTERNATIVES: dict[str, Callable[[], None]] = {

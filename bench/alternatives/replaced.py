@@ -49,6 +49,7 @@ def collector_as_python_has_it() -> None:
 
 def asyncio_loop() -> None:
     """asyncio's own event loop."""
+    # the server takes no event loop
     uvicorn.Config.get_loop_factory = lambda self: None  # type: ignore[method-assign]
 
 
@@ -66,11 +67,12 @@ def line_at_once() -> None:
         keep(self, line)
         self.flush()
 
-    log.LineWriter.line = at_once  # type: ignore[method-assign]
+    log.LineWriter.line = at_once  # type: ignore[method-assign]  # Logs takes no writer
 
 
 def time_formatted_for_each_line() -> None:
     """Each line formats its own time."""
+    # Logs takes no clock
     log.Clock.__call__ = lambda self: datetime.now(UTC).isoformat(timespec="milliseconds")  # type: ignore[method-assign]
 
 
@@ -81,6 +83,7 @@ def timing_joined_for_each_response() -> None:
         stages = [f"{name};dur={milliseconds:.3f}" for name, milliseconds in self.stages.items()]
         return ", ".join([*stages, f"total;dur={(perf_counter() - self.started) * 1e3:.3f}"])
 
+    # the envelope takes no class of contexts
     RequestContext.server_timing = server_timing  # type: ignore[method-assign]
 
 

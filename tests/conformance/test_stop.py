@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from functools import partial
 
 import httpx
 import pytest
 
 from tests.conformance.served import Served
-from tests.load import Load, connect, read_answer, request
+from tests.load import Load, first_unready, request
 from tests.rows import Request
 from tests.support import client, direct_url, eventually, exit_code, readiness, soon
 
@@ -55,20 +54,6 @@ def test_a_service_that_is_missing_makes_the_entry_unready_and_comes_back(served
 def unready(served: Served) -> httpx.Response | None:
     answer = readiness(served.stack, served.row.entry)
     return answer if answer.status_code == 503 else None
-
-
-async def first_unready(base: str) -> float:
-    """When GET /readyz first said 503, on the monotonic clock."""
-    ask = b"GET /readyz HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n"
-    while True:
-        reader, writer = await connect(base)
-        writer.write(ask)
-        asked = time.monotonic()
-        status, _, _ = await read_answer(reader)
-        writer.close()
-        if status == 503:
-            return asked
-        await asyncio.sleep(0.02)
 
 
 async def test_a_drained_service_answers_every_accepted_request(served: Served) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,7 +10,6 @@ import httpx
 
 from runtimes import containers
 from runtimes.base import Stack
-from tests.load import connect, read_answer
 from tests.support import client, direct_url, eventually, readiness
 
 
@@ -92,17 +89,3 @@ def unready(stack: Stack, service: str) -> str:
 
 def is_alive(stack: Stack, service: str) -> bool:
     return httpx.get(f"{direct_url(stack, service)}/livez", timeout=10).status_code == 200
-
-
-async def first_unready(base: str) -> float:
-    """When GET /readyz was first sent that got a 503, on the monotonic clock."""
-    ask = b"GET /readyz HTTP/1.1\r\nHost: service\r\nConnection: close\r\n\r\n"
-    while True:
-        reader, writer = await connect(base)
-        writer.write(ask)
-        asked = time.monotonic()
-        status, _, _ = await read_answer(reader)
-        writer.close()
-        if status == 503:
-            return asked
-        await asyncio.sleep(0.02)

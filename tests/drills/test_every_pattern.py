@@ -15,9 +15,9 @@ import pytest
 
 from runtimes.base import Stack
 from tests.conftest import starting
-from tests.drills.faults import first_unready, frozen, is_alive, kill_and_await_restart, killed, unready, uptime
+from tests.drills.faults import frozen, is_alive, kill_and_await_restart, killed, unready, uptime
 from tests.drills.rows import ROWS, SLACK, Drilled
-from tests.load import Load
+from tests.load import Load, first_unready
 from tests.support import direct_url, eventually, exit_code, soon
 
 GRACE = 25.0  # seconds: less than stop_grace_period in the compose files, after which the engine kills

@@ -15,8 +15,8 @@ from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
 from runtimes.base import Stack
 from tests.conftest import Start
-from tests.drills.faults import first_unready, switch
-from tests.load import Load, connect, read_answer, request
+from tests.drills.faults import switch
+from tests.load import Load, connect, first_unready, read_answer, request
 from tests.support import INFER, SETOSA, direct_url, eventually, exit_code, metric, question, soon
 
 pytestmark = pytest.mark.runs_on("local")

@@ -51,7 +51,7 @@ LONG = pytest.param(100_000, marks=[pytest.mark.minutes, pytest.mark.runs_on("lo
 async def test_memory_and_files_stay_where_they_were(
     stack: Stack, requests: int, record_property: Callable[[str, object], None]
 ) -> None:
-    """The bound on memory is the same for both: what grows with each request goes beyond it sooner or later."""
+    """The limit on memory is the same for both numbers of requests, since a leak grows with the number of requests."""
     seen = []
     async with Load(direct_url(stack), REQUESTS, lambda _: True, callers=CALLERS) as load:
         for step in range(5):
