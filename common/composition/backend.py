@@ -13,7 +13,7 @@ from common.request.disconnect import cancel_on_disconnect
 class ComposedModel(ModelHandle, Protocol):
     """A model that computes its outputs by calling other services."""
 
-    def undescribed(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """The reason why its version, inputs and outputs are not known yet; None once they are known."""
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:
@@ -37,13 +37,13 @@ class CompositionBackend(Generic[C]):
         self._not_ready = not_ready
 
     def models(self) -> Mapping[str, Sequence[str]]:
-        return {name: [] if model.undescribed() else [model.version] for name, model in self._models.items()}
+        return {name: [] if model.unavailable_reason() else [model.version] for name, model in self._models.items()}
 
     def resolve(self, name: str, version: str | None = None) -> C:
         model = self._models.get(name)
         if model is None:
             raise NotFound(f"model {name!r} is not served here; the models are: {', '.join(self._models)}")
-        if reason := model.undescribed():
+        if reason := model.unavailable_reason():
             raise NotReady(reason, retry_after=1)
         if version and version != model.version:
             raise NotFound(f"version {version!r} of model {name!r} is not served here; the version is: {model.version}")

@@ -34,7 +34,7 @@ class HttpProtocol(HttpToolsProtocol):
         path = plain_path(unquote(path) if "%" in path else path)
         app = cast(App, self.app)
         route = app.direct_route(path)
-        if self.parser.get_http_version() == "1.0":
+        if self.expect_100_continue and self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False
         if route is None:
             self._start_uvicorns_cycle()

@@ -133,15 +133,14 @@ class _Handler(logging.Handler):
 
 
 class Clock:
-    """The current time in UTC, as ISO 8601 with milliseconds. The text is cached for a millisecond."""
+    """The current time in UTC, as ISO 8601 with milliseconds. The text up to the second is cached."""
 
     def __init__(self) -> None:
-        self._millisecond, self._text = 0, ""
+        self._second, self._text = 0, ""
 
     def __call__(self) -> str:
         now = time()
-        millisecond = int(now * 1000)
-        if millisecond != self._millisecond:
-            self._text = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
-            self._millisecond = millisecond
-        return self._text
+        second = int(now)
+        if second != self._second:
+            self._second, self._text = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._text}.{int((now - second) * 1000):03d}+00:00"

@@ -1,4 +1,4 @@
-"""Combines the probabilities of several classifiers into one prediction."""
+"""Combines the probabilities of several classifiers into one prediction for each row."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 
 from common.protocol.tensors import Array
-from patterns.parallel.member import labelled
-from patterns.parallel.settings import How
+from patterns.parallel.member import classifications
+from patterns.parallel.settings import Aggregation
 
 
-def combined(how: How, answers: Sequence[Array]) -> tuple[Array, Array, Array | None]:
-    """Label indices [rows], shares [rows, labels] and, for `best`, the index of the chosen classifier [rows].
+def aggregate(method: Aggregation, answers: Sequence[Array]) -> tuple[Array, Array, Array | None]:
+    """Combines the probabilities [rows, labels] of each classifier.
 
-    `answers` are probabilities [rows, labels]. The shares are probabilities as well, or for `vote` the shares of the
-    votes. A tied vote goes to the label that is more probable on average.
+    Returns the index of the predicted label [rows], the combined probabilities [rows, labels] and, for `best`, the
+    index of the chosen classifier [rows]. For `vote`, the share of the votes replaces the probability; a tied vote goes
+    to the label with the higher mean probability.
     """
     mean = sum(answers[1:], answers[0]) / len(answers)  # numpy takes five times as long to stack small arrays first
-    if how in ("mean", "all"):
+    if method in ("mean", "all"):
         return mean.argmax(axis=1), mean, None
     stack = np.stack(answers)
-    if how == "best":
+    if method == "best":
         who = stack.max(axis=2).argmax(axis=0)
         shares = stack[who, np.arange(stack.shape[1])]
         return shares.argmax(axis=1), shares, who
@@ -31,16 +32,16 @@ def combined(how: How, answers: Sequence[Array]) -> tuple[Array, Array, Array | 
     return label, (votes / len(stack)).astype(np.float32), None
 
 
-def predictions(how: How, answers: Mapping[str, Array], labels: Sequence[str]) -> list[dict[str, Any]]:
+def predictions(aggregation: Aggregation, answers: Mapping[str, Array], labels: Sequence[str]) -> list[dict[str, Any]]:
     """The combined predictions as JSON objects, one for each row."""
-    tops, shares, who = combined(how, list(answers.values()))
-    if how == "vote":
+    tops, shares, who = aggregate(aggregation, list(answers.values()))
+    if aggregation == "vote":
         votes = np.rint(shares * len(answers)).astype(int).tolist()
         return [
             {"label": labels[top], "votes": dict(zip(labels, row, strict=True))}
             for top, row in zip(tops, votes, strict=True)
         ]
-    rows = labelled(shares, labels, tops)
+    rows = classifications(shares, labels, tops)
     if who is not None:
         names = list(answers)
         for row, index in zip(rows, who, strict=True):

@@ -11,21 +11,21 @@ from common.endpoints.backend import InferRequest, InferResponse
 from common.errors import InvalidInput, NotReady, ServingError, UpstreamFailed
 from common.protocol.tensors import TensorSpec
 from common.request.context import RequestContext
-from patterns.parallel.aggregate import combined
+from patterns.parallel.aggregate import aggregate
 from patterns.parallel.ensemble import Calls, Ensemble
 from patterns.parallel.member import MemberResponse
-from patterns.parallel.settings import HOWS, How
+from patterns.parallel.settings import AGGREGATIONS, Aggregation
 
-MOST_HOPS = 4  # proxies that a request may come through: a circle of PREDICTORS ends here
+MAX_HOPS = 4  # proxies that a request may pass; more means that proxies list each other as PREDICTORS
 
 
 class Parallel:
-    """The model `parallel`. Its metadata are like those of a classifier."""
+    """The model `parallel`. Its inputs and outputs are described like those of a classifier."""
 
     name, version = "parallel", "1"
 
-    def __init__(self, ensemble: Ensemble, how: How) -> None:
-        self.ensemble, self.how = ensemble, how
+    def __init__(self, ensemble: Ensemble, aggregation: Aggregation) -> None:
+        self.ensemble, self.aggregation = ensemble, aggregation
         self._described: tuple[Any, list[TensorSpec], list[TensorSpec]] = (None, [], [])
 
     @property
@@ -56,35 +56,39 @@ class Parallel:
         lists = {"features": self.ensemble.columns, "labels": self.ensemble.labels}
         return {"task": "composed", **{name: orjson.dumps(names).decode() for name, names in lists.items()}}
 
-    def undescribed(self) -> str | None:
-        """Why too few predictors can be called; None when enough can. The inputs and outputs depend on theirs."""
+    def unavailable_reason(self) -> str | None:
+        """Why no request can be answered now: too few predictors can be called. None when enough can."""
         try:
-            self.ensemble.not_asked()
+            self.ensemble.skipped()
         except NotReady as reason:
             return reason.detail
         return None
 
     async def gather(self, context: RequestContext, calls: Calls) -> Gathered[MemberResponse]:
-        """Waits for the responses of all predictors, or of as many as are needed."""
+        """Makes the calls and waits for the responses of all predictors, or of as many as `ensemble.needed`."""
         return await side_by_side(context, calls, needed=self.ensemble.needed)
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:
-        """Shares of the labels (of the votes, for `vote`) and the regressors' values.
+        """Calls the predictors and combines their outputs.
 
-        The response's parameter `missing` says which predictors have not answered, and why.
+        The outputs: `probabilities` of the labels (for `vote`, each label's share of the votes), `label`, and the value
+        of each regressor. The parameter `missing` of the response gives the predictors that have not answered, with the
+        reason of each.
         """
         context, ensemble, hops = request.context, self.ensemble, _hops(request)
-        how = request.parameters.get("aggregate", self.how)
-        if how not in HOWS:
-            raise InvalidInput.at("parameters.aggregate", f"expected one of {', '.join(HOWS)}, got {how!r}")
-        calls = ensemble.ask(context, request.inputs["features"], ensemble.columns, hops)
+        aggregation = request.parameters.get("aggregate", self.aggregation)
+        if aggregation not in AGGREGATIONS:
+            raise InvalidInput.at(
+                "parameters.aggregate", f"expected one of {', '.join(AGGREGATIONS)}, got {aggregation!r}"
+            )
+        calls = ensemble.calls(context, request.inputs["features"], ensemble.columns, hops)
         found = await self.gather(context, calls)
         missing = reasons(found)
         parameters = {"missing": orjson.dumps(missing).decode()} if missing else {}
         outputs = {name: answer.array[:, None] for name, answer in found.answers.items() if not answer.member.labels}
         shares = [answer.array for answer in found.answers.values() if answer.member.labels]
         if shares:
-            label, probabilities, _ = combined(how, shares)
+            label, probabilities, _ = aggregate(aggregation, shares)
             outputs = {"probabilities": probabilities, "label": label, **outputs}
         elif ensemble.labels:
             raise UpstreamFailed(f"no classifier answered: {missing}")
@@ -92,18 +96,18 @@ class Parallel:
 
 
 def _hops(request: InferRequest[Any]) -> int:
-    """The number of proxies that a request has come through. Raises ServingError when they are too many."""
+    """The number of proxies that a request has passed. Raises ServingError when there are more than MAX_HOPS."""
     given = request.parameters.get("hops", 0)
     hops = given if isinstance(given, int) else 0
-    if hops > MOST_HOPS:
+    if hops > MAX_HOPS:
         raise ServingError(
-            f"the request came through {hops} proxies, more than the {MOST_HOPS} allowed: check that the PREDICTORS "
-            "of these proxies do not form a circle"
+            f"expected a request that has passed at most {MAX_HOPS} proxies, got one that has passed {hops}: probably "
+            "these proxies call each other; check PREDICTORS of each"
         )
     return hops
 
 
 def reasons(found: Gathered[MemberResponse]) -> dict[str, str]:
-    """The predictors that have not answered, with the reasons; also those that another proxy has called."""
+    """The predictors that have not answered, with the reason of each; includes those behind another proxy."""
     nested = {f"{name}/{one}": why for name, answer in found.answers.items() for one, why in answer.missing.items()}
     return {name: error.detail for name, error in found.missing.items()} | nested

@@ -23,12 +23,12 @@ _FETCH = re.compile(r"\bfetch;dur=([\d.]+)")  # in the Server-Timing of a predic
 
 
 class Ensemble:
-    """The members by name, in the order of PREDICTORS; they follow what the predictors say of themselves.
+    """The members by name, in the order of PREDICTORS. They are chosen again when a predictor's metadata change.
 
-    `columns` are the features that a row must have, `labels` those that the classifiers share, `unfit` says why a
-    predictor is never asked. With `needed` None, all predictors have to answer before the deadline. With a number, so
-    many answers within `timeout` seconds are enough, and a predictor that the health monitor finds unavailable is not
-    asked until it is back: every request would wait until its timeout.
+    `columns` are the features that a row must have, `labels` the labels that all classifiers share. `unusable` are the
+    predictors whose model cannot be a member, with the reasons. If `needed` is None, all predictors must answer before
+    the deadline. Otherwise `needed` responses within `timeout` seconds are enough; a predictor that the health monitor
+    finds unavailable is then skipped until it is back, so that requests do not wait for its timeout.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Ensemble:
 
     def _choose_members(self) -> None:
         """Takes as members all regressors, and the classifiers whose labels are those of most classifiers."""
-        known, unfit = self._read_metadata()
+        known, unusable = self._read_metadata()
         counted = Counter(one.labels for one in known.values() if one.labels).most_common(1)
         labels = counted[0][0] if counted else ()
         for name, one in known.items():
@@ -52,45 +52,45 @@ class Ensemble:
                 text = (
                     f"predictor {name} has the labels {', '.join(one.labels)}, but most others have {', '.join(labels)}"
                 )
-                unfit[name] = UpstreamFailed(text)
-        members = {name: one for name, one in known.items() if name not in unfit}
-        self.members, self.unfit, self.labels = members, unfit, labels
+                unusable[name] = UpstreamFailed(text)
+        members = {name: one for name, one in known.items() if name not in unusable}
+        self.members, self.unusable, self.labels = members, unusable, labels
         self.columns = tuple(dict.fromkeys(column for one in members.values() for column in one.columns))
         self._indices = {one.columns: [self.columns.index(name) for name in one.columns] for one in members.values()}
 
     def _read_metadata(self) -> tuple[dict[str, EnsembleMember], dict[str, ServingError]]:
         """The predictors whose model can be a member, and why the others cannot."""
         known: dict[str, EnsembleMember] = {}
-        unfit: dict[str, ServingError] = {}
+        unusable: dict[str, ServingError] = {}
         for name in self._predictors:
             metadata = self._monitor.metadata.get(name)
             if metadata is None:
-                unfit[name] = NotReady(f"predictor {name} has not described its model yet", retry_after=1)
+                unusable[name] = NotReady(f"predictor {name} has not described its model yet", retry_after=1)
                 continue
             try:
                 known[name] = EnsembleMember.of(name, metadata)
             except UpstreamFailed as error:
-                unfit[name] = error
-        return known, unfit
+                unusable[name] = error
+        return known, unusable
 
-    def not_asked(self) -> dict[str, ServingError]:
-        """The predictors that are not asked now, and why. Raises NotReady when too few are left."""
-        not_asked = self.unfit
+    def skipped(self) -> dict[str, ServingError]:
+        """The predictors that are not called now, with the reasons. Raises NotReady when too few are left."""
+        skipped = self.unusable
         if self.needed is not None and self._monitor.unavailable:
             unavailable = {
                 name: NotReady(f"predictor {name} {reason}", retry_after=1)
                 for name, reason in self._monitor.unavailable.items()
             }
-            not_asked = {**unavailable, **self.unfit}
-        if not_asked and len(self._predictors) - len(not_asked) < (self.needed or len(self._predictors)):
-            raise NotReady("; ".join(error.detail for error in not_asked.values()), retry_after=1)
-        return not_asked
+            skipped = {**unavailable, **self.unusable}
+        if skipped and len(self._predictors) - len(skipped) < (self.needed or len(self._predictors)):
+            raise NotReady("; ".join(error.detail for error in skipped.values()), retry_after=1)
+        return skipped
 
-    def ask(self, context: RequestContext, rows: Array, columns: Sequence[str], hops: int = 0) -> Calls:
+    def calls(self, context: RequestContext, rows: Array, columns: Sequence[str], hops: int = 0) -> Calls:
         """One call for each predictor, with its columns of FP32 `rows` [rows, columns].
 
-        Members that take the same columns share one array. `hops` is the number of proxies that the request has come
-        through.
+        Members that take the same columns share one array. `hops` is the number of proxies that the request has
+        passed.
         """
         if columns != self.columns:
             raise NotReady("a predictor has just been given another model; send the request again", retry_after=1)
@@ -100,17 +100,19 @@ class Ensemble:
             inputs = {member.input: shared[member.columns]}
             return self._call(context, self._predictors[member.name], member, inputs, hops)
 
-        return self._calls(call_member)
+        return self._for_each(call_member)
 
-    def ask_by_item(self, context: RequestContext, clients: Mapping[str, PredictorClient], ids: Sequence[str]) -> Calls:
+    def calls_by_item(
+        self, context: RequestContext, clients: Mapping[str, PredictorClient], ids: Sequence[str]
+    ) -> Calls:
         """One call for each predictor with the ids of items, whose features it fetches itself."""
         inputs = {"items": np.array(ids, object)}
-        return self._calls(lambda member: self._call(context, clients[member.name], member, inputs))
+        return self._for_each(lambda member: self._call(context, clients[member.name], member, inputs))
 
-    def _calls(self, call_member: Callable[[EnsembleMember], Coroutine[Any, Any, MemberResponse]]) -> Calls:
-        not_asked = self.not_asked()
+    def _for_each(self, call_member: Callable[[EnsembleMember], Coroutine[Any, Any, MemberResponse]]) -> Calls:
+        skipped = self.skipped()
         return {
-            name: _refuse(not_asked[name]) if name in not_asked else call_member(self.members[name])
+            name: _refuse(skipped[name]) if name in skipped else call_member(self.members[name])
             for name in self._predictors
         }
 

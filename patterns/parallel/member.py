@@ -79,11 +79,11 @@ class MemberResponse:
     def as_rows(self) -> list[dict[str, Any]]:
         """The response as JSON objects, one for each row."""
         if self.member.labels:
-            return labelled(self.array, self.member.labels)
+            return classifications(self.array, self.member.labels)
         return [{"value": value, "unit": self.member.unit} for value in self.array]
 
 
-def labelled(shares: Array, labels: Sequence[str], tops: Array | None = None) -> list[dict[str, Any]]:
+def classifications(shares: Array, labels: Sequence[str], tops: Array | None = None) -> list[dict[str, Any]]:
     """Probabilities [rows, labels] as objects; `tops` are the indices of the labels where they are known already."""
     tops = shares.argmax(axis=1) if tops is None else tops
     return [

@@ -23,7 +23,7 @@ from patterns.parallel.composition import Parallel, reasons
 from patterns.parallel.ensemble import Calls
 from patterns.parallel.feature_store import FeatureStore
 from patterns.parallel.member import MemberResponse
-from patterns.parallel.settings import How
+from patterns.parallel.settings import Aggregation
 
 PATH = "/predict"
 
@@ -33,7 +33,7 @@ class EnsembleRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     instances: list[dict[str, float]] = []
     items: list[str] = []
-    aggregate: How | None = None
+    aggregate: Aggregation | None = None
 
 
 _RESPONSES = {
@@ -64,46 +64,45 @@ class EnsembleRoute:
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = PATH
         async with cancel_on_disconnect(context):
-            calls, how = await self.read(context, body)
+            calls, aggregation = await self.read(context, body)
             found = await self.parallel.gather(context, calls)
         start = perf_counter()
-        encoded = orjson.dumps(response_body(found, how), option=orjson.OPT_SERIALIZE_NUMPY)
+        encoded = orjson.dumps(response_body(found, aggregation), option=orjson.OPT_SERIALIZE_NUMPY)
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
-    async def read(self, context: RequestContext, body: Payload) -> tuple[Calls, How]:
-        """Decodes a request: the calls to the predictors, not started yet, and how to combine their answers."""
+    async def read(self, context: RequestContext, body: Payload) -> tuple[Calls, Aggregation]:
+        """Decodes a request: the calls to make, not started yet, and the aggregation of their responses."""
         context.model = self.parallel.name
         check_json(context.headers)
         ensemble = self.parallel.ensemble
-        ensemble.not_asked()  # raises NotReady when too few are left
+        ensemble.skipped()  # raises NotReady when too few predictors can be called
         context.deadline.check("the predictors were asked")
-        exact = (
-            not ensemble.unfit
-        )  # otherwise the feature may belong to a predictor that has not described its model yet
+        exact = not ensemble.unusable  # a predictor that is missing now may have further features
         try:
             request = decode_json(_request, body)
         except InvalidInput as error:
             raise explain_error(error, body, ensemble.columns, exact=exact) from None
         if bool(request.instances) == bool(request.items):
-            raise InvalidInput.at("instances", "expected either rows here or ids in `items`, not both")
+            found = "both" if request.items else "neither"
+            raise InvalidInput.at("instances", f"expected either rows here or ids in `items`, got {found}")
         at, count = ("items", len(request.items)) if request.items else ("instances", len(request.instances))
         if count > self._max_rows:
             raise InvalidInput.at(at, f"expected at most {self._max_rows} rows, got {count}")
-        how = request.aggregate or self.parallel.how
+        aggregation = request.aggregate or self.parallel.aggregation
         if request.items:
-            return await self._about_items(context, request.items), how
+            return await self._calls_by_item(context, request.items), aggregation
         rows = rows_to_array(request.instances, ensemble.columns, exact=exact)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        return ensemble.ask(context, rows, ensemble.columns), how
+        return ensemble.calls(context, rows, ensemble.columns), aggregation
 
-    async def _about_items(self, context: RequestContext, ids: list[str]) -> Calls:
+    async def _calls_by_item(self, context: RequestContext, ids: list[str]) -> Calls:
         ensemble, columns = self.parallel.ensemble, self.parallel.ensemble.columns
         if self._fetching:
-            return ensemble.ask_by_item(context, self._fetching, ids)
+            return ensemble.calls_by_item(context, self._fetching, ids)
         if self._store is None:
             raise InvalidInput.at("items", "this service has no feature store (REDIS_URL); send `instances`")
-        return ensemble.ask(context, await self._store.rows(context, ids, columns), columns)
+        return ensemble.calls(context, await self._store.rows(context, ids, columns), columns)
 
     def document(self) -> dict[str, Any]:
         """The OpenAPI document of this route and of the stream, whose request bodies are the same."""
@@ -116,14 +115,14 @@ class EnsembleRoute:
         return {"paths": paths, "components": {"schemas": schemas}}
 
 
-def response_body(found: Gathered[MemberResponse], how: How) -> dict[str, Any]:
+def response_body(found: Gathered[MemberResponse], aggregation: Aggregation) -> dict[str, Any]:
     """The response body: a prediction for each row, the models that made it, and the missing predictors."""
     answers = found.answers
     classifiers = {name: answer for name, answer in answers.items() if answer.member.labels}
     rows: list[dict[str, Any]] = [{} for _ in next(iter(answers.values())).array]
     if classifiers:
         labels = next(iter(classifiers.values())).member.labels
-        rows = predictions(how, {name: answer.array for name, answer in classifiers.items()}, labels)
+        rows = predictions(aggregation, {name: answer.array for name, answer in classifiers.items()}, labels)
     for name, answer in answers.items():
         if not answer.member.labels:
             for row, value in zip(rows, answer.array, strict=True):
@@ -134,6 +133,6 @@ def response_body(found: Gathered[MemberResponse], how: How) -> dict[str, Any]:
         "models": {name: answer.model for name, answer in answers.items()},
         "release": RELEASE,
     }
-    if how == "all":
+    if aggregation == "all":
         whole["answers"] = {name: answer.as_rows() for name, answer in answers.items()}
     return whole

@@ -41,7 +41,7 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     parallel = Parallel(ensemble, settings.aggregate)
     backend = CompositionBackend([parallel], service.health.failed_readiness_checks)
     proxy = Proxy(service, settings, backend, predictors, monitor, ensemble.needed)
-    service.health.add_readiness_check(parallel.undescribed)
+    service.health.add_readiness_check(parallel.unavailable_reason)
     store = FeatureStore(settings.redis_url, settings.store_timeout_seconds) if settings.redis_url else None
     fetching = predictors.clients_for_variant(BY_ITEM) if settings.fetch == "predictors" else {}
     predict = EnsembleRoute(parallel, store, fetching, settings.predict_max_rows)

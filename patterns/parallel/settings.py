@@ -11,14 +11,14 @@ from common.roles.proxy_settings import ProxySettings, addresses_in
 MAX_PREDICTORS = 9
 RESERVED_NAMES = {"label", "probabilities", "votes", "by"}  # fields of a prediction, beside the names of regressors
 BY_ITEM = "_by_item"  # suffix of the models whose input is the ids of items
-How = Literal["all", "vote", "mean", "best"]
-HOWS: tuple[How, ...] = get_args(How)
+Aggregation = Literal["all", "vote", "mean", "best"]
+AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
 
 
 class Settings(ProxySettings):
     """The environment of a `proxy`."""
 
-    aggregate: How = Field(
+    aggregate: Aggregation = Field(
         "mean",
         description="mean of the probabilities, vote, best (the most confident), or all (every answer, and the mean).",
     )

@@ -17,7 +17,7 @@ from patterns.parallel.composition import reasons
 from patterns.parallel.ensemble import Calls
 from patterns.parallel.member import MemberResponse
 from patterns.parallel.predict import PATH, EnsembleRoute, response_body
-from patterns.parallel.settings import How
+from patterns.parallel.settings import Aggregation
 
 EVENTS, LINES = "text/event-stream", "application/x-ndjson"
 
@@ -29,17 +29,17 @@ def stream_routes(predict: EnsembleRoute) -> APIRouter:
     @router.post(f"{PATH}/stream", summary="Predict with all predictors, as a stream", response_class=StreamingResponse)
     async def stream(request: Request) -> StreamingResponse:
         context = current.get()
-        calls, how = await predict.read(context, await request.body())
+        calls, aggregation = await predict.read(context, await request.body())
         media = EVENTS if EVENTS.encode() in context.headers.get(b"accept", b"") else LINES
-        return StreamingResponse(_encoded(_events(context, predict, calls, how), media), media_type=media)
+        return StreamingResponse(_encoded(_events(context, predict, calls, aggregation), media), media_type=media)
 
     return router
 
 
 async def _events(
-    context: RequestContext, predict: EnsembleRoute, calls: Calls, how: How
+    context: RequestContext, predict: EnsembleRoute, calls: Calls, aggregation: Aggregation
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Kinds and contents of events: `answer` or `missing` for each predictor, then `predictions` or `failed`."""
+    """Events as (kind, content): `answer` or `missing` for each predictor, then `predictions` or `failed`."""
     parallel = predict.parallel
     answers: dict[str, MemberResponse] = {}
     missing: dict[str, ServingError] = {}
@@ -56,7 +56,7 @@ async def _events(
             break
     found = Gathered({name: answers[name] for name in calls if name in answers}, missing)
     if len(answers) >= needed:
-        yield "predictions", response_body(found, how)
+        yield "predictions", response_body(found, aggregation)
     else:
         error = next(iter(missing.values()))
         context.error = "; ".join(one.detail for one in missing.values())

@@ -31,7 +31,7 @@ class Pair:
         ]
         self._labels: dict[str, list[str]] = {}
 
-    def undescribed(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """The services whose metadata is not known yet, with the reasons; None when all are known."""
         missing = [service.name for service in self._services if service.name not in self._monitor.metadata]
         return "; ".join(f"{service} {self._monitor.unavailable[service]}" for service in missing) or None
@@ -39,7 +39,7 @@ class Pair:
     @property
     def metadata(self) -> list[ModelMetadata]:
         """The metadata of the services, prep first. Raises NotReady until all is known."""
-        if reason := self.undescribed():
+        if reason := self.unavailable_reason():
             raise NotReady(reason, retry_after=1)
         return [self._monitor.metadata[service.name] for service in self._services]
 
@@ -58,7 +58,7 @@ class Pair:
 
     def mismatch(self) -> str | None:
         """An error message if the fingerprints of prep and predictor differ; None if they agree or are not known."""
-        fingerprints = [] if self.undescribed() else [one.properties.get(FINGERPRINT) for one in self.metadata]
+        fingerprints = [] if self.unavailable_reason() else [one.properties.get(FINGERPRINT) for one in self.metadata]
         if len(set(fingerprints)) < 2:
             return None
         return (

@@ -67,7 +67,7 @@ class Reader:
         self._own.labelled().observe(own)
         return page
 
-    def undescribed(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         """None, because the inputs and outputs of this model do not depend on its predictors."""
         return None
 

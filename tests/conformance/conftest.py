@@ -22,12 +22,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "served" not in metafunc.fixturenames:
         return
     option = metafunc.config.getoption
-    once = metafunc.definition.get_closest_marker("once_per_pattern") is not None
+    marker = metafunc.definition.get_closest_marker
+    once, same_everywhere = marker("once_per_pattern") is not None, marker("variants_on_local") is not None
     drawing = bool(os.environ.get("UPDATE_SCREENSHOTS"))
     pairs = [
         (runtime, row)
         for runtime in chosen_runtimes(metafunc.config)
-        for row in rows(option("pattern"), default_only=once or drawing or runtime == "kubernetes")
+        for row in rows(
+            option("pattern"),
+            default_only=once or drawing or runtime == "kubernetes" or (same_everywhere and runtime != "local"),
+        )
         if runtime == "local" or not once
     ]
     ids = [f"{runtime}-{row.id}" for runtime, row in pairs]

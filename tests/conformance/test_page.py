@@ -9,6 +9,7 @@ import io
 import os
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -19,6 +20,7 @@ SCREENSHOTS = Path(__file__).parents[2] / "docs" / "screenshots"
 LARGEST = 60_000  # bytes of a screenshot
 
 
+@pytest.mark.variants_on_local
 def test_the_page_answers_and_complains_of_nothing(served: Served, browser: Browser) -> None:
     row, size = served.row, {"width": 1280, "height": 800}
     with look(browser, served.url, row.page.shown, size, reduced_motion="reduce") as found:
@@ -47,6 +49,7 @@ def draw(page: Page, pattern: str) -> None:
     (SCREENSHOTS / f"{pattern}.png").write_bytes(stream.getvalue())
 
 
+@pytest.mark.once_per_pattern
 def test_the_page_fits_a_phone_in_the_dark(served: Served, browser: Browser) -> None:
     how = {"color_scheme": "dark", "reduced_motion": "reduce"}
     with look(browser, served.url, served.row.page.shown, PHONE, **how) as found:

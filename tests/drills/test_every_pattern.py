@@ -36,7 +36,6 @@ def for_each(*of_row: tuple[Drilled, str]) -> pytest.MarkDecorator:
 
 
 BEHIND = [(row, service) for row in ROWS for service in row.behind]
-every_row = pytest.mark.parametrize("row", cases(*((row,) for row in ROWS)), indirect=True, scope="module")
 quick_rows = pytest.mark.parametrize(
     "row", cases(*((row,) for row in ROWS if row.quick)), indirect=True, scope="module"
 )
@@ -64,7 +63,7 @@ def assert_all_answered(*loads: Load) -> None:
         assert tally.statuses == {200: tally.sent}
 
 
-@every_row
+@quick_rows
 async def test_a_stop_under_load_loses_no_request_and_refuses_nobody_before_it_says_unready(
     stack: Stack, row: Drilled
 ) -> None:
@@ -114,7 +113,7 @@ def test_a_frozen_service_costs_a_request_its_deadline_and_no_more(stack: Stack,
     assert uptime(stack, row.entry) > before
 
 
-@every_service_behind
+@one_service_of_each_pattern
 async def test_a_killed_service_is_named_until_it_is_back_and_no_request_goes_without_a_response(
     stack: Stack, row: Drilled, service: str
 ) -> None:
@@ -155,7 +154,7 @@ async def test_a_service_that_is_stopped_under_load_leaves_no_request_without_a_
     assert load.tally.statuses.keys() <= {200, 502, 503}
 
 
-@every_row
+@quick_rows
 async def test_a_killed_entry_loses_only_what_was_in_flight_and_answers_once_it_is_started_again(
     stack: Stack, row: Drilled
 ) -> None:

@@ -19,9 +19,9 @@ from tests.pages import PHONE, check_looks, curl_words, in_both_looks, look
 FIRST = "#request-id"
 
 
-@pytest.fixture(scope="module", params=[None, "proxy"], ids=lambda layout: layout or "default")
-def stack(request: pytest.FixtureRequest, start_shared: Start) -> Stack:
-    return start_layout(start_shared, request.param)
+@pytest.fixture(scope="module")
+def stack(start_shared: Start) -> Stack:
+    return start_layout(start_shared, None)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Twice:
     def __init__(self, predictor: PredictorClient) -> None:
         self._predictor = predictor
 
-    def undescribed(self) -> str | None:
+    def unavailable_reason(self) -> str | None:
         return None
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:

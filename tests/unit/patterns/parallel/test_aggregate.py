@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from patterns.parallel.aggregate import combined, predictions
-from patterns.parallel.settings import How
+from patterns.parallel.aggregate import aggregate, predictions
+from patterns.parallel.settings import Aggregation
 
 LABELS = ("a", "b", "c")
 
@@ -38,8 +38,8 @@ def test_best_is_chosen_row_by_row_and_the_first_of_equals() -> None:
 
 
 @pytest.mark.parametrize("how", ["vote", "mean", "best", "all"])
-def test_a_single_predictor_is_the_answer(how: How) -> None:
-    label, probabilities, _ = combined(how, [shares([0.2, 0.7, 0.1], [0.8, 0.1, 0.1])])
+def test_a_single_predictor_is_the_answer(how: Aggregation) -> None:
+    label, probabilities, _ = aggregate(how, [shares([0.2, 0.7, 0.1], [0.8, 0.1, 0.1])])
     assert label.tolist() == [1, 0]
     assert probabilities.dtype == np.float32
     assert probabilities.sum(axis=1) == pytest.approx([1, 1])

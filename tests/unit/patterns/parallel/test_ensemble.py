@@ -48,6 +48,6 @@ async def test_a_new_version_with_another_output_is_refused_as_another_model() -
     ensemble = Ensemble(monitor, {"one": cast(PredictorClient, predictor)}, None, None)
     context = RequestContext("POST", "/", "id", continue_trace(None), Deadline.after(5))
     predictor.swap("scores", "2")
-    calls = ensemble.ask(context, np.zeros((1, 1), np.float32), ensemble.columns)
+    calls = ensemble.calls(context, np.zeros((1, 1), np.float32), ensemble.columns)
     with pytest.raises(UpstreamFailed, match="another model"):
         await calls["one"]
