@@ -40,17 +40,17 @@ class HttpProtocol(HttpToolsProtocol):
             self._start_uvicorns_cycle()
             self._close_after_upgrade()
             return
-        before, cycle = self.cycle, DirectRequestCycle(self, app, route, path, url.query or b"")
+        previous, cycle = self.cycle, DirectRequestCycle(self, app, route, path, url.query or b"")
         self.cycle = cycle
         self._close_after_upgrade()
-        if before is None or before.response_complete:
+        if previous is None or previous.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:  # the connection's previous request is still being handled
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
 
     def _close_after_upgrade(self) -> None:
-        """Closes the connection after the response: the parser drops the rest of the segment, so it is out of step."""
+        """Closes the connection after the response, because the parser drops the rest of the segment."""
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False
 
@@ -75,13 +75,13 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """As the parent's, but with one idle timer for each connection, not one for each request."""
+        """The same as the parent's method, but with one idle timer for each connection, not one for each request."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            if not self.pipeline:  # otherwise each response would bring in more requests than it ends
+            if not self.pipeline:  # while requests are queued, reading more would only lengthen the queue
                 self.flow.resume_reading()
             return
         self.flow.resume_reading()
@@ -102,7 +102,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler, context=Context())
 
     def _unset_keepalive_if_required(self) -> None:
-        """Starts the idle time anew; the parent calls this whenever bytes arrive."""
+        """Restarts the idle time; the parent calls this whenever bytes arrive."""
         self._idle_since = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:

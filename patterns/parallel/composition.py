@@ -20,7 +20,7 @@ MAX_HOPS = 4  # proxies that a request may pass; more means that proxies list ea
 
 
 class Parallel:
-    """The model `parallel`. Its inputs and outputs are described like those of a classifier."""
+    """The model `parallel`: it looks like one classifier, with a further output for each regressor."""
 
     name, version = "parallel", "1"
 
@@ -65,7 +65,7 @@ class Parallel:
         return None
 
     async def gather(self, context: RequestContext, calls: Calls) -> Gathered[MemberResponse]:
-        """Makes the calls and waits for the responses of all predictors, or of as many as `ensemble.needed`."""
+        """Makes the calls and waits for all of them; stops early when too many have failed for `ensemble.needed`."""
         return await side_by_side(context, calls, needed=self.ensemble.needed)
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:

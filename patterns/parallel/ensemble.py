@@ -23,7 +23,7 @@ _FETCH = re.compile(r"\bfetch;dur=([\d.]+)")  # in the Server-Timing of a predic
 
 
 class Ensemble:
-    """The members by name, in the order of PREDICTORS. They are chosen again when a predictor's metadata change.
+    """The members by name, in the order of PREDICTORS. They are chosen again when the metadata of a predictor changes.
 
     `columns` are the features that a row must have, `labels` the labels that all classifiers share. `unusable` are the
     predictors whose model cannot be a member, with the reasons. If `needed` is None, all predictors must answer before
@@ -43,7 +43,7 @@ class Ensemble:
         self._choose_members()
 
     def _choose_members(self) -> None:
-        """Takes as members all regressors, and the classifiers whose labels are those of most classifiers."""
+        """Takes as members all regressors, and the classifiers that have the most common labels."""
         known, unusable = self._read_metadata()
         counted = Counter(one.labels for one in known.values() if one.labels).most_common(1)
         labels = counted[0][0] if counted else ()
@@ -65,7 +65,7 @@ class Ensemble:
         for name in self._predictors:
             metadata = self._monitor.metadata.get(name)
             if metadata is None:
-                unusable[name] = NotReady(f"predictor {name} has not described its model yet", retry_after=1)
+                unusable[name] = NotReady(f"predictor {name} has not sent the metadata of its model yet", retry_after=1)
                 continue
             try:
                 known[name] = EnsembleMember.of(name, metadata)
@@ -87,7 +87,7 @@ class Ensemble:
         return skipped
 
     def calls(self, context: RequestContext, rows: Array, columns: Sequence[str], hops: int = 0) -> Calls:
-        """One call for each predictor, with its columns of FP32 `rows` [rows, columns].
+        """One coroutine for each predictor, not started yet, with its columns of FP32 `rows` [rows, columns].
 
         Members that take the same columns share one array. `hops` is the number of proxies that the request has
         passed.
@@ -105,14 +105,14 @@ class Ensemble:
     def calls_by_item(
         self, context: RequestContext, clients: Mapping[str, PredictorClient], ids: Sequence[str]
     ) -> Calls:
-        """One call for each predictor with the ids of items, whose features it fetches itself."""
+        """One coroutine for each predictor with the ids of items; the predictor reads their features from the store."""
         inputs = {"items": np.array(ids, object)}
         return self._for_each(lambda member: self._call(context, clients[member.name], member, inputs))
 
     def _for_each(self, call_member: Callable[[EnsembleMember], Coroutine[Any, Any, MemberResponse]]) -> Calls:
         skipped = self.skipped()
         return {
-            name: _refuse(skipped[name]) if name in skipped else call_member(self.members[name])
+            name: _fail_call(skipped[name]) if name in skipped else call_member(self.members[name])
             for name in self._predictors
         }
 
@@ -148,5 +148,5 @@ class Ensemble:
         return updated
 
 
-async def _refuse(error: ServingError) -> MemberResponse:
+async def _fail_call(error: ServingError) -> MemberResponse:
     raise error.with_traceback(None)  # it is raised many times, and each time would add to its traceback

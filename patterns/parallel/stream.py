@@ -29,7 +29,7 @@ def stream_routes(predict: EnsembleRoute) -> APIRouter:
     @router.post(f"{PATH}/stream", summary="Predict with all predictors, as a stream", response_class=StreamingResponse)
     async def stream(request: Request) -> StreamingResponse:
         context = current.get()
-        calls, aggregation = await predict.read(context, await request.body())
+        calls, aggregation = await predict.prepare_calls(context, await request.body())
         media = EVENTS if EVENTS.encode() in context.headers.get(b"accept", b"") else LINES
         return StreamingResponse(_encoded(_events(context, predict, calls, aggregation), media), media_type=media)
 

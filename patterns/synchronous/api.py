@@ -31,7 +31,7 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     models = host_models(service, settings)
     predictor = Predictor(service, settings, models, grpc_services=[add_tfserving])
     executor = BoundedExecutor(settings.decode_threads, settings.decode_queue, service.metrics)
-    classifier = Classifier(models.backend, executor, settings)
+    classifier = Classifier(models.backend, models.backend.metrics.seconds, executor, settings)
     store = MemoryJobStore(settings.jobs_limit, settings.job_ttl_seconds)
     jobs = InProcessJobs(service, store, classifier.classify, settings.job_timeout_seconds)
     hand_over = HandOver(service, jobs, classifier.classify, on_timeout=settings.on_timeout == "job")

@@ -10,14 +10,14 @@ from urllib.parse import parse_qs
 import numpy as np
 
 from common import RELEASE
-from common.endpoints.backend import InferRequest
+from common.endpoints.backend import InferenceBackend, InferRequest
 from common.errors import InvalidInput, NotFound, UnsupportedMedia
 from common.http.reply import Reply
 from common.inference.executor import BoundedExecutor
-from common.inference.onnx_backend import OnnxBackend
 from common.inference.repository import LoadedModel
 from common.jobs.http import HandOver
 from common.jobs.record import JobInput, Result
+from common.observability.metrics import Histogram
 from common.preprocessing.pictures import open_picture
 from common.preprocessing.steps import Preparer, preparer
 from common.protocol.json_body import Payload
@@ -34,8 +34,14 @@ DEFAULT_TOP, MAX_TOP = 5, 10  # classes in a response
 class Classifier:
     """Classifies an image file in stages, and measures the time of each stage."""
 
-    def __init__(self, backend: OnnxBackend, executor: BoundedExecutor, settings: Settings) -> None:
-        self._backend, self._seconds, self._executor = backend, backend.metrics.seconds, executor
+    def __init__(
+        self,
+        backend: InferenceBackend[LoadedModel],
+        stage_seconds: Histogram,
+        executor: BoundedExecutor,
+        settings: Settings,
+    ) -> None:
+        self._backend, self._seconds, self._executor = backend, stage_seconds, executor
         self._name, self._max_pixels = settings.models[0], settings.max_pixels
         self._compiled: tuple[LoadedModel, Preparer] | None = None
 
@@ -54,7 +60,7 @@ class Classifier:
         waited = perf_counter() - began - decode - prepare
         context.stages |= {"decode": decode * 1e3, "prepare": prepare * 1e3}
         response = await self._backend.infer(InferRequest(context, model, inputs))
-        context.stages["queue"] += waited * 1e3
+        context.stages["queue"] = context.stages.get("queue", 0.0) + waited * 1e3
         began = perf_counter()
         predictions = _most_probable(model, response.outputs, top)
         context.stages["postprocess"] = (perf_counter() - began) * 1e3

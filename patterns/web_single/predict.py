@@ -11,11 +11,10 @@ import numpy as np
 import orjson
 
 from common import RELEASE
-from common.endpoints.backend import InferRequest
+from common.endpoints.backend import InferenceBackend, InferRequest, ready_models
 from common.errors import InvalidInput, NotFound
 from common.http.reply import Reply
 from common.inference.manifest import Feature, Manifest
-from common.inference.onnx_backend import OnnxBackend
 from common.inference.repository import LoadedModel
 from common.protocol.json_body import Payload, check_json, decode_json
 from common.protocol.rows import explain_error, rows_to_array
@@ -37,7 +36,7 @@ _request = msgspec.json.Decoder(PredictRequest)
 class PredictRoute:
     """Predicts with the newest version of one model, whose input must have named columns."""
 
-    def __init__(self, backend: OnnxBackend, model: str, max_rows: int) -> None:
+    def __init__(self, backend: InferenceBackend[LoadedModel], model: str, max_rows: int) -> None:
         self._backend, self._model, self._max_rows = backend, model, max_rows
         self._known: tuple[LoadedModel, Columns] | None = None
 
@@ -76,7 +75,7 @@ class PredictRoute:
 
     def document(self) -> dict[str, Any]:
         """The route's part of the OpenAPI document, with the features of the loaded model and a valid example."""
-        loaded = next((one for one in self._backend.repository.loaded() if one.name == self._model), None)
+        loaded = next((one for one in ready_models(self._backend) if one.name == self._model), None)
         features = loaded.manifest.inputs[0].features if loaded else []
         return {"paths": {PATH: {"post": _operation(features, self._max_rows)}}, "components": {"schemas": {}}}
 
