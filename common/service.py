@@ -57,10 +57,6 @@ class Service:
         """The number of requests that have been read and whose handlers start in the next turn of the event loop."""
         return max(self.requests_read() - self.metrics.in_progress, 0) if self.requests_read else 0
 
-    def is_only_request(self) -> bool:
-        """Whether the request being handled is the only one that has been read and not answered."""
-        return self.metrics.in_progress == 1 and self.requests_read is not None and self.requests_read() == 1
-
     def request_started(self, context: RequestContext) -> None:
         """Counts a request in and starts its span."""
         self.metrics.in_progress += 1

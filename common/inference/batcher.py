@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -21,7 +21,7 @@ from time import monotonic, perf_counter, time
 import numpy as np
 
 from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded, ServingError
-from common.inference.batching import BatcherMetrics, BatchPolicy, QueuedRequest, RunResult, ServerLoad, UnknownLoad
+from common.inference.batching import BatcherMetrics, BatchPolicy, QueuedRequest, RunResult
 from common.inference.inference_thread import InferenceThread
 from common.inference.session import RunCost, Session
 from common.protocol.tensors import Array
@@ -46,15 +46,15 @@ class Batcher:
         name: str,
         *,
         uniform: bool = False,
-        load: ServerLoad | None = None,
+        requests_starting: Callable[[], int] | None = None,
     ) -> None:
         """`uniform`: the rows of all requests have the same shape, so shapes are not compared.
 
-        `load`: a run is postponed by up to three turns for requests that the server has read already; a request that is
-        the only one runs at once. `python -m bench rent` measures the gain of both.
+        `requests_starting` gives the number of requests that the server has read and not yet begun to handle; a run
+        is postponed by up to three turns for them. `python -m bench rent` measures the gain.
         """
         self._session, self._cost, self._policy, self._metrics = session, cost, policy, metrics
-        self._uniform, self._load = uniform, load or UnknownLoad()
+        self._uniform, self._requests_starting = uniform, requests_starting or (lambda: 0)
         self._quick_rows = cost.rows_within(INLINE_SECONDS)
         self._waiting: deque[QueuedRequest] = deque()
         self._rows_waiting = self._postponements = 0
@@ -88,9 +88,6 @@ class Batcher:
         loop = asyncio.get_running_loop()
         result: asyncio.Future[RunResult] = loop.create_future()
         request = QueuedRequest(inputs, rows, deadline, result)
-        if not (self._waiting or self._policy.delay or self.slow(rows)) and self._load.is_only_request():
-            self._settle([request], *self._run([request]))
-            return result
         self._waiting.append(request)
         self._rows_waiting += rows
         if self._running_since is not None or self._policy.delay or rows > self._quick_rows:
@@ -171,7 +168,7 @@ class Batcher:
         if (
             self._postponements >= MAX_POSTPONEMENTS
             or self._rows_waiting >= self._policy.max_rows
-            or not self._load.requests_starting()
+            or not self._requests_starting()
         ):
             return False
         self._postponements += 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from common.errors import NotFound, NotReady
 from common.inference.batcher import INLINE_SECONDS, Batcher
-from common.inference.batching import BatcherMetrics, BatchPolicy, ServerLoad
+from common.inference.batching import BatcherMetrics, BatchPolicy
 from common.inference.manifest import Manifest, ModelLoadError, read_manifest
 from common.inference.session import Session, WarmUpResult, open_model, warm_up
 from common.observability.log import Log
@@ -63,14 +63,14 @@ class LoadPolicy:
     """How models are opened: ONNX Runtime threads for each run, and the limits of their batchers.
 
     The newest `keep` versions of a model are served; older ones are closed. `wrap`, if given, wraps each session;
-    fault injection uses it. `load`: what the server knows of its requests; see Batcher.
+    fault injection uses it. `requests_starting`: see Batcher.
     """
 
     threads: int
     batching: BatchPolicy
     keep: int = 1
     wrap: Callable[[Session], Session] | None = None
-    load: ServerLoad | None = None
+    requests_starting: Callable[[], int] | None = None
 
 
 class ModelRepository:
@@ -235,7 +235,7 @@ class ModelRepository:
             self._batcher_metrics(manifest),
             f"{manifest.name}-{manifest.version}",
             uniform=all(spec.row is not None for spec in inputs),
-            load=self._policy.load,
+            requests_starting=self._policy.requests_starting,
         )
 
     def _newest_folders(self, name: str) -> list[Path]:

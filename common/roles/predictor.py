@@ -88,7 +88,7 @@ def host_models(service: Service, settings: Settings) -> HostedModels:
         BatchPolicy(settings.batch_max_rows, settings.queue_limit, settings.batch_delay_seconds),
         settings.model_versions_kept,
         faults.wrap if faults else None,
-        service,
+        service.requests_starting,
     )
     repository = ModelRepository(root, policy, metrics, service.logs.log, _source(settings))
     backend = OnnxBackend(repository, metrics, service.logs.log, settings.prediction_log_share)
