@@ -10,8 +10,9 @@ There are five steps, in this order. Only `order` is required. Their parameters 
     order: ["sex=female", "sex=male", "sex=unknown", body_mass_g]       the columns of the row
 
 A value is missing when its name is absent or it is null. A missing number without a rule in `impute`, or a category
-that is not listed, is an error that names the field. A number has at most one kind of scaling. As scikit-learn's MinMaxScaler does by default,
-`min_max` does not clip: a number outside the range of training becomes less than 0 or more than 1.
+that is not listed, is an error that names the field. A number has at most one kind of scaling. As scikit-learn's
+MinMaxScaler does by default, `min_max` does not clip: a number outside the range of training becomes less than 0 or
+more than 1.
 """
 
 from __future__ import annotations

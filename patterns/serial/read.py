@@ -16,6 +16,7 @@ from common.http.reply import Reply
 from common.inference.executor import BoundedExecutor
 from common.observability.metrics import Histogram
 from common.protocol.json_body import Payload
+from common.protocol.media import PICTURES, stated_media
 from common.protocol.tensors import Array, TensorSpec
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
@@ -96,6 +97,7 @@ class ReadRoute:
 
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route, context.model = PATH, Reader.name
+        stated_media(context.headers, PICTURES)
         async with cancel_on_disconnect(context):
             page = await self._reader.read(context, body)
         width, height = page.picture.size
@@ -128,7 +130,7 @@ class ReadRoute:
             "tags": ["read"],
             "summary": "Read a page",
             "operationId": "read",
-            "requestBody": {"required": True, "content": {"image/jpeg": picture, "image/png": picture}},
+            "requestBody": {"required": True, "content": dict.fromkeys(PICTURES, picture)},
             "responses": {str(code): {"description": text} for code, text in answers.items()},
         }
         return {"paths": {PATH: {"post": operation}}, "components": {"schemas": {}}}

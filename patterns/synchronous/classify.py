@@ -11,7 +11,7 @@ import numpy as np
 
 from common import RELEASE
 from common.endpoints.backend import InferRequest
-from common.errors import InvalidInput, NotFound, UnsupportedMedia
+from common.errors import InvalidInput, NotFound
 from common.http.reply import Reply
 from common.inference.executor import BoundedExecutor
 from common.inference.onnx_backend import OnnxBackend
@@ -21,13 +21,13 @@ from common.jobs.record import JobInput, Result
 from common.preprocessing.pictures import open_picture
 from common.preprocessing.steps import Preparer, preparer
 from common.protocol.json_body import Payload
+from common.protocol.media import PICTURES, UNSPECIFIC, stated_media
 from common.protocol.tensors import Array
-from common.request.context import Headers, RequestContext
+from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
 from patterns.synchronous.settings import Settings
 
 PATH = "/classify"
-MEDIA = ("image/jpeg", "image/png", "application/octet-stream")
 DEFAULT_TOP, MAX_TOP = 5, 10  # classes in a response
 
 
@@ -110,17 +110,11 @@ class ClassifyRoute:
 
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = PATH
-        _check_media(context.headers)
+        stated_media(context.headers, PICTURES)
         return await self._hand_over.reply(context, JobInput(body, {"top": str(_top(context.query))}))
 
     def document(self) -> dict[str, Any]:
         return {"paths": {PATH: {"post": _OPERATION}}, "components": {"schemas": {}}}
-
-
-def _check_media(headers: Headers) -> None:
-    given = headers.get(b"content-type", b"").decode("latin-1")
-    if given.partition(";")[0].strip().lower() not in MEDIA:
-        raise UnsupportedMedia.at("Content-Type", f"expected {' or '.join(MEDIA)}, got {given[:60]!r}")
 
 
 def _top(query: bytes) -> int:
@@ -154,7 +148,7 @@ _OPERATION = {
         },
         {"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["respond-async, wait=0.5"]}},
     ],
-    "requestBody": {"required": True, "content": dict.fromkeys(MEDIA, _PICTURE)},
+    "requestBody": {"required": True, "content": dict.fromkeys((*PICTURES, UNSPECIFIC[0]), _PICTURE)},
     "responses": {
         str(code): {"description": text}
         for code, text in {200: "The most probable classes", 202: "The request has become a job", **_ERRORS}.items()

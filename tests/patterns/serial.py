@@ -42,7 +42,7 @@ DEFAULT = Row(
         Request("/read", serial.sample("page.jpg"), reads("page.json", 6), JPEG),
         Request("/read", serial.sample("invoice_turned.jpg"), reads("invoice.json", 41), JPEG),
     ),
-    wrong=wrong_pictures("/read", "picture", serial.sample("page.jpg")[:9000], by_type=False),
+    wrong=wrong_pictures("/read", "picture", serial.sample("page.jpg")[:9000]),
     inference=Inference("serial", lambda: {"image": texts(serial.sample("page.jpg"))}, reads_page),
     page=Page(".lines tbody tr", "Page", "Region-based segmentation"),
     stages=(*serial.STAGES, "own"),
