@@ -46,11 +46,11 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
         service,
         routers=[
             *predictor.routers,
-            tfserving_routes(models.backend),
+            tfserving_routes(predictor.backend),
             job_routes(jobs),
             page_routes(HERE / "panel.js", service.samples),
         ],
-        direct=[*predictor.direct, TfServingRoute(models.backend), ClassifyRoute(hand_over)],
+        direct=[*predictor.direct, TfServingRoute(predictor.backend), ClassifyRoute(hand_over)],
         resources=running,
     )
     return ServiceProcess(app)
