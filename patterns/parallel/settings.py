@@ -28,6 +28,9 @@ class Settings(ProxySettings):
     )
     predictor_timeout_seconds: float = Field(1.0, gt=0, description="With partial: longest time for one predictor.")
     quorum: int = Field(1, ge=1, description="With partial: fewer answers than this fail the request.")
+    quorum_classifiers: int = Field(
+        0, ge=0, description="With partial: fewer classifiers than this among the answers fail the request."
+    )
     fetch: Literal["proxy", "predictors"] = Field(
         "proxy", description="Which services read the features of items from the store."
     )
@@ -52,10 +55,10 @@ class Settings(ProxySettings):
             )
         return text
 
-    @field_validator("quorum")
+    @field_validator("quorum", "quorum_classifiers")
     @classmethod
     def _reachable(cls, quorum: int, others: ValidationInfo) -> int:
         count = len(addresses_in(others.data["predictors"])) if "predictors" in others.data else quorum
         if quorum > count:
-            raise ValueError(f"expected a quorum of at most {count}, the number of predictors, got {quorum}")
+            raise ValueError(f"expected at most {count}, the number of predictors, got {quorum}")
         return quorum
