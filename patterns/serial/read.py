@@ -73,7 +73,7 @@ class Reader:
         return None
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:
-        """Reads a page. The response parameters are the release of the models and the rotation of the page."""
+        """Reads a page. The response parameters are the release of the models, the rotation, and the uncertain lines."""
         page = await self.read(request.context, request.inputs["image"][0])
         turned = int(request.context.choices["turned"])
         outputs: dict[str, Array] = {
@@ -82,7 +82,7 @@ class Reader:
             "boxes": np.array([line.box for line in page.lines], np.float32).reshape(-1, 4),
             "read_by": np.array([line.read_by.encode() for line in page.lines], object),
         }
-        parameters = {"model_release": page.release.version, "turned": turned}
+        parameters = {"model_release": page.release.version, "turned": turned, "uncertain": page.uncertain}
         return InferResponse(outputs, self.name, self.version, parameters)
 
 
@@ -104,6 +104,7 @@ class ReadRoute:
         content = {
             "lines": page.lines,
             "left_out": page.left_out,
+            "uncertain": page.uncertain,
             "missing": page.missing,
             "turned": int(context.choices["turned"]),
             "width": width,

@@ -10,8 +10,6 @@ from tests.oip import texts
 from tests.patterns.checks import (
     JPEG,
     Check,
-    classes,
-    prepared,
     wrong_pictures,
 )
 from tests.rows import Array, Inference, Page, Request, Row
@@ -59,11 +57,6 @@ ROWS = (
         services=("api",),
         entry="api",
         predictors=("api",),
-        inference=Inference(
-            "page_orientation",
-            prepared("page_orientation", lambda: serial.picture("invoice_turned.jpg")),
-            classes("probabilities", 1),
-        ),
         behind={},
     ),
 )
