@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.endpoints.backend import BackendWrapper, InferRequest, InferResponse
+from common.endpoints.backend import BackendWrapper, InferRequest, InferResponse, ModelHandle, Parameters
 from common.errors import InvalidInput
 
 FINGERPRINT = "preprocessing_fingerprint"
+
+
+def stated(model: ModelHandle) -> Parameters:
+    """The parameters of a request whose inputs this process has prepared by the model's own manifest."""
+    fingerprint = model.properties.get(FINGERPRINT)
+    return {FINGERPRINT: fingerprint} if fingerprint else {}
 
 
 class FingerprintRequired(BackendWrapper[Any]):

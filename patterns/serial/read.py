@@ -73,7 +73,7 @@ class Reader:
         return None
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:
-        """Reads a page. The response parameters are the release of the models, the rotation, and the uncertain lines."""
+        """Reads a page. The response parameters are the models' release, the rotation and the uncertain lines."""
         page = await self.read(request.context, request.inputs["image"][0])
         turned = int(request.context.choices["turned"])
         outputs: dict[str, Array] = {
