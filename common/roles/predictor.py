@@ -25,7 +25,8 @@ from common.http.fastapi_app import build_app
 from common.inference.batching import BatchPolicy
 from common.inference.faults import FaultSwitch, fault_routes
 from common.inference.onnx_backend import OnnxBackend
-from common.inference.repository import LoadPolicy, ModelRepository
+from common.inference.repository import LoadPolicy, ModelRepository, OpenModel
+from common.inference.session import open_model
 from common.observability.log import Logs
 from common.observability.metrics import InferenceMetrics
 from common.page import page_routes, sample_names
@@ -82,8 +83,8 @@ class HostedModels:
     faults: FaultSwitch | None
 
 
-def host_models(service: Service, settings: Settings) -> HostedModels:
-    """Prepares the models that the settings name. `Predictor.running` loads them."""
+def host_models(service: Service, settings: Settings, open_files: OpenModel = open_model) -> HostedModels:
+    """Prepares the models that the settings name. `Predictor.running` loads them, with `open_files`."""
     faults = FaultSwitch() if settings.faults else None
     metrics = InferenceMetrics(service.metrics)
     root = Path(tempfile.mkdtemp(prefix="models-")) if settings.model_uri else settings.model_repository
@@ -93,6 +94,7 @@ def host_models(service: Service, settings: Settings) -> HostedModels:
         settings.model_versions_kept,
         faults.wrap if faults else None,
         service,
+        open_files,
     )
     repository = ModelRepository(root, policy, metrics, service.logs.log, _source(settings))
     backend = OnnxBackend(repository, metrics, service.logs.log, settings.prediction_log_share)

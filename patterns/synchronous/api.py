@@ -12,6 +12,8 @@ from common.endpoints.tfserving_rest import TfServingRoute, tfserving_routes
 from common.endpoints.torchserve import TorchServeRoute, torchserve_routes
 from common.http.fastapi_app import build_app
 from common.inference.executor import BoundedExecutor
+from common.inference.repository import OpenModel
+from common.inference.session import open_model
 from common.jobs.http import HandOver, job_routes
 from common.jobs.in_process import InProcessJobs
 from common.jobs.store import MemoryJobStore
@@ -24,14 +26,19 @@ from common.service import Service
 from patterns.synchronous.classify import Classifier, ClassifyRoute
 from patterns.synchronous.settings import Settings
 
-__all__ = ["Settings", "create_process"]
+__all__ = ["Settings", "api_process", "create_process"]
 HERE = Path(__file__).parent
 
 
 def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
+    """The API with ONNX models."""
+    return api_process(settings, logs, open_model)
+
+
+def api_process(settings: Settings, logs: Logs, open_files: OpenModel) -> ServiceProcess:
     """A classifier behind /classify, its jobs, three standard protocols and a page."""
     service = Service(settings, logs, samples=HERE / "samples")
-    models = host_models(service, settings)
+    models = host_models(service, settings, open_files)
     executor = BoundedExecutor(settings.decode_threads, settings.decode_queue, service.metrics)
     items = ItemPreparer(executor, settings.max_pixels)
     predictor = Predictor(service, settings, models, grpc_services=[partial(add_tfserving, items=items)])
