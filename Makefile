@@ -75,6 +75,7 @@ lock: $(UV)  ## update requirements/*.txt from pyproject.toml; UPGRADE=1 for the
 	@$(COMPILE) -c requirements/dev.txt --extra api --extra pictures --extra telemetry pyproject.toml -o requirements/prep.txt
 	@$(COMPILE) -c requirements/dev.txt --extra model --extra pictures --extra telemetry pyproject.toml -o requirements/vision.txt
 	@$(COMPILE) -c requirements/dev.txt --extra japanese pyproject.toml -o requirements/japanese.txt
+	@$(COMPILE) -c requirements/dev.txt --extra estimator pyproject.toml -o requirements/estimator.txt
 	@$(COMPILE) -c requirements/dev.txt --extra build pyproject.toml -o requirements/build.txt
 	@$(COMPILE) -c requirements/dev.txt --extra model --extra pictures --extra build --extra run pyproject.toml -o requirements/run.txt
 

@@ -16,7 +16,8 @@ ServingError                     500 INTERNAL
 │   └── UpstreamModelNotFound    502 UNAVAILABLE          the other service has no such model or version
 ├── Overloaded                   503 RESOURCE_EXHAUSTED   the queue is full: retry after `retry_after` seconds
 ├── NotReady                     503 UNAVAILABLE          loading, draining or broken
-└── DeadlineExceeded             504 DEADLINE_EXCEEDED    the request's time is over
+├── DeadlineExceeded             504 DEADLINE_EXCEEDED    the request's time is over
+└── LoopDetected                 508 INTERNAL             a proxy called itself, directly or through others
 """
 
 from __future__ import annotations
@@ -125,3 +126,7 @@ class NotReady(ServingError):
 
 class DeadlineExceeded(ServingError):
     status, grpc_code, title = 504, "DEADLINE_EXCEEDED", "Deadline exceeded"
+
+
+class LoopDetected(ServingError):
+    status, grpc_code, title = 508, "INTERNAL", "Loop detected"

@@ -6,18 +6,23 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from common.endpoints.backend import InferenceBackend, ModelHandle
+from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse, ModelHandle
+from common.endpoints.fingerprint import stated
 from common.errors import InvalidInput
+from common.preprocessing.items import ItemPreparer
 from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
 from common.protocol.grpc.tfserving_tensors import tensor_info
 from common.protocol.tensors import Array, TensorSpec, check_finite
 
+FILES_SIGNATURE, FILES_INPUT = "serving_bytes", "image_bytes"
+MOST_FILES = 64  # in one request; each becomes a tensor that is much larger than the file
 PREDICT, CLASSIFY, REGRESS = "predict", "classify", "regress"
 DEFAULT_SIGNATURE = "serving_default"
-_METHODS = {DEFAULT_SIGNATURE: PREDICT, "classification": CLASSIFY, "regression": REGRESS}
+_METHODS = {DEFAULT_SIGNATURE: PREDICT, FILES_SIGNATURE: PREDICT, "classification": CLASSIFY, "regression": REGRESS}
 _TASKS = {CLASSIFY: "classification", REGRESS: "regression"}
 Features = Mapping[str, Sequence[Any]]
 """The named values of one example: numbers, text or bytes."""
@@ -33,28 +38,73 @@ def find_model(
     return model
 
 
-def check_signature(model: ModelHandle, signature: str, method: str) -> None:
+def check_signature(model: ModelHandle, signature: str, method: str, files: bool = False) -> None:
     """Raises InvalidInput unless the model has the signature and it is for this method; "" is the default signature."""
-    known = signatures(model).signature_def
+    known = signatures(model, files).signature_def
     if signature not in ("", *known):
         raise InvalidInput.at("signature_name", f"expected one of {sorted(known)}, got {signature[:60]!r}")
     if signature not in ("", DEFAULT_SIGNATURE) and _METHODS[signature] != method:
         raise InvalidInput.at("signature_name", f"{signature!r} is for :{_METHODS[signature]}, not :{method}")
 
 
-def signatures(model: ModelHandle) -> pb.SignatureDefMap:
-    """A model's signatures: `serving_default` for predict, and one for examples if the model accepts examples."""
-    definitions = {
-        DEFAULT_SIGNATURE: tensor_pb.SignatureDef(
-            inputs={spec.name: tensor_info(spec) for spec in model.inputs},
-            outputs={spec.name: tensor_info(spec) for spec in model.outputs},
-            method_name="tensorflow/serving/predict",
-        )
-    }
+def signatures(model: ModelHandle, files: bool) -> pb.SignatureDefMap:
+    """A model's signatures: `serving_default` for predict, and one for examples if the model accepts examples.
+
+    With `files`, predict accepts the files of pictures as well, and `serving_bytes` describes that.
+    """
+    definitions = {DEFAULT_SIGNATURE: _predict_signature(model.inputs, model.outputs)}
+    if files:
+        definitions[FILES_SIGNATURE] = _predict_signature([TensorSpec(FILES_INPUT, "BYTES", (-1,))], model.outputs)
     for signature, method in _METHODS.items():
         if method != PREDICT and accepts_examples(model, method):
             definitions[signature] = _examples_signature(method, model)
     return pb.SignatureDefMap(signature_def=definitions)
+
+
+def _predict_signature(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> tensor_pb.SignatureDef:
+    return tensor_pb.SignatureDef(
+        inputs={spec.name: tensor_info(spec) for spec in inputs},
+        outputs={spec.name: tensor_info(spec) for spec in outputs},
+        method_name="tensorflow/serving/predict",
+    )
+
+
+def takes_files(items: ItemPreparer | None, model: ModelHandle) -> bool:
+    """Whether predict takes the files of pictures for this model: its manifest says how they become its one input."""
+    if items is None or len(model.inputs) != 1 or model.inputs[0].datatype == "BYTES":
+        return False
+    return items.kind(model) == "picture"
+
+
+def file_names(model: ModelHandle) -> tuple[str, str]:
+    """The names under which a file may be sent."""
+    return FILES_INPUT, model.inputs[0].name
+
+
+async def infer_files(
+    backend: InferenceBackend[Any],
+    items: ItemPreparer,
+    request: InferRequest[Any],
+    files: Sequence[bytes],
+) -> InferResponse:
+    """The outputs for the files of pictures, one row each. `request` is completed with the inputs of each file.
+
+    The files are prepared one after the other, so that only one of them is in memory as pixels.
+    """
+    if not 1 <= len(files) <= MOST_FILES:
+        raise InvalidInput.at("instances", f"expected 1 to {MOST_FILES} files in a request, got {len(files)}")
+    responses = []
+    for index, file in enumerate(files):
+        try:
+            inputs = await items.prepare(request.context, request.model, file)
+        except InvalidInput as error:
+            raise type(error).at(f"instances[{index}]", error.detail) from None
+        prepared = msgspec.structs.replace(request, inputs=inputs, parameters=stated(request.model))
+        responses.append(await backend.infer(prepared))
+    names = responses[0].outputs
+    outputs = {name: np.concatenate([one.outputs[name] for one in responses]) for name in names}
+    last = responses[-1]
+    return InferResponse(outputs, last.model_name, last.model_version, last.parameters)
 
 
 def accepts_examples(model: ModelHandle, method: str) -> bool:

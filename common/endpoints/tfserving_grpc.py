@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -20,27 +20,34 @@ from common.endpoints.tfserving import (
     Features,
     check_signature,
     classes,
+    file_names,
     find_model,
+    infer_files,
     rows,
     signatures,
     status,
+    takes_files,
     values,
 )
 from common.errors import InvalidInput, MethodNotAllowed
+from common.preprocessing.items import ItemPreparer
 from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_pb2_grpc as pb_grpc
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
 from common.protocol.grpc.tfserving_tensors import decode, encode
 from common.protocol.oip import check_inputs
+from common.protocol.tensors import Array
 from common.request.context import RequestContext
 from common.service import Service
 
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
 
 
-def add_tfserving(server: grpc.aio.Server, backend: InferenceBackend[Any], service: Service) -> Sequence[str]:
-    """Adds both services to a server, and returns their full names."""
-    prediction = PredictionService(backend, service)
+def add_tfserving(
+    server: grpc.aio.Server, backend: InferenceBackend[Any], service: Service, items: ItemPreparer | None = None
+) -> Sequence[str]:
+    """Adds both services to a server, and returns their full names. With `items`, Predict takes files of pictures."""
+    prediction = PredictionService(backend, service, items)
     pb_grpc.add_PredictionServiceServicer_to_server(prediction, server)
     pb_grpc.add_ModelServiceServicer_to_server(ModelService(backend, service), server)
     return [_PREDICTION, _MODEL]
@@ -49,20 +56,27 @@ def add_tfserving(server: grpc.aio.Server, backend: InferenceBackend[Any], servi
 class PredictionService(pb_grpc.PredictionServiceServicer):
     """The calls of the service; MultiInference is refused."""
 
-    def __init__(self, backend: InferenceBackend[Any], service: Service) -> None:
-        self._backend, self._calls = backend, GrpcCalls(service, _PREDICTION)
+    def __init__(self, backend: InferenceBackend[Any], service: Service, items: ItemPreparer | None = None) -> None:
+        self._backend, self._items, self._calls = backend, items, GrpcCalls(service, _PREDICTION)
         self._most_bytes = service.settings.max_body_bytes
 
     async def Predict(self, request: pb.PredictRequest, call: CallContext) -> pb.PredictResponse:
         async def predict(context: RequestContext) -> pb.PredictResponse:
-            model = _model_with_signature(self._backend, request.model_spec, PREDICT)
+            model = _find(self._backend, request.model_spec)
+            takes = takes_files(self._items, model)
+            check_signature(model, request.model_spec.signature_name, PREDICT, takes)
             inputs = {
                 name: decode(tensor, f"inputs[{name!r}]", self._most_bytes) for name, tensor in request.inputs.items()
             }
-            check_inputs(inputs, model.inputs)
-            context.stages["decode"] = (perf_counter() - context.started) * 1e3
             outputs = list(request.output_filter)
-            response = await self._backend.infer(InferRequest(context, model, inputs, outputs))
+            files = _files(inputs, file_names(model)) if takes else None
+            if files is not None and self._items is not None:
+                asked = InferRequest(context, model, {}, outputs)
+                response = await infer_files(self._backend, self._items, asked, files)
+            else:
+                check_inputs(inputs, model.inputs)
+                context.stages["decode"] = (perf_counter() - context.started) * 1e3
+                response = await self._backend.infer(InferRequest(context, model, inputs, outputs))
             encoded = {name: encode(array) for name, array in response.outputs.items()}
             return pb.PredictResponse(outputs=encoded, model_spec=_response_spec(response, request.model_spec))
 
@@ -104,7 +118,7 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
                 )
             model = _find(self._backend, request.model_spec)
             packed = Packed()
-            packed.Pack(signatures(model))
+            packed.Pack(signatures(model, takes_files(self._items, model)))
             spec = _spec(model.name, model.version, request.model_spec)
             return pb.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": packed})
 
@@ -143,6 +157,16 @@ def _find(backend: InferenceBackend[Any], spec: pb.ModelSpec) -> ModelHandle:
     if not spec.name:
         raise InvalidInput.at("model_spec.name", "is missing; expected the name of a model")
     return find_model(backend, spec.name, _version(spec), spec.version_label)
+
+
+def _files(inputs: Mapping[str, Array], names: Collection[str]) -> list[bytes] | None:
+    """The files of pictures in a request; None when it has tensors of numbers, or other inputs."""
+    if len(inputs) != 1:
+        return None
+    ((name, array),) = inputs.items()
+    if name not in names or array.dtype != object or array.ndim > 1:
+        return None
+    return [bytes(one) for one in array.reshape(-1)]
 
 
 def _classifications(scored: Sequence[tuple[str, float]]) -> pb.Classifications:

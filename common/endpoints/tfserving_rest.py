@@ -16,20 +16,25 @@ from google.protobuf.message import Message
 from common.endpoints.backend import InferenceBackend, InferRequest, ModelHandle, ready_models
 from common.endpoints.tfserving import (
     CLASSIFY,
+    FILES_SIGNATURE,
     PREDICT,
     REGRESS,
     accepts_examples,
     check_signature,
     classes,
     columns,
+    file_names,
     find_model,
+    infer_files,
     rows,
     signatures,
     status,
+    takes_files,
     values,
 )
-from common.errors import NotFound
+from common.errors import InvalidInput, NotFound
 from common.http.reply import Reply
+from common.preprocessing.items import ItemPreparer
 from common.protocol import tfserving
 from common.protocol.json_body import Payload
 from common.protocol.oip import check_inputs
@@ -55,10 +60,11 @@ class TfServingRoute:
     """POST /v1/models/{model}[/versions/{version}|/labels/{label}]:predict, :classify and :regress.
 
     The content type is ignored, as TensorFlow Serving does: its documentation uses `curl -d`, which states another one.
+    With `items`, models of pictures take JPEG and PNG files as `{"b64": ...}` where others take tensors.
     """
 
-    def __init__(self, backend: InferenceBackend[Any]) -> None:
-        self._backend = backend
+    def __init__(self, backend: InferenceBackend[Any], items: ItemPreparer | None = None) -> None:
+        self._backend, self._items = backend, items
 
     def match(self, path: str) -> bool:
         return path.startswith(_PREFIX) and path.endswith(_SUFFIXES)
@@ -83,11 +89,18 @@ class TfServingRoute:
 
     async def _predict(self, context: RequestContext, model: ModelHandle, body: Payload) -> Reply:
         request = tfserving.decode_predict(body)
-        check_signature(model, request.signature_name, PREDICT)
-        inputs = tfserving.arrays(request, model.inputs)
-        check_inputs(inputs, model.inputs)
-        context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        response = await self._backend.infer(InferRequest(context, model, inputs))
+        takes = takes_files(self._items, model)
+        check_signature(model, request.signature_name, PREDICT, takes)
+        files = tfserving.files(request, file_names(model)) if takes else None
+        if files is not None and self._items is not None:
+            response = await infer_files(self._backend, self._items, InferRequest(context, model, {}), files)
+        elif request.signature_name == FILES_SIGNATURE:
+            raise InvalidInput.at("instances", 'expected files as {"b64": text} for this signature')
+        else:
+            inputs = tfserving.arrays(request, model.inputs)
+            check_inputs(inputs, model.inputs)
+            context.stages["decode"] = (perf_counter() - context.started) * 1e3
+            response = await self._backend.infer(InferRequest(context, model, inputs))
         start = perf_counter()
         encoded = tfserving.encode_predictions(response.outputs, request.by_row)
         context.stages["encode"] = (perf_counter() - start) * 1e3
@@ -160,7 +173,7 @@ def _examples(model: ModelHandle) -> dict[str, dict[str, Any]]:
     return examples
 
 
-def tfserving_routes(backend: InferenceBackend[Any]) -> APIRouter:
+def tfserving_routes(backend: InferenceBackend[Any], items: ItemPreparer | None = None) -> APIRouter:
     """The routes that report a model's status and its signatures."""
     router = APIRouter(prefix="/v1/models/{model}", tags=["tensorflow serving"])
 
@@ -172,7 +185,7 @@ def tfserving_routes(backend: InferenceBackend[Any]) -> APIRouter:
         handle = find_model(backend, model, version, label)
         return {
             "model_spec": {"name": handle.name, "signature_name": "", "version": handle.version},
-            "metadata": {"signature_def": _json(signatures(handle))},
+            "metadata": {"signature_def": _json(signatures(handle, takes_files(items, handle)))},
         }
 
     for place in _VERSION_PATHS:

@@ -23,7 +23,7 @@ from common.service import Service
 
 
 class DirectRoute(Protocol):
-    """A route without a framework; it takes POST."""
+    """A route without a framework. It takes POST, or the methods in its attribute `methods` if it has one."""
 
     def match(self, path: str) -> bool:
         """Whether this route handles a path."""

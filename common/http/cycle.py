@@ -78,8 +78,9 @@ class DirectRequestCycle(RequestResponseCycle):
 
     async def handle(self, context: RequestContext) -> Reply:
         """The route's response."""
-        if self._method != "POST":
-            raise MethodNotAllowed(f"{context.path} takes POST, not {self._method}", allowed="POST")
+        if self._method != "POST" and self._method not in getattr(self._route, "methods", ()):
+            allowed = ", ".join(getattr(self._route, "methods", ("POST",)))
+            raise MethodNotAllowed(f"{context.path} takes {allowed}, not {self._method}", allowed=allowed)
         if (coding := self._headers.get(b"content-encoding", b"identity")) != b"identity":
             raise UnsupportedMedia.at("Content-Encoding", f"expected none, got {coding.decode('latin-1')[:40]}")
         if self._expects_continue and self.more_body:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from common.endpoints.backend import InferRequest, InferResponse
+from common.endpoints.fingerprint import FINGERPRINT
 from common.errors import ClientDisconnected, PreprocessingMismatch
 from common.inference.batching import RunResult
 from common.inference.repository import LoadedModel, ModelRepository
@@ -18,7 +19,6 @@ from common.protocol.tensors import Array
 from common.request.context import RequestContext
 
 LOGGED_ELEMENTS = 64
-FINGERPRINT = "preprocessing_fingerprint"
 
 
 class OnnxBackend:

@@ -26,6 +26,7 @@ from common.protocol.tensors import TensorSpec
 if TYPE_CHECKING:
     from common.inference.source import ModelSource
 
+OpenModel = Callable[[Path, int], tuple[Manifest, Session]]
 State = Literal["LOADING", "READY", "UNAVAILABLE", "UNLOADED"]
 
 
@@ -63,7 +64,7 @@ class LoadPolicy:
     """How models are opened: ONNX Runtime threads for each run, and the limits of their batchers.
 
     The newest `keep` versions of a model are served; older ones are closed. `wrap`, if given, wraps each session;
-    fault injection uses it. `requests_starting`: see Batcher.
+    fault injection uses it. `requests_starting`: see Batcher. `open` reads the files of a version.
     """
 
     threads: int
@@ -71,6 +72,7 @@ class LoadPolicy:
     keep: int = 1
     wrap: Callable[[Session], Session] | None = None
     requests_starting: Callable[[], int] | None = None
+    open: OpenModel = open_model
 
 
 class ModelRepository:
@@ -208,7 +210,7 @@ class ModelRepository:
         """Opens and warms up the version in a folder; returns `loaded` unchanged if its manifest is the same."""
         if loaded is not None and read_manifest(folder / "model.yaml") == loaded.manifest:
             return loaded
-        manifest, session = open_model(folder, self._policy.threads)
+        manifest, session = self._policy.open(folder, self._policy.threads)
         if (manifest.name, manifest.version) != (name, folder.name):
             raise ModelLoadError(
                 f"{folder / 'model.yaml'}: states model {manifest.name!r} version {manifest.version!r}, "

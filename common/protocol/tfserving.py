@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -58,6 +58,7 @@ _examples = msgspec.json.Decoder(ExamplesRequest)
 _rows = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _columns = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything = msgspec.json.Decoder()
+_text = msgspec.json.Decoder(str)
 
 
 def decode_predict(body: Payload) -> TfServingPredictRequest:
@@ -84,6 +85,50 @@ def features(request: ExamplesRequest) -> list[dict[str, list[Any]]]:
 def _listed(value: Scalar | list[Scalar], where: str) -> list[Any]:
     found = value if isinstance(value, list) else [value]
     return [decode_base64(one.b64, where) if isinstance(one, Base64) else one for one in found]
+
+
+def files(request: TfServingPredictRequest, names: Collection[str]) -> list[bytes] | None:
+    """The files in a request to a model that takes pictures, one for each row; None when the request has tensors.
+
+    A file is `{"b64": text}`, alone or under one of `names`, as an input of type string has it. Raises InvalidInput for
+    a row that is no file beside others that are.
+    """
+    where = "instances" if request.by_row else "inputs"
+    rows = _rows_of_files(request.instances if request.by_row else request.inputs, names, where)
+    texts = [_file_of(row, names, f"{where}[{index}]") for index, row in enumerate(rows)]
+    if not texts or texts[0] is None:
+        return None
+    found = []
+    for index, text in enumerate(texts):
+        if text is None:
+            raise InvalidInput.at(f"{where}[{index}]", f'expected {{"b64": text}}, got {str(list(rows[index]))[:60]}')
+        found.append(decode_base64(text, f"{where}[{index}]"))
+    return found
+
+
+def _rows_of_files(data: msgspec.Raw, names: Collection[str], where: str) -> list[dict[str, msgspec.Raw]]:
+    """The objects that may be files; empty for anything else, such as numbers, which stay undecoded."""
+    opening = _opening(data)
+    if opening == b"[{":
+        return decode_json(_rows, data, where)
+    if not opening.startswith(b"{") or where == "instances":
+        return []
+    columns = decode_json(_columns, data, where)
+    if len(columns) == 1 and (name := next(iter(columns))) in names:
+        return _rows_of_files(columns[name], (), f"{where}.{name}")
+    return [columns]
+
+
+def _file_of(row: dict[str, msgspec.Raw], names: Collection[str], where: str) -> str | None:
+    """The base64 text of a file; None for anything else."""
+    if len(row) != 1:
+        return None
+    ((name, value),) = row.items()
+    if name == "b64" and _opening(value).startswith(b'"'):
+        return decode_json(_text, value, where)
+    if name in names and _opening(value).startswith(b"{"):
+        return _file_of(decode_json(_columns, value, where), (), where)
+    return None
 
 
 def arrays(request: TfServingPredictRequest, specs: Sequence[TensorSpec]) -> dict[str, Array]:

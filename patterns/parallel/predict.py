@@ -94,7 +94,7 @@ class EnsembleRoute:
             return await self._calls_by_item(context, request.items), aggregation
         rows = rows_to_array(request.instances, ensemble.columns, exact=exact)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        return ensemble.calls(context, rows, ensemble.columns), aggregation
+        return ensemble.calls(context, rows, ensemble.columns, self.parallel.via), aggregation
 
     async def _calls_by_item(self, context: RequestContext, ids: list[str]) -> Calls:
         ensemble, columns = self.parallel.ensemble, self.parallel.ensemble.columns
@@ -102,7 +102,8 @@ class EnsembleRoute:
             return ensemble.calls_by_item(context, self._fetching, ids)
         if self._store is None:
             raise InvalidInput.at("items", "this service has no feature store (REDIS_URL); send `instances`")
-        return ensemble.calls(context, await self._store.rows(context, ids, columns), columns)
+        rows = await self._store.rows(context, ids, columns)
+        return ensemble.calls(context, rows, columns, self.parallel.via)
 
     def document(self) -> dict[str, Any]:
         """The OpenAPI document of this route and of the stream, whose request bodies are the same."""

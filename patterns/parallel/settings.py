@@ -37,6 +37,9 @@ class Settings(ProxySettings):
     quorum: int = Field(
         1, ge=1, description="With STRATEGY=partial: the smallest number of predictors that must answer."
     )
+    quorum_classifiers: int = Field(
+        0, ge=0, description="With STRATEGY=partial: the smallest number of classifiers that must answer."
+    )
     fetch: Literal["proxy", "predictors"] = Field(
         "proxy", description="Which services read the features of items from the store."
     )
@@ -61,10 +64,10 @@ class Settings(ProxySettings):
             )
         return text
 
-    @field_validator("quorum")
+    @field_validator("quorum", "quorum_classifiers")
     @classmethod
     def _check_quorum(cls, quorum: int, others: ValidationInfo) -> int:
         count = len(addresses_in(others.data["predictors"])) if "predictors" in others.data else quorum
         if quorum > count:
-            raise ValueError(f"expected a quorum of at most {count}, the number of predictors, got {quorum}")
+            raise ValueError(f"expected at most {count}, the number of predictors, got {quorum}")
         return quorum

@@ -11,9 +11,10 @@ import orjson
 from common import RELEASE
 from common.composition.backend import CompositionBackend
 from common.endpoints.backend import InferRequest
-from common.errors import InvalidInput, UnsupportedMedia, UpstreamFailed
+from common.errors import InvalidInput, UpstreamFailed
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, decode_json
+from common.protocol.media import JSON, PICTURES, stated_media
 from common.protocol.tensors import Array
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
@@ -21,7 +22,6 @@ from patterns.prep_pred.pairs import Pair
 from patterns.prep_pred.preparing import INSTANCES
 
 PATH = "/predict/{model}"
-JSON, PICTURES = "application/json", ("image/jpeg", "image/png")
 EXAMPLES: dict[str, Any] = {
     "iris_standardised": {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
     "penguins": {"island": "Biscoe", "bill_length_mm": 46.1, "flipper_length_mm": 211},
@@ -53,7 +53,7 @@ class RawInputRoute:
         context.route, name = PATH, context.path.rpartition("/")[2]
         pair = self._pairs.resolve(name)
         context.model = name
-        given = _instances(context.headers.get(b"content-type", JSON.encode()).decode("latin-1"), body)
+        given = _instances(_takes_picture(context, pair), body)
         async with cancel_on_disconnect(context):
             response = await pair.infer(InferRequest(context, pair, {INSTANCES.name: given}))
             version, outputs = response.model_version, response.outputs
@@ -89,12 +89,15 @@ class RawInputRoute:
         return {"paths": {PATH: {"post": operation}}, "components": {"schemas": {}}}
 
 
-def _instances(content_type: str, body: Payload) -> Array:
-    """The elements of INSTANCES: the body itself when it is an image, else the instances in its JSON."""
-    media = content_type.partition(";")[0].strip().lower()
-    if media not in (JSON, *PICTURES):
-        raise UnsupportedMedia.at("Content-Type", f"expected {', '.join((*PICTURES, JSON))}, got {media[:60]}")
-    if media in PICTURES:
+def _takes_picture(context: RequestContext, pair: Pair) -> bool:
+    """Whether the body is a picture: as its Content-Type says, or else as the model takes pictures."""
+    media = stated_media(context.headers, (*PICTURES, JSON))
+    return media in PICTURES if media else pair.properties.get("kind") == "picture"
+
+
+def _instances(picture: bool, body: Payload) -> Array:
+    """The elements of INSTANCES: the body itself when it is a picture, else the instances in its JSON."""
+    if picture:
         return np.array([bytes(body)], object)
     listed = decode_json(_request, body).instances
     if not listed:

@@ -16,8 +16,8 @@ from tests.unit.common.polling import PATIENCE_SECONDS
 class RunningServer:
     """`url` is where it answers."""
 
-    def __init__(self, app: App, keep_alive_seconds: int | None = None) -> None:
-        listener = listen("127.0.0.1", 0)
+    def __init__(self, app: App, keep_alive_seconds: int | None = None, port: int = 0) -> None:
+        listener = listen("127.0.0.1", port)
         self.app, self.port = app, listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = DrainingServer(app, listener)
@@ -50,9 +50,9 @@ class RunningServer:
 
 
 @contextmanager
-def served(app: App, keep_alive_seconds: int | None = None) -> Iterator[RunningServer]:
+def served(app: App, keep_alive_seconds: int | None = None, port: int = 0) -> Iterator[RunningServer]:
     """An application while it is served; idle connections are kept for uvicorn's 5 s, or for `keep_alive_seconds`."""
-    running = RunningServer(app, keep_alive_seconds)
+    running = RunningServer(app, keep_alive_seconds, port)
     running.start()
     try:
         yield running

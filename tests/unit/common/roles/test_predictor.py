@@ -68,6 +68,31 @@ def usual(root: Path) -> Iterator[Predictor]:
         yield made
 
 
+STATED = "sha256:aa"
+
+
+@pytest.fixture(scope="module")
+def demanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Predictor]:
+    """It holds a model with preprocessing and one without, and demands the fingerprint."""
+    root = tmp_path_factory.mktemp("prepared")
+    tiny.write(root, tiny.total(), preprocessing={"steps": [{"order": ["a", "b"]}], "fingerprint": STATED})
+    tiny.write(root, tiny.total(), "plain")
+    with predictor(root, model="tiny,plain", require_fingerprint=True) as made:
+        yield made
+
+
+def test_a_fingerprint_can_be_demanded(demanding: Predictor) -> None:
+    raw, length = binary_body((ROW, np.array([[1, 2]], np.float32).tobytes()))
+    for content, headers in ((USUAL, {}), (raw, {"Inference-Header-Content-Length": length})):
+        answer = demanding.infer(content, headers=headers)
+        assert answer.status_code == 400
+        assert f"parameters.preprocessing_fingerprint: is missing; expected '{STATED}'" in answer.json()["error"]
+    for stated, status in ((STATED, 200), ("sha256:bb", 409), (None, 400)):
+        answer = demanding.infer(body(ROW, parameters={"preprocessing_fingerprint": stated}))
+        assert answer.status_code == status, answer.text
+    assert demanding.infer(path="/v2/models/plain/infer").status_code == 200
+
+
 @pytest.mark.parametrize("path", [INFER, f"{INFER}/", "/v2/models/tiny/versions/1/infer"])
 def test_a_request_is_answered(usual: Predictor, path: str) -> None:
     answer = usual.infer(body(ROW, id="7"), path)
