@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 from common import RELEASE
 from common.endpoints.backend import InferenceBackend, InferRequest
 from common.endpoints.labels import most_probable
-from common.errors import InvalidInput, NotFound
+from common.errors import InvalidInput, NotFound, NotReady
 from common.http.reply import Reply
 from common.inference.repository import LoadedModel
 from common.jobs.http import HandOver
@@ -48,6 +48,18 @@ class Classifier:
                 f"model {model.name!r} does not classify single items; send requests to /v2/models/{model.name}/infer"
             )
         return MEDIA[kind]
+
+    def document_body(self) -> dict[str, Any]:
+        """The request bodies in the documentation, by content type; those of pictures while the model is not ready."""
+        try:
+            media = self.media()
+        except (NotReady, NotFound):
+            media = PICTURES
+        if media == PICTURES:
+            return dict.fromkeys((*PICTURES, UNSPECIFIC[0]), _PICTURE)
+        model = self._backend.resolve(self._name)
+        features = {one.name: one.example or 0.0 for one in model.manifest.inputs[0].features}
+        return {one: {"schema": {}, **({"example": features} if features else {})} for one in media}
 
     async def classify(self, context: RequestContext, item: JobInput) -> Result:
         """The body of the response; the parameter `top` is the number of classes in it.
@@ -88,7 +100,8 @@ class ClassifyRoute:
         return await self._hand_over.reply(context, JobInput(body, {"top": str(_top(context.query))}))
 
     def document(self) -> dict[str, Any]:
-        return {"paths": {PATH: {"post": _OPERATION}}, "components": {"schemas": {}}}
+        body = {"required": True, "content": self._classifier.document_body()}
+        return {"paths": {PATH: {"post": {**_OPERATION, "requestBody": body}}}, "components": {"schemas": {}}}
 
 
 def _top(query: bytes) -> int:
@@ -111,7 +124,7 @@ _ERRORS = {
 }
 _OPERATION = {
     "tags": ["classify"],
-    "summary": "Classify a photo",
+    "summary": "Classify a photo, or named values",
     "description": "After the timeout: 504, or with `Prefer: respond-async, wait=0.5` a job that can be fetched later.",
     "operationId": "classify",
     "parameters": [
@@ -122,7 +135,6 @@ _OPERATION = {
         },
         {"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["respond-async, wait=0.5"]}},
     ],
-    "requestBody": {"required": True, "content": dict.fromkeys((*PICTURES, UNSPECIFIC[0]), _PICTURE)},
     "responses": {
         str(code): {"description": text}
         for code, text in {200: "The most probable classes", 202: "The request has become a job", **_ERRORS}.items()

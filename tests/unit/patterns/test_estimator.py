@@ -47,7 +47,7 @@ def test_a_classifier_gives_the_tensors_of_its_manifest(tmp_path: Path) -> None:
     _, session = open_estimator([], write(tmp_path, logistic()), 1)
     shares, labels = session.run({"features": ROWS.astype(np.float32)})
     expected = LogisticRegression(max_iter=500).fit(ROWS, SPECIES).predict_proba(ROWS)
-    assert (shares.dtype, labels.dtype) == (np.dtype(np.float32), np.dtype(np.int64))
+    assert (shares.dtype.name, labels.dtype.name) == ("float32", "int64")
     assert shares == pytest.approx(expected, abs=1e-4)
     assert np.array_equal(labels, expected.argmax(axis=1))
 
