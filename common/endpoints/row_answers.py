@@ -35,9 +35,9 @@ class RowAnswers:
         self.output = main.name if main is not None and main in by_row else None
         self.width = _width(main) if main is not None else None
 
-    def scores(self, outputs: Mapping[str, Array], rows: int) -> Array:
+    def scores(self, outputs: Mapping[str, Array], rows: int, *, finite: bool = True) -> Array:
         """The scores of shape [rows, labels]. One sigmoid is the score of the second of two labels."""
-        array = self.values(outputs, rows).reshape(rows, -1)
+        array = self.values(outputs, rows, finite=finite).reshape(rows, -1)
         if self.sigmoid:
             return np.concatenate([1 - array, array], axis=1)
         if array.shape[1] != len(self.labels):
@@ -46,16 +46,17 @@ class RowAnswers:
             )
         return array
 
-    def values(self, outputs: Mapping[str, Array], rows: int) -> Array:
+    def values(self, outputs: Mapping[str, Array], rows: int, *, finite: bool = True) -> Array:
         """The answers of shape [rows, ...].
 
-        Raises InvalidInput for NaN and infinity, which JSON cannot carry and of which no label is the most probable.
+        With `finite`, raises InvalidInput for NaN and infinity, which JSON cannot carry and which make no label the
+        most probable.
         """
         assert self.output is not None
         array = outputs[self.output]
         if array.shape[:1] != (rows,):
             raise ModelFailed(f"output {self.output!r} has shape {list(array.shape)}, expected {rows} rows")
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
+        if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
             row = int(np.argwhere(~np.isfinite(array))[0][0])
             try:
                 check_json_numbers(array, self.output, OIP)

@@ -115,11 +115,11 @@ def accepts_examples(model: ModelHandle, method: str) -> bool:
 
 
 def _no_examples_reason(model: ModelHandle, method: str) -> str:
+    if not _columns(model):
+        return "it has no named features"
     task = model.properties.get("task", "other")
     if task != _TASKS[method]:
         return f"its task is {task}"
-    if not _columns(model):
-        return "it has no named features"
     answers = row_answers(model)
     if answers.output is None:
         return "it has no output with one row for each example"
@@ -211,17 +211,20 @@ def _single(values: Sequence[Any], spec: TensorSpec, where: str) -> Any:
     return bool(value) if spec.datatype == "BOOL" and isinstance(value, int) and value in (0, 1) else value
 
 
-def classes(model: ModelHandle, outputs: Mapping[str, Array], rows: int) -> list[list[tuple[str, float]]]:
-    """For each example: every label with its score, in the order of the classes."""
+def classes(
+    model: ModelHandle, outputs: Mapping[str, Array], rows: int, *, finite: bool = True
+) -> list[list[tuple[str, float]]]:
+    """For each example: every label with its score, in the order of the classes. With `finite`, refuses NaN."""
     answers = row_answers(model)
-    scores = answers.scores(outputs, rows) if answers.labels else answers.values(outputs, rows).reshape(rows, -1)
+    read = answers.scores if answers.labels else answers.values
+    scores = read(outputs, rows, finite=finite).reshape(rows, -1)
     labels = answers.labels or [""] * scores.shape[1]
     return [list(zip(labels, row, strict=True)) for row in scores]
 
 
-def values(model: ModelHandle, outputs: Mapping[str, Array], rows: int) -> list[float]:
-    """For each example: its value."""
-    found = row_answers(model).values(outputs, rows).reshape(-1)
+def values(model: ModelHandle, outputs: Mapping[str, Array], rows: int, *, finite: bool = True) -> list[float]:
+    """For each example: its value. With `finite`, refuses NaN and infinity."""
+    found = row_answers(model).values(outputs, rows, finite=finite).reshape(-1)
     return list(found) if found.dtype.kind == "f" else found.tolist()
 
 

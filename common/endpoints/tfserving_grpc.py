@@ -87,7 +87,7 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
         async def classify(context: RequestContext) -> pb.ClassificationResponse:
             model = _model_with_signature(self._backend, request.model_spec, CLASSIFY)
             response, count = await self._infer_examples(context, model, request.input, CLASSIFY)
-            scored = classes(model, response.outputs, count)
+            scored = classes(model, response.outputs, count, finite=False)
             result = pb.ClassificationResult(classifications=[_classifications(example) for example in scored])
             return pb.ClassificationResponse(result=result, model_spec=_response_spec(response, request.model_spec))
 
@@ -97,7 +97,7 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
         async def regress(context: RequestContext) -> pb.RegressionResponse:
             model = _model_with_signature(self._backend, request.model_spec, REGRESS)
             response, count = await self._infer_examples(context, model, request.input, REGRESS)
-            regressions = [pb.Regression(value=value) for value in values(model, response.outputs, count)]
+            regressions = [pb.Regression(value=value) for value in values(model, response.outputs, count, finite=False)]
             result = pb.RegressionResult(regressions=regressions)
             return pb.RegressionResponse(result=result, model_spec=_response_spec(response, request.model_spec))
 

@@ -178,7 +178,7 @@ def _raw(body: Payload, specs: Sequence[TensorSpec]) -> DecodedRequest:
         raise InvalidInput.at(HEADER_LENGTH, "0 is allowed for an input of a known shape; this one's rank is free")
     free = spec.shape.count(-1)
     row = int(np.prod([size for size in spec.shape if size != -1])) * spec.dtype.itemsize
-    if free > 1 or not body or len(body) % row or (not free and len(body) != row):
+    if free > 1 or not body or not row or len(body) % row or (not free and len(body) != row):
         raise InvalidInput.at("body", f"expected a multiple of {row} bytes for {list(spec.shape)}, got {len(body)}")
     shape = [len(body) // row if size == -1 else size for size in spec.shape]
     array = from_binary(body, spec.datatype, shape, "inputs[0]")

@@ -64,10 +64,13 @@ def rows_to_inputs(instances: Rows, columns: Sequence[Column], at: str = "instan
         values = [[_plain(row[name]) for name in names] for row in instances]
         with np.errstate(over="ignore"):
             array = np.array(values, dtype=spec.dtype).reshape(len(instances), *spec.shape[1:])
-        if array.dtype.kind == "f" and np.isinf(array).any():
-            row, column = np.argwhere(np.isinf(array.reshape(len(instances), -1)))[0]
-            raise InvalidInput.at(f"{at}[{row}].{names[column]}", f"is outside the range of {spec.datatype}")
         inputs[spec.name] = array
+        if array.dtype.kind == "f" and np.isinf(array).any():
+            overflowed = np.isinf(array).reshape(len(instances), -1) & np.isfinite(np.array(values, np.float64))
+            if not overflowed.any():
+                continue  # gRPC carries infinity
+            row, column = np.argwhere(overflowed)[0]
+            raise InvalidInput.at(f"{at}[{row}].{names[column]}", f"is outside the range of {spec.datatype}")
     return inputs
 
 

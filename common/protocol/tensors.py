@@ -49,8 +49,9 @@ class TensorSpec:
     """The name, the OIP datatype and the shape of an input or output of a model; -1 is a free dimension.
 
     `features` are the names of its columns. `missing`: JSON may have null for NaN. `finite`: NaN and infinity are
-    refused. `optional`: a request may leave it out. `aligned`: a free first dimension is as large as that of the others. `any_rank`: the number of dimensions is free, and `shape` is only
-    one that the model takes. `row` is the shape without its first dimension when only the first one is free, else None.
+    refused. `optional`: a request may leave it out. `aligned`: a free first dimension is as large as that of the other
+    inputs. `any_rank`: the number of dimensions is free, and `shape` is only one that the model takes. `row` is the
+    shape without its first dimension when only the first one is free, else None.
     """
 
     name: str

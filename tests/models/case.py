@@ -97,7 +97,7 @@ def value_info(one: dict[str, Any]) -> Any:
 def case(
     name: str, nodes: list[Any], inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], ask: Inputs, **rest: Any
 ) -> Case:
-    """A case whose manifest states what its graph has. `constants`, `opset`, `ir` are the graph's; others are fields."""
+    """A case whose manifest states what its graph has. `constants`, `opset` and `ir` are those of the graph."""
     options = {key: rest.pop(key) for key in ("constants", "opset", "ir") if key in rest}
     model = graph(nodes, inputs, outputs, **options)
     fields = {key: rest.pop(key) for key in ("rows", "unready", "files") if key in rest}

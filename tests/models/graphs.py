@@ -85,7 +85,8 @@ def texts() -> list[Case]:
             [entry("y", "BYTES", N, 1)], {"x": np.array([[1], [2], [3]])},
         ),
         case(
-            "upper_case", [node("StringNormalizer", "x", "y", case_change_action="UPPER", locale="C.UTF-8")], [entry("x", "BYTES", N)],
+            "upper_case", [node("StringNormalizer", "x", "y", case_change_action="UPPER", locale="C.UTF-8")],
+            [entry("x", "BYTES", N)],
             [entry("y", "BYTES", N)], {"x": values("BYTES", "male", "日本")},
         ),
         case(

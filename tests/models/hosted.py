@@ -42,7 +42,8 @@ class PredictEach:
 
     def document(self) -> dict[str, Any]:
         """Made for each model, so that a model whose documentation fails is seen; one stands for all."""
-        return [route.document() for route in self._routes.values()][0]
+        documents = [route.document() for route in self._routes.values()]
+        return documents[0]
 
 
 class Hosted:

@@ -29,7 +29,7 @@ def manifests() -> list[Case]:
     one = {**X, "features": columns("a")}
     twice = {**X, "features": columns("a", "a")}
     reversed_range = {**X, "features": [{"name": "a", "minimum": 2, "maximum": 1}, {"name": "b"}]}
-    labels = {"task": "classification"}
+    labels, named = {"task": "classification"}, {**X, "features": columns("a", "b")}
     return [
         negative("too_many_features", "3 features are named, but shape [-1, 2] has 2 columns", [three]),
         negative("too_few_features", "1 features are named, but shape [-1, 2] has 2 columns", [one]),
@@ -43,11 +43,11 @@ def manifests() -> list[Case]:
         negative("missing_integers", "`missing` and `finite` are for floating-point numbers",
                  [entry("x", "INT64", N, 2, missing=True)]),
         negative("missing_and_finite", "is both `missing` and `finite`", [{**X, "missing": True, "finite": True}]),
-        negative("no_default", "says `optional` for input 'x', but the model has no default", [{**X, "optional": True}]),
+        negative("no_default", "`optional` for input 'x', but the model has no default", [{**X, "optional": True}]),
         negative("known_rank", "says `any_rank` for input 'x', but its shape is [-1, 2]", [{**X, "any_rank": True}]),
-        negative("short_example", "examples[0]: features: expected 2 values, got 1", [{**X, "features": columns("a", "b")}],
+        negative("short_example", "examples[0]: features: expected 2 values, got 1", [named],
                  examples=[{"features": [1]}]),
-        negative("example_of_another_type", "expected a number, got 'one'", [{**X, "features": columns("a", "b")}],
+        negative("example_of_another_type", "expected a number, got 'one'", [named],
                  examples=[{"features": ["one", 2]}]),
         negative("unknown_file", "is not the name of a file beside model.onnx", external_data={"../w": "0" * 64}),
         case("failing_example", [node("Div", "hundred x", "y")], [entry("x", "INT64", N)], [entry("y", "INT64", N)], {},
@@ -64,7 +64,8 @@ def files() -> list[Case]:
     )
     tensors = helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None))
     return [
-        Case("newer_ir", graph(NEG, [X], [Y], ir=99), {"inputs": [X], "outputs": [Y]}, unready="max supported IR version"),
+        Case("newer_ir", graph(NEG, [X], [Y], ir=99), {"inputs": [X], "outputs": [Y]},
+             unready="max supported IR version"),
         Case("newer_opset", graph(NEG, [X], [Y], opset=99), {"inputs": [X], "outputs": [Y]}, unready="opset"),
         Case("zipmap", of_type(zipmap, maps), {"inputs": [X], "outputs": [Y]}, unready="zipmap=False"),
         Case("sequence", of_type([node("SequenceConstruct", "x x", "y")], tensors), {"inputs": [X], "outputs": [Y]},

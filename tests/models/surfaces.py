@@ -66,8 +66,9 @@ def called(call: Callable[..., Any], request: Any) -> Any:
     try:
         return call(request, timeout=20)
     except grpc.RpcError as error:
-        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT, error
-        raise Refused(error.details()) from None
+        if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+            raise Refused(error.details()) from None
+        raise
 
 
 def rest_json(hosted: Hosted, name: str, inputs: Inputs) -> Inputs:
@@ -116,9 +117,10 @@ def grpc_typed(hosted: Hosted, name: str, inputs: Inputs) -> Inputs:
     for array in inputs.values():
         exact, kind = f"{array.dtype.kind}{array.dtype.itemsize}", array.dtype.kind
         flat = array.reshape(-1).tolist()
-        numbers = [encoded(one) for one in flat] if kind == "O" else flat
+        numbers: Any = [encoded(one) for one in flat] if kind == "O" else flat
         field = _CONTENTS.get(exact) or _CONTENTS.get(kind) or "fp32_contents"  # FP16 has no field of its own
-        contents.append(oip.InferTensorContents(**{field: numbers}))
+        fields: dict[str, Any] = {field: numbers}
+        contents.append(oip.InferTensorContents(**fields))
     return _grpc(hosted, name, inputs, contents, [])
 
 
@@ -167,9 +169,10 @@ def tf_grpc(hosted: Hosted, name: str, inputs: Inputs) -> Inputs:
     for key, array in inputs.items():
         kind, field = _TF_TYPES[datatype(array)]
         flat = (array.view(np.uint16) if array.dtype == np.float16 else array).reshape(-1).tolist()
-        numbers = [encoded(one) for one in flat] if array.dtype == object else flat
+        numbers: Any = [encoded(one) for one in flat] if array.dtype == object else flat
         shape = tensor_pb.TensorShapeProto(dim=[tensor_pb.TensorShapeProto.Dim(size=size) for size in array.shape])
-        tensor = tensor_pb.TensorProto(dtype=kind, tensor_shape=shape, **{field: numbers})
+        fields: dict[str, Any] = {"dtype": kind, "tensor_shape": shape, field: numbers}
+        tensor = tensor_pb.TensorProto(**fields)
         request.inputs[key].CopyFrom(tensor)
     response = called(hosted.tfserving.Predict, request)
     return {key: _from_proto(tensor) for key, tensor in response.outputs.items()}
