@@ -12,9 +12,8 @@ import numpy as np
 
 from common.errors import InvalidInput, ModelFailed
 from common.protocol.tensors import Array, TensorSpec
-from common.protocol.values import check_json_numbers
+from common.protocol.values import OIP_INSTEAD, check_json_numbers
 
-OIP = "request it as binary data from /v2, or over gRPC"
 _FLOATS = ("FP16", "FP32", "FP64")
 
 
@@ -59,7 +58,7 @@ class RowAnswers:
         if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
             row = int(np.argwhere(~np.isfinite(array))[0][0])
             try:
-                check_json_numbers(array, self.output, OIP)
+                check_json_numbers(array, self.output, OIP_INSTEAD)
             except InvalidInput as error:
                 raise InvalidInput.at(f"instances[{row}]", f"the model's {error.fields[0].reason}") from None
         return array.astype(np.float32) if array.dtype == np.float16 else array

@@ -7,6 +7,8 @@ import numpy as np
 from common.errors import InvalidInput
 from common.protocol.tensors import Array
 
+OIP_INSTEAD = "request it as binary data from /v2, or over gRPC"
+
 
 def as_text(array: Array, where: str) -> Array:
     """BYTES elements as text, for a model whose input is text. Raises InvalidInput for one that is not UTF-8."""

@@ -150,9 +150,10 @@ async def test_examples_are_regressed_with_what_their_context_has(surface: Surfa
         (pb.Input(), "examples: expected at least one"),
         (pb.Input(example_list={"examples": [example(length=1)]}), "examples[0]: expected features"),
         (pb.Input(example_list={"examples": [tensor_pb.Example(features={"feature": {
-            "length": {"bytes_list": {"value": [b"1"]}}, "width": {"float_list": {"value": [1]}}}})]}), "expected a number"),
+            "length": {"bytes_list": {"value": [b"1"]}}, "width": {"float_list": {"value": [1]}}}})]}),
+            "expected a number"),
         (pb.Input(example_list={"examples": [tensor_pb.Example(features={"feature": {
-            "length": {"float_list": {"value": [1]}}, "width": {}}})]}), "examples[0].width: expected one value, got 0"),
+            "length": {"float_list": {"value": [1]}}, "width": {}}})]}), "width: expected one value, got 0"),
     ],
 )  # fmt: skip
 async def test_a_wrong_example_is_refused(surface: Surface, given: pb.Input, reason: str) -> None:
