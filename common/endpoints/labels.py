@@ -9,6 +9,7 @@ import numpy as np
 
 from common.endpoints.backend import ModelHandle
 from common.protocol.tensors import Array
+from common.protocol.values import OIP_INSTEAD, check_json_numbers
 
 
 def most_probable(model: ModelHandle, outputs: Mapping[str, Array], top: int) -> list[tuple[str, float]]:
@@ -17,6 +18,8 @@ def most_probable(model: ModelHandle, outputs: Mapping[str, Array], top: int) ->
     They are the graph's outputs `labels` and `scores`, or else come from the first output: `probabilities` as they are,
     any other name as logits, which a softmax turns into probabilities.
     """
+    for name, array in outputs.items():  # NaN would be chosen as the greatest
+        check_json_numbers(array, name, OIP_INSTEAD)
     if "labels" in outputs:
         return list(zip(map(_text, outputs["labels"][0, :top]), outputs["scores"][0, :top].tolist(), strict=True))
     name = model.outputs[0].name

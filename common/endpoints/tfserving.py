@@ -11,12 +11,14 @@ import numpy as np
 
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse, ModelHandle
 from common.endpoints.fingerprint import stated
+from common.endpoints.row_answers import RowAnswers
 from common.errors import InvalidInput
 from common.preprocessing.items import ItemPreparer
 from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
 from common.protocol.grpc.tfserving_tensors import tensor_info
-from common.protocol.tensors import Array, TensorSpec, check_finite
+from common.protocol.rows import Column, columns_of, rows_to_inputs
+from common.protocol.tensors import Array, TensorSpec
 
 FILES_SIGNATURE, FILES_INPUT = "serving_bytes", "image_bytes"
 MOST_FILES = 64  # in one request; each becomes a tensor that is much larger than the file
@@ -108,20 +110,53 @@ async def infer_files(
 
 
 def accepts_examples(model: ModelHandle, method: str) -> bool:
-    """Whether a model accepts examples for this method: it has that task, and its input's columns have names."""
-    return model.properties.get("task") == _TASKS[method] and bool(columns(model))
+    """Whether a model accepts examples for this method: task, columns with names, and one answer for each example."""
+    return not _no_examples_reason(model, method)
+
+
+def _no_examples_reason(model: ModelHandle, method: str) -> str:
+    if not _columns(model):
+        return "it has no named features"
+    task = model.properties.get("task", "other")
+    if task != _TASKS[method]:
+        return f"its task is {task}"
+    answers = row_answers(model)
+    if answers.output is None:
+        return "it has no output with one row for each example"
+    if method == CLASSIFY and not (answers.labels or _unlabelled_scores(model)):
+        return "it has no scores of classes"
+    if method == REGRESS and answers.width != 1:
+        return f"output {answers.output!r} has more than one value for each example"
+    return ""
+
+
+def _unlabelled_scores(model: ModelHandle) -> bool:
+    """Whether the first output is scores, of classes that have no names."""
+    spec = model.outputs[0]
+    return "labels" not in model.properties and spec.datatype.startswith("FP") and len(spec.shape) == 2
+
+
+def row_answers(model: ModelHandle) -> RowAnswers:
+    """How the outputs of a model are read."""
+    return RowAnswers(model.outputs, json.loads(model.properties.get("labels", "[]")))
+
+
+def _columns(model: ModelHandle) -> list[Column]:
+    """The named columns of a model; empty when it has none. Those of a single input may be named in the metadata."""
+    columns = columns_of(model.inputs)
+    if columns or len(model.inputs) != 1:
+        return columns
+    return [Column(name, model.inputs[0]) for name in json.loads(model.properties.get("features", "[]"))]
 
 
 def columns(model: ModelHandle) -> list[str]:
-    """The names of the columns of a model's one input; empty when they have no names, or when they are not numbers."""
-    if len(model.inputs) != 1 or model.inputs[0].datatype == "BYTES":
-        return []
-    names: list[str] = json.loads(model.properties.get("features", "[]"))
-    return names
+    """The names of the columns of a model's inputs; empty when they have none."""
+    return [column.name for column in _columns(model)]
 
 
 def _examples_signature(method: str, model: ModelHandle) -> tensor_pb.SignatureDef:
-    scores = model.outputs[0].shape
+    labels = json.loads(model.properties.get("labels", "[]"))
+    scores = (-1, len(labels)) if labels else model.outputs[0].shape
     outputs = {"outputs": TensorSpec("outputs", "FP32", scores)}
     if method == CLASSIFY:
         outputs = {"classes": TensorSpec("classes", "BYTES", scores), "scores": TensorSpec("scores", "FP32", scores)}
@@ -146,54 +181,53 @@ def status(backend: InferenceBackend[Any], name: str, version: str | None = None
 
 
 def rows(model: ModelHandle, examples: Sequence[Features], method: str) -> dict[str, Array]:
-    """The model's one input, of shape [examples, columns], with the features in the order of the model's columns.
+    """The model's inputs, with the features in the order of the model's columns.
 
-    Raises InvalidInput when the model accepts no examples for this method, and when a feature is missing, unknown or
-    not a single number.
+    Raises InvalidInput when the model accepts no examples for this method, and when a feature is missing, unknown, not
+    a single value, of another type or out of range.
     """
-    if not accepts_examples(model, method):
-        task = model.properties.get("task", "other")
-        reason = f"its task is {task}" if columns(model) else "it has no named features"
+    if reason := _no_examples_reason(model, method):
         raise InvalidInput(
             f"model {model.name!r} accepts no examples for :{method}, since {reason}; send tensors to :predict"
         )
     if not examples:
         raise InvalidInput.at("examples", "expected at least one")
-    spec, names = model.inputs[0], columns(model)
-    numbers = np.array([_row(example, names, f"examples[{index}]") for index, example in enumerate(examples)])
-    with np.errstate(over="ignore"):
-        array = numbers.astype(spec.dtype)
-    if array.dtype.kind == "f":
-        check_finite(array, "examples")
-    return {spec.name: array}
+    known = {column.name: column.spec for column in _columns(model)}
+    singles = [_row(example, known, f"examples[{index}]") for index, example in enumerate(examples)]
+    return rows_to_inputs(singles, _columns(model), "examples")
 
 
-def _row(example: Features, names: Sequence[str], where: str) -> list[float]:
-    if example.keys() != set(names):
-        raise InvalidInput.at(where, f"expected features {names}, got {sorted(example)}")
-    return [_number(example[name], f"{where}.{name}") for name in names]
+def _row(example: Features, known: Mapping[str, TensorSpec], where: str) -> dict[str, Any]:
+    if example.keys() != known.keys():
+        raise InvalidInput.at(where, f"expected features {list(known)}, got {sorted(example)}")
+    return {name: _single(values, known[name], f"{where}.{name}") for name, values in example.items()}
 
 
-def _number(values: Sequence[Any], where: str) -> float:
+def _single(values: Sequence[Any], spec: TensorSpec, where: str) -> Any:
+    """The only value of a feature. The protocol has no booleans over gRPC: there, 0 and 1 stand for them."""
     if len(values) != 1:
-        raise InvalidInput.at(where, f"expected one number, got {len(values)} values")
-    if isinstance(values[0], bool) or not isinstance(values[0], int | float):
-        raise InvalidInput.at(where, f"expected a number, got {str(values[0])[:40]!r}")
-    try:
-        return float(values[0])
-    except OverflowError:
-        raise InvalidInput.at(
-            where, "expected a number in the range of FP64, got one of more than 300 digits"
-        ) from None
+        raise InvalidInput.at(where, f"expected one value, got {len(values)}")
+    value = values[0]
+    return bool(value) if spec.datatype == "BOOL" and isinstance(value, int) and value in (0, 1) else value
 
 
-def classes(model: ModelHandle, outputs: Mapping[str, Array]) -> list[list[tuple[str, float]]]:
-    """For each example: every label with its score, in the order of the classes."""
-    scores = outputs[model.outputs[0].name]
-    labels = json.loads(model.properties.get("labels", "[]")) or [""] * scores.shape[1]
+def classes(
+    model: ModelHandle, outputs: Mapping[str, Array], rows: int, *, finite: bool = True
+) -> list[list[tuple[str, float]]]:
+    """For each example: every label with its score, in the order of the classes. With `finite`, refuses NaN."""
+    answers = row_answers(model)
+    read = answers.scores if answers.labels else answers.values
+    scores = read(outputs, rows, finite=finite).reshape(rows, -1)
+    labels = answers.labels or [""] * scores.shape[1]
     return [list(zip(labels, row, strict=True)) for row in scores]
 
 
-def values(model: ModelHandle, outputs: Mapping[str, Array]) -> list[float]:
-    """For each example: its value."""
-    return list(outputs[model.outputs[0].name].reshape(-1))
+def values(model: ModelHandle, outputs: Mapping[str, Array], rows: int, *, finite: bool = True) -> list[float]:
+    """For each example: its value. With `finite`, refuses NaN and infinity."""
+    found = row_answers(model).values(outputs, rows, finite=finite).reshape(-1)
+    return list(found) if found.dtype.kind == "f" else found.tolist()
+
+
+def row_count(inputs: Mapping[str, Array]) -> int:
+    """The number of examples in the inputs that `rows` made of them."""
+    return len(next(iter(inputs.values())))

@@ -23,6 +23,7 @@ from common.endpoints.tfserving import (
     file_names,
     find_model,
     infer_files,
+    row_count,
     rows,
     signatures,
     status,
@@ -85,8 +86,8 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
     async def Classify(self, request: pb.ClassificationRequest, call: CallContext) -> pb.ClassificationResponse:
         async def classify(context: RequestContext) -> pb.ClassificationResponse:
             model = _model_with_signature(self._backend, request.model_spec, CLASSIFY)
-            response = await self._infer_examples(context, model, request.input, CLASSIFY)
-            scored = classes(model, response.outputs)
+            response, count = await self._infer_examples(context, model, request.input, CLASSIFY)
+            scored = classes(model, response.outputs, count, finite=False)
             result = pb.ClassificationResult(classifications=[_classifications(example) for example in scored])
             return pb.ClassificationResponse(result=result, model_spec=_response_spec(response, request.model_spec))
 
@@ -95,8 +96,8 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
     async def Regress(self, request: pb.RegressionRequest, call: CallContext) -> pb.RegressionResponse:
         async def regress(context: RequestContext) -> pb.RegressionResponse:
             model = _model_with_signature(self._backend, request.model_spec, REGRESS)
-            response = await self._infer_examples(context, model, request.input, REGRESS)
-            regressions = [pb.Regression(value=value) for value in values(model, response.outputs)]
+            response, count = await self._infer_examples(context, model, request.input, REGRESS)
+            regressions = [pb.Regression(value=value) for value in values(model, response.outputs, count, finite=False)]
             result = pb.RegressionResult(regressions=regressions)
             return pb.RegressionResponse(result=result, model_spec=_response_spec(response, request.model_spec))
 
@@ -126,11 +127,12 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
 
     async def _infer_examples(
         self, context: RequestContext, model: ModelHandle, examples: pb.Input, method: str
-    ) -> InferResponse:
+    ) -> tuple[InferResponse, int]:
+        """The outputs for the examples, and the number of examples."""
         inputs = rows(model, _features(examples), method)
         check_inputs(inputs, model.inputs)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        return await self._backend.infer(InferRequest(context, model, inputs))
+        return await self._backend.infer(InferRequest(context, model, inputs)), row_count(inputs)
 
 
 class ModelService(pb_grpc.ModelServiceServicer):

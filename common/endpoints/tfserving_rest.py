@@ -26,6 +26,7 @@ from common.endpoints.tfserving import (
     file_names,
     find_model,
     infer_files,
+    row_count,
     rows,
     signatures,
     status,
@@ -114,8 +115,10 @@ class TfServingRoute:
         check_inputs(inputs, model.inputs)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         outputs = (await self._backend.infer(InferRequest(context, model, inputs))).outputs
-        results: Sequence[Any] = classes(model, outputs) if target.method == CLASSIFY else values(model, outputs)
-        return Reply(200, tfserving.encode_results(results, outputs[model.outputs[0].name]))
+        count = row_count(inputs)
+        read = classes if target.method == CLASSIFY else values
+        results: Sequence[Any] = read(model, outputs, count)
+        return Reply(200, tfserving.encode_results(results))
 
     def document(self) -> dict[str, Any]:
         """The routes' part of the OpenAPI document."""
@@ -168,8 +171,9 @@ def _examples(model: ModelHandle) -> dict[str, dict[str, Any]]:
     examples: dict[str, dict[str, Any]] = {PREDICT: {"inputs": named}} if named else {}
     for method in (CLASSIFY, REGRESS):
         if named and accepts_examples(model, method):
-            (row,) = named[model.inputs[0].name]
-            examples[method] = {"examples": [dict(zip(columns(model), row, strict=True))]}
+            row = [value for spec in model.inputs for value in np.reshape(named[spec.name], -1).tolist()]
+            if len(row) == len(columns(model)):  # an example of the manifest may have several rows
+                examples[method] = {"examples": [dict(zip(columns(model), row, strict=True))]}
     return examples
 
 

@@ -9,13 +9,14 @@ from functools import partial
 
 from common.endpoints.backend import InferRequest, InferResponse
 from common.endpoints.fingerprint import FINGERPRINT
-from common.errors import ClientDisconnected, PreprocessingMismatch
+from common.errors import ClientDisconnected, InvalidInput, ModelFailed, PreprocessingMismatch
 from common.inference.batching import RunResult
 from common.inference.repository import LoadedModel, ModelRepository
 from common.observability.log import Log
 from common.observability.metrics import InferenceMetrics
 from common.protocol import oip
 from common.protocol.tensors import Array
+from common.protocol.values import as_text
 from common.request.context import RequestContext
 
 LOGGED_ELEMENTS = 64
@@ -50,10 +51,14 @@ class OnnxBackend:
             _check_fingerprint(model, request.parameters.get(FINGERPRINT))
         context.deadline.check("inference started")
         context.model = model.name
+        if model.texts:
+            inputs = _with_text(inputs, model.texts)
         rows = (next(iter(inputs.values())).shape or (1,))[0]
         future = model.batcher.submit(inputs, rows, context.deadline)
         try:
             result = await (self._unless_disconnected(context, future) if model.batcher.slow(rows) else future)
+        except ModelFailed as error:
+            raise _without_elements(inputs, error) or error from None
         finally:
             del future  # a failed future refers to this frame, and so to the inputs, until the garbage collector runs
         context.stages["queue"] = result.queue_seconds * 1e3
@@ -87,6 +92,23 @@ class OnnxBackend:
             inputs={name: _loggable(array) for name, array in inputs.items()},
             outputs={name: _loggable(array) for name, array in outputs.items()},
         )
+
+
+def _with_text(inputs: Mapping[str, Array], names: Sequence[str]) -> dict[str, Array]:
+    """The inputs, those with these names as text. Raises InvalidInput for what is not UTF-8."""
+    return {
+        name: as_text(array, f"inputs[{index}]") if name in names else array
+        for index, (name, array) in enumerate(inputs.items())
+    }
+
+
+def _without_elements(inputs: Mapping[str, Array], error: ModelFailed) -> InvalidInput | None:
+    """The error for an input that has no elements, when the model failed on it; None when all inputs have some."""
+    for index, (name, array) in enumerate(inputs.items()):
+        if not array.size:
+            reason = f"this model does not take {name!r} without elements, {list(array.shape)}: {error.detail}"
+            return InvalidInput.at(f"inputs[{index}].shape", reason)
+    return None
 
 
 def _cancel(future: asyncio.Future[RunResult], _: object) -> None:

@@ -10,15 +10,18 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from common.errors import NotFound, NotReady
-from common.inference.batcher import INLINE_SECONDS, Batcher
+from common.inference.batcher import Batcher
 from common.inference.batching import BatcherMetrics, BatchPolicy
+from common.inference.examples import example_request
 from common.inference.manifest import Manifest, ModelLoadError, read_manifest
-from common.inference.session import Session, WarmUpResult, open_model, warm_up
+from common.inference.run_time import MAX_INLINE_ROWS, unbounded_reason
+from common.inference.session import OnnxSession, Session, open_model, shortened
+from common.inference.warm_up import WarmUpResult, warm_up
 from common.observability.log import Log
 from common.observability.metrics import InferenceMetrics
 from common.protocol.tensors import TensorSpec
@@ -40,7 +43,8 @@ class LoadedModel:
         self.outputs: list[TensorSpec] = manifest.output_specs()
         self.output_names = [spec.name for spec in self.outputs]
         self.properties = manifest.properties()
-        self.example = manifest.example_request()
+        self.texts = [spec.name for spec in self.inputs if spec.datatype == "BYTES"]
+        self.example = example_request(manifest)
 
 
 @dataclass
@@ -218,26 +222,28 @@ class ModelRepository:
             )
         try:
             warm = warm_up(session, manifest)
-        except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-            raise ModelLoadError(f"{folder / 'model.onnx'}: the warm-up run failed: {_one_line(error)}") from None
+        except ModelLoadError as error:
+            raise ModelLoadError(f"{folder}: {error.detail}") from None
+        if warm.warning is not None:
+            self._log.warning("model served without a probe", model=name, version=folder.name, reason=warm.warning)
         return LoadedModel(manifest, self._batcher(manifest, session, warm), warm)
 
     def _batcher(self, manifest: Manifest, session: Session, warm: WarmUpResult) -> Batcher:
-        inputs, policy, cost = manifest.input_specs(), self._policy.batching, warm.cost
+        inputs, policy = manifest.input_specs(), self._policy.batching
         if warm.unbatched_reason is not None:
             policy = BatchPolicy(1, policy.queue)
-        # The warm-up time may be too low for a wrapped session, or for an input with other free dimensions. More than
-        # INLINE_SECONDS makes the batcher use the thread, so that such a run cannot block the event loop.
-        if self._policy.wrap is not None or any(-1 in spec.shape[1:] for spec in inputs):
-            cost = replace(cost, fixed=max(cost.fixed, 2 * INLINE_SECONDS))
+        # the time of a run does not bound the next one's unless the graph does; a wrapped session is not the graph
+        facts = session.facts if isinstance(session, OnnxSession) else None
+        bounded = facts is not None and unbounded_reason(facts, inputs) is None
         return Batcher(
             session if self._policy.wrap is None else self._policy.wrap(session),
-            cost,
+            warm.cost,
             policy,
             self._batcher_metrics(manifest),
             f"{manifest.name}-{manifest.version}",
             uniform=all(spec.row is not None for spec in inputs),
             requests_starting=self._policy.requests_starting,
+            inline_rows=MAX_INLINE_ROWS if bounded and self._policy.wrap is None else 0,
         )
 
     def _newest_folders(self, name: str) -> list[Path]:
@@ -292,4 +298,4 @@ class ModelRepository:
 
 
 def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {shortened(error)}"

@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 import orjson
 
-from common.errors import InvalidInput, ModelFailed
+from common.errors import InvalidInput
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import DATATYPES, MAX_RANK, Array, TensorSpec, datatype_of, nested_json
+from common.protocol.values import check_json_numbers
 
 Tensor = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"description": "A value, or nested lists of them."})]
 _BYTES_SUFFIX = "_bytes"  # as in TensorFlow Serving, strings of outputs with this suffix are sent as base64
@@ -41,7 +42,7 @@ class TfServingPredictRequest(msgspec.Struct):
         return bool(self.instances)
 
 
-Scalar = bool | int | float | str | Base64
+Scalar = bool | int | float | str | Base64 | None  # None: a number that is missing
 Example = dict[str, Scalar | list[Scalar]]
 
 
@@ -145,21 +146,29 @@ def arrays(request: TfServingPredictRequest, specs: Sequence[TensorSpec]) -> dic
 
 def _by_row(data: msgspec.Raw, specs: Sequence[TensorSpec]) -> dict[str, Array]:
     rows = decode_json(_rows, data, "instances")
-    names = {spec.name for spec in specs}
+    names = _given(rows[0], specs)
     for index, row in enumerate(rows):
         if row.keys() != names:
             raise InvalidInput.at(f"instances[{index}]", f"expected {sorted(names)}, got {sorted(row)}")
     columns = {name: b"[%b]" % b",".join(memoryview(row[name]) for row in rows) for name in names}
-    return {spec.name: _array(columns[spec.name], spec, f"instances.{spec.name}") for spec in specs}
+    given = [spec for spec in specs if spec.name in names]
+    return {spec.name: _array(columns[spec.name], spec, f"instances.{spec.name}") for spec in given}
+
+
+def _given(found: Mapping[str, object], specs: Sequence[TensorSpec]) -> set[str]:
+    """The names of the inputs that a request has to give: all but the optional ones that it leaves out."""
+    return {spec.name for spec in specs if spec.name in found or not spec.optional}
 
 
 def _by_column(data: msgspec.Raw, specs: Sequence[TensorSpec]) -> dict[str, Array]:
     if not _opening(data).startswith(b"{") or _is_base64(data, specs):
         return _only_input(data, specs, "inputs")
     columns = decode_json(_columns, data, "inputs")
-    if columns.keys() != {spec.name for spec in specs}:
-        raise InvalidInput.at("inputs", f"expected {sorted(spec.name for spec in specs)}, got {sorted(columns)}")
-    return {spec.name: _array(columns[spec.name], spec, f"inputs.{spec.name}") for spec in specs}
+    names = _given(columns, specs)
+    if columns.keys() != names:
+        raise InvalidInput.at("inputs", f"expected {sorted(names)}, got {sorted(columns)}")
+    given = [spec for spec in specs if spec.name in names]
+    return {spec.name: _array(columns[spec.name], spec, f"inputs.{spec.name}") for spec in given}
 
 
 def _only_input(data: msgspec.Raw, specs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
@@ -190,8 +199,8 @@ def _array(data: msgspec.Raw | bytes, spec: TensorSpec, where: str) -> Array:
     if spec.datatype == "BYTES":
         return _strings(decode_json(_anything, data, where), where)
     if _opening(data).startswith(b"["):
-        return nested_json(data, spec.dtype, where)
-    return nested_json(b"".join((b"[", memoryview(data), b"]")), spec.dtype, where).reshape(())
+        return nested_json(data, spec.dtype, where, spec.missing)
+    return nested_json(b"".join((b"[", memoryview(data), b"]")), spec.dtype, where, spec.missing).reshape(())
 
 
 def _strings(value: Any, where: str) -> Array:
@@ -223,7 +232,7 @@ def decode_base64(text: str, where: str) -> bytes:
 def encode_predictions(outputs: Mapping[str, Array], by_row: bool) -> bytes:
     """The body of a response: `predictions` by row, else `outputs`. The values of several outputs are named.
 
-    Raises InvalidInput when the outputs differ in their number of rows, ModelFailed for NaN and infinity.
+    Raises InvalidInput when the outputs differ in their number of rows, and for NaN and infinity.
     """
     values = {name: _serializable(name, array) for name, array in outputs.items()}
     if not by_row:
@@ -236,17 +245,16 @@ def encode_predictions(outputs: Mapping[str, Array], by_row: bool) -> bytes:
     return _dumped(response, outputs)
 
 
-def encode_results(results: Sequence[Any], scores: Array) -> bytes:
+def encode_results(results: Sequence[Any]) -> bytes:
     """The response of :classify ([[label, score], ...] for each example) or :regress (a value for each example)."""
-    return _dumped({"results": results}, {"scores": scores})
+    return orjson.dumps({"results": results}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _dumped(response: Any, outputs: Mapping[str, Array]) -> bytes:
     body = orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in body:  # orjson writes NaN and infinity as null; a string may contain "null", too
         for name, array in outputs.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ModelFailed(f"output {name!r} contains NaN or infinity, which JSON cannot express")
+            check_json_numbers(array, name, "call Predict over gRPC")
     return body
 
 

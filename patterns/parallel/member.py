@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from common.client import ModelMetadata, PredictorResponse
 from common.errors import UpstreamFailed
@@ -57,6 +58,8 @@ class EnsembleMember:
                 f"predictor {self.name} returned {found} as {self.output}, "
                 f"expected floating-point numbers of shape [{rows}, {width}]"
             )
+        if not np.isfinite(array).all():
+            raise UpstreamFailed(f"predictor {self.name} returned NaN or infinity as {self.output}")
         try:
             missing = _reasons.decode(str(result.parameters.get("missing", "{}"))) if self.composed else {}
         except msgspec.MsgspecError as error:

@@ -16,6 +16,7 @@ from common.http.reply import Reply
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.media import JSON, PICTURES, stated_media
 from common.protocol.tensors import Array
+from common.protocol.values import OIP_INSTEAD, check_json_numbers
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
 from patterns.prep_pred.pairs import Pair
@@ -63,6 +64,7 @@ class RawInputRoute:
             raise UpstreamFailed(
                 f"the predictor returned {main} of shape {list(shape)}, expected {[len(given), len(labels)]}"
             )
+        check_json_numbers(outputs[main], main, OIP_INSTEAD)
         predictions = _predictions(main, outputs[main], labels, self._top)
         content = {"predictions": predictions, "model_name": name, "model_version": version, "release": RELEASE}
         return Reply(200, orjson.dumps(content))

@@ -209,6 +209,8 @@ class RecognisedGroup:
         metadata = self.page.release.models[self.stage].metadata
         try:
             characters, confidences = self.outputs
+            if not np.isfinite(confidences).all():
+                raise UpstreamFailed(f"predictor {self.stage} answered with confidences that are NaN or infinity")
             texts = images.decode_texts(characters, confidences, _alphabet(metadata.properties.get("labels", "[]")))
         except IndexError:
             raise UpstreamFailed(

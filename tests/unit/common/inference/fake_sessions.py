@@ -10,7 +10,8 @@ import numpy as np
 
 from common.inference.batcher import Batcher
 from common.inference.batching import BatcherMetrics, BatchPolicy
-from common.inference.session import RunCost, Session
+from common.inference.session import Session
+from common.inference.warm_up import RunCost
 from common.observability.metrics import ROWS, SECONDS, CounterValue, HistogramValue
 from common.protocol.tensors import Array
 from common.request.deadline import Deadline

@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import DeadlineExceeded, NotReady, Overloaded
 from common.inference.batching import BatchPolicy
-from common.inference.session import RunCost
+from common.inference.warm_up import RunCost
 from tests.unit.common.inference.fake_sessions import (
     IN_THREAD,
     INLINE,
