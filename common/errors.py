@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from common.observability.redaction import redacted
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -36,13 +38,14 @@ class FieldError:
 
 
 class ServingError(Exception):
-    """The base of every error that a caller is told; `detail` is one sentence for the caller."""
+    """The base of every error that a caller is told; `detail` is one sentence for the caller, without any secret."""
 
     status: ClassVar[int] = 500
     grpc_code: ClassVar[str] = "INTERNAL"
     title: ClassVar[str] = "Internal error"
 
     def __init__(self, detail: str, *, fields: Sequence[FieldError] = (), retry_after: float | None = None) -> None:
+        detail = redacted(detail)
         super().__init__(detail)
         self.detail = detail
         self.fields = tuple(fields)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import gc
 import importlib
+import os
 import sys
-from types import ModuleType
+import traceback
+from types import ModuleType, TracebackType
 
 from pydantic import ValidationError
 
 from common.observability.log import Logs
+from common.observability.redaction import redacted, remember_secrets
 from common.roles.process import run
 from common.settings import ServiceSettings
 
@@ -39,7 +42,7 @@ def read_settings(role: ModuleType) -> ServiceSettings:
         settings: ServiceSettings = role.Settings()
     except ValidationError as error:
         wrong = "; ".join(f"{str(next(iter(one['loc']), 'settings')).upper()}: {one['msg']}" for one in error.errors())
-        raise SystemExit(f"wrong environment variables: {wrong}") from None
+        raise SystemExit(redacted(f"wrong environment variables: {wrong}")) from None
     return settings
 
 
@@ -50,11 +53,18 @@ def main() -> None:
         raise SystemExit(
             "usage: python -m common.serve ROLE, such as patterns.web_single.api or common.roles.predictor"
         )
+    remember_secrets(os.environ)
+    sys.excepthook = _print_redacted
     role = load_role(sys.argv[1])
     settings = read_settings(role)
     logs = Logs(settings.pattern, settings.service, settings.log_level)
     logs.take_over_stdlib()
     raise SystemExit(run(role.create_process(settings, logs)))
+
+
+def _print_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints the traceback of an exception that ends the process, without any secret."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import msgspec
 from common.observability.health import Health
 from common.observability.log import Logs
 from common.observability.metrics import Metrics
+from common.observability.redaction import remember_secrets
 from common.observability.tracing import Spans
 from common.request.context import RequestContext
 from common.settings import ServiceSettings
@@ -52,6 +53,9 @@ class Service:
     """The number of requests that the server has read and not answered; None when the server does not count them."""
     samples: Path | None = None
     """A folder of sample inputs, which the page of the service offers."""
+
+    def __post_init__(self) -> None:
+        remember_secrets(self.settings.model_dump())
 
     def requests_starting(self) -> int:
         """The number of requests that have been read and whose handlers start in the next turn of the event loop."""
