@@ -28,6 +28,8 @@ from typing import ClassVar
 
 from common.observability.redaction import redacted
 
+LONGEST_NAME = 100  # characters of a name that a message quotes
+
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
@@ -35,6 +37,11 @@ class FieldError:
 
     field: str
     reason: str
+
+
+def shortened(name: str) -> str:
+    """A name from a request as a message quotes it: a long one is cut, since messages have to stay short."""
+    return repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")
 
 
 class ServingError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ class Service:
     spans: Spans | None = None
     requests_read: Callable[[], int] | None = None
     """The number of requests that the server has read and not answered; None when the server does not count them."""
+    held_responses: asyncio.Event | None = None
+    """While gRPC stops: its responses wait for this (`common/endpoints/grpc_handlers.py`)."""
     samples: Path | None = None
     """A folder of sample inputs, which the page of the service offers."""
 

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from common import RELEASE
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
+from common.endpoints.grpc_handlers import GrpcHandlers
 from common.errors import InvalidInput, NotReady
 from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
@@ -41,8 +42,8 @@ _CONTENTS = {
 _WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # by itself numpy converts some large integers to floats
 _SERVICE = "inference.GRPCInferenceService"
 
-AddServices = Callable[[grpc.aio.Server, InferenceBackend[Any], Service], Sequence[str]]
-"""Adds further services to a server, and returns their full names, which the health service needs."""
+AddServices = Callable[[GrpcHandlers, InferenceBackend[Any], Service], Sequence[str]]
+"""Adds further services, and returns their full names, which the health service needs."""
 
 
 class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
@@ -176,9 +177,10 @@ async def serve_grpc(
             ("grpc.so_reuseport", 0),
         ]
     )
-    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(backend, service), server)
-    names = [name for add in add_services for name in add(server, backend, service)]
-    health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), server)
+    handlers = GrpcHandlers(server, service)
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(backend, service), handlers)
+    names = [name for add in add_services for name in add(handlers, backend, service)]
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), handlers)
     try:
         server.add_insecure_port(f"{host}:{port}")
     except RuntimeError:
@@ -187,7 +189,7 @@ async def serve_grpc(
     try:
         yield server
     finally:
-        await server.stop(service.settings.drain_timeout_seconds)
+        await handlers.stop(service.settings.drain_timeout_seconds)
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the library has no types

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from common.errors import NotFound, NotReady
+from common.errors import NotFound, NotReady, shortened
 from common.inference.batcher import INLINE_SECONDS, Batcher
 from common.inference.batching import BatcherMetrics, BatchPolicy
 from common.inference.manifest import Manifest, ModelLoadError, read_manifest
@@ -102,11 +102,13 @@ class ModelRepository:
         entry = self._entries.get(name)
         if entry is None:
             served = ", ".join(self._entries) or "none"
-            raise NotFound(f"model {name!r} is not served here; the models are: {served}")
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {served}")
         if version and entry.versions:
             if version not in entry.versions:
                 served = ", ".join(entry.versions)
-                raise NotFound(f"version {version!r} of model {name!r} is not served here; the versions are: {served}")
+                raise NotFound(
+                    f"version {shortened(version)} of model {name!r} is not served here; the versions are: {served}"
+                )
             return entry.versions[version]
         newest = entry.newest()
         if newest is None:
@@ -132,7 +134,7 @@ class ModelRepository:
         the versions that were served before are still served.
         """
         if name not in self._entries and not any(name == known for known, _ in self.available()):
-            raise NotFound(f"there is no model {name!r} in {self.root}; expected {self.root / name}/1/model.yaml")
+            raise NotFound(f"there is no model {shortened(name)} in {self.root}; expected NAME/1/model.yaml there")
         entry = self._entries.setdefault(name, RegisteredModel())
         async with entry.lock:
             if not entry.versions and entry.state != "UNAVAILABLE":
@@ -176,7 +178,7 @@ class ModelRepository:
         entry = self._entries.get(name)
         if entry is None:
             served = ", ".join(self._entries) or "none"
-            raise NotFound(f"model {name!r} is not served here; the models are: {served}")
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {served}")
         async with entry.lock:
             for loaded in entry.versions.values():
                 self._close_version(loaded)
