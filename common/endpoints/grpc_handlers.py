@@ -1,8 +1,8 @@
 """Registers the handlers of gRPC services, and stops a server so that a caller in a closed loop loses no call.
 
-grpcio cancels every call that has reached the server and that it has not handed to a handler when it stops. So at a stop
-all responses are held for a moment: a caller that waits for its response sends nothing new, and every call has a handler.
-Then the server tells its clients to connect elsewhere, and the responses follow.
+When grpcio stops, it cancels every call that has reached the server and has no handler yet. So at a stop all responses
+are held for a moment: a caller that waits for its response sends nothing new, and every call gets its handler. Then the
+server tells its clients to connect elsewhere, and the responses follow.
 tests/unit/common/endpoints/test_grpc_stop.py fails without it.
 """
 
@@ -22,8 +22,8 @@ from common.errors import InvalidInput
 from common.request.context import RequestContext
 from common.service import Service
 
-QUIET_SECONDS = 0.05  # without a new call, until no more are taken to be on their way
-LONGEST_HOLD_SECONDS = 0.5
+QUIET_SECONDS = 0.15  # without a new call, until no more are taken to be on their way
+LONGEST_HOLD_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,14 @@ class GrpcHandlers:
         await stopping
 
     async def _until_quiet(self) -> None:
-        end = asyncio.get_running_loop().time() + LONGEST_HOLD_SECONDS
-        before = -1
-        while before != self._arrived and asyncio.get_running_loop().time() < end:
-            before = self._arrived
+        """Waits until no call has arrived for a while. If this loop wakes up late, callers are late as well."""
+        time = asyncio.get_running_loop().time
+        end = time() + LONGEST_HOLD_SECONDS
+        quiet = False
+        while not quiet and time() < end:
+            before, due = self._arrived, time() + QUIET_SECONDS
             await asyncio.sleep(QUIET_SECONDS)
+            quiet = self._arrived == before and time() - due < QUIET_SECONDS / 3
 
     def _wrapped(self, calls: GrpcCalls, method: str, handler: Any) -> Any:
         readable = handler._replace(request_deserializer=_lenient(handler.request_deserializer))

@@ -53,8 +53,8 @@ async def _lifespan(service: Service, resources: Resources) -> AsyncIterator[Non
         async with resources():
             yield
     finally:
-        if service.spans is not None:
-            await asyncio.to_thread(service.spans.close)
+        if service.spans is not None and not await asyncio.to_thread(service.spans.close):
+            service.logs.log.warning("spans lost: the trace collector did not take them in time")
 
 
 def _operations(service: Service) -> APIRouter:

@@ -1,4 +1,4 @@
-"""Every role of every pattern with secrets in all its settings: what it answers, logs, counts, traces and shows has none.
+"""Every role with secrets in all its settings: what it answers, logs, counts, traces and shows has none of them.
 
 In one half of the cases what the settings name cannot be reached; in the other it can.
 """

@@ -17,11 +17,12 @@ from common.endpoints.oip_grpc import serve_grpc
 from common.inference.onnx_backend import OnnxBackend
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
+from common.service import Service
 from tests.unit.common.inference.temporary_repository import TemporaryRepository
 from tests.unit.common.polling import until
 from tests.unit.common.ports import free_port
 
-CALLERS, RUNS = 12, 20
+CALLERS, RUNS = 12, 5
 OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 ROW = pb.ModelInferRequest(
     model_name="tiny",
@@ -40,10 +41,12 @@ async def call_until_unavailable(stub: Any, request: pb.ModelInferRequest, tally
             tally[error.code()] += 1
 
 
-async def stop_under_load(serve: Callable[[int], Any], channels: int, request: pb.ModelInferRequest) -> set[str]:
+async def stop_under_load(
+    serve: Callable[[Service, int], Any], service: Service, channels: int, request: pb.ModelInferRequest
+) -> set[str]:
     """The statuses of the calls of a closed loop during which the server stops."""
     port, tally = free_port(), Counter[grpc.StatusCode]()
-    async with serve(port):
+    async with serve(service, port):
         opened = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=[OWN_CONNECTION]) for _ in range(channels)]
         stubs: list[Any] = [pb_grpc.GRPCInferenceServiceStub(opened[number % channels]) for number in range(CALLERS)]
         calls = [asyncio.create_task(call_until_unavailable(stub, request, tally)) for stub in stubs]
@@ -63,10 +66,12 @@ async def test_callers_in_a_closed_loop_lose_no_call(
     repository.put("1", 5)
     logs = repository.logged.logs
     backend = OnnxBackend(repository.models, repository.inference_metrics, logs.log)
+
+    def serve(service: Service, port: int) -> Any:
+        return serve_grpc(backend, service, "127.0.0.1", port)
+
     async with repository.open("tiny"):
         for _ in range(RUNS):
             service = repository.logged.service(access_log=False)
-            found = await stop_under_load(
-                lambda port: serve_grpc(backend, service, "127.0.0.1", port), channels, request_
-            )
+            found = await stop_under_load(serve, service, channels, request_)
             assert found <= {answer, "UNAVAILABLE"}

@@ -235,13 +235,13 @@ async def test_leaving_waits_for_calls_in_flight(tmp_path: Path) -> None:
 
 async def test_a_malformed_message_is_refused_in_one_line(running: Running, capfd: pytest.CaptureFixture[str]) -> None:
     for service, method in (("inference.GRPCInferenceService", "ModelInfer"), ("grpc.health.v1.Health", "Check")):
-        call = running.channel.unary_unary(f"/{service}/{method}")
+        call: Any = running.channel.unary_unary(f"/{service}/{method}")
         code, details = await failure(call(b"\x0a\xff\xff"))
         assert (code, "not valid protobuf" in details) == (Code.INVALID_ARGUMENT, True)
         (line,) = [line for line in running.repository.logged.lines() if line.get("route") == f"/{service}/{method}"]
         assert (line["status"], "not valid protobuf" in line["error"]) == ("INVALID_ARGUMENT", True)
-    watch = running.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"\x0a\xff\xff")
-    assert (await failure(watch.read()))[0] == Code.INVALID_ARGUMENT
+    watch: Any = running.channel.unary_stream("/grpc.health.v1.Health/Watch")
+    assert (await failure(watch(b"\x0a\xff\xff").read()))[0] == Code.INVALID_ARGUMENT
     assert capfd.readouterr().err == ""
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from common.client import ModelMetadata
 from common.composition.predictor_health import HealthMonitor
 from common.errors import NotReady
 from common.observability.redaction import redacted, remember_secrets
+from common.request.deadline import Deadline
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import until
 
@@ -45,9 +47,7 @@ def test_a_secret_is_hidden_wherever_it_is_repeated(name: str, value: str, said:
 
 
 def test_what_is_no_secret_is_told() -> None:
-    remember_secrets(
-        {"MODEL_URI": "file:///models/iris-model/1", "API_KEYS_FILE": "/etc/keys/all", "SHORT_KEY": "iris"}
-    )
+    remember_secrets({"MODEL_URI": "file:///models/iris-model/1", "KEYS_FILE": "/etc/keys/all", "SHORT_KEY": "iris"})
     assert redacted("models/iris-model in /etc/keys/all") == "models/iris-model in /etc/keys/all"
 
 
@@ -75,5 +75,5 @@ class _Broken:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    async def metadata(self, **_: object) -> object:
+    async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
         raise RuntimeError(self._url)
