@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
@@ -55,10 +57,16 @@ class App:
         if scope["type"] != "http":
             await self.api(scope, receive, send)
             return
-        scope["path"] = plain_path(scope["path"])
+        scope["path"] = plain_path(scope["raw_path"].decode("ascii"))
         await AsgiCall(self.api, self.service, self.body_memory, scope, (receive, send)).run(self.envelope)
 
 
-def plain_path(path: str) -> str:
-    """A path without its last slash under /v2, where that means nothing."""
+def plain_path(raw: str) -> str:
+    """A path as routes match it: decoded, and under /v2 without its last slash, which means nothing there.
+
+    `%2F` stays as it is, since a slash inside of a name must not separate two parts of the path.
+    """
+    path = raw
+    if "%" in raw:
+        path = "%2F".join(map(unquote, re.split("%2[Ff]", raw)))
     return path.rstrip("/") if path.endswith("/") and path.startswith("/v2") else path

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.server import ServerState
 
 from common.envelope import Outcome
-from common.errors import ClientDisconnected, InvalidInput, MethodNotAllowed, ServingError, UnsupportedMedia
+from common.errors import ClientDisconnected, MethodNotAllowed, ServingError, UnsupportedMedia
 from common.http.app import App, DirectRoute
 from common.http.body import RequestBody
 from common.http.reply import Reply, render_error
@@ -53,11 +53,6 @@ class DirectRequestCycle(RequestResponseCycle):
         self._client_disconnected: asyncio.Future[None] | None = None
         self.request_body = RequestBody(app.body_memory)
         self.request_body.expect(self._headers)
-        if parser.should_upgrade() and (self.request_body.missing or b"transfer-encoding" in self._headers):
-            self.keep_alive = False  # the parser treats the bytes that follow as another protocol
-            self.request_body.refuse(
-                InvalidInput.at("Upgrade", "is not supported; send the request without this header")
-            )
 
     async def run_asgi(self, app: Any) -> None:
         """Handles the request; uvicorn's protocol calls it by this name."""

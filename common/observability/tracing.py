@@ -26,10 +26,10 @@ class Spans:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+        from opentelemetry.sdk.trace.sampling import Decision, ParentBasedTraceIdRatio
 
         chosen = os.environ.get("OTEL_TRACES_SAMPLER")
-        self._ids = _id_generator()
+        self._ids, self._sampled = _id_generator(), Decision.RECORD_AND_SAMPLE
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": service, "service.version": release}),
             sampler=None if chosen else ParentBasedTraceIdRatio(DEFAULT_SHARE),  # None: as the environment says
@@ -50,7 +50,8 @@ class Spans:
             )
             parent = api.set_span_in_context(api.NonRecordingSpan(remote))
         trace_id = int(trace.trace_id, 16)
-        if not self._sampler.should_sample(parent, trace_id, name, api.SpanKind.SERVER).decision.is_sampled():
+        decision = self._sampler.should_sample(parent, trace_id, name, api.SpanKind.SERVER).decision
+        if decision is not self._sampled:
             return Trace(trace.trace_id, trace.span_id, trace.parent_id, "00", trace.state)
         self._ids.next_trace_id = trace_id  # of a span without a parent; the log and the request id have it, too
         span = self._tracer.start_span(name, context=parent, kind=api.SpanKind.SERVER)

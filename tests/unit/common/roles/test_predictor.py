@@ -136,6 +136,7 @@ def test_a_batch_takes_rows_that_are_not_aligned_in_memory(usual: Predictor) -> 
         (body(ROW), "/v2/models/tiny/versions/2/infer", JSON, 404, "'tiny' is not served here; the versions are: 1"),
         (body(ROW), "/v2/models/tiny/versions//infer", JSON, 404, "no path"),
         (body(ROW), "/v2/models/a/b/infer", JSON, 404, "no path"),
+        (body(ROW), "/v2/models/tiny%2Fversions%2F1/infer", JSON, 404, "model 'tiny%2Fversions%2F1' is not served"),
         (body(ROW, outputs=[{"name": "z"}]), INFER, JSON, 400, "outputs: model 'tiny' has no output 'z', only y"),
         (body(ROW), INFER, {"Inference-Header-Content-Length": "9999"}, 400, "states 9999 bytes"),
         (body(ROW), INFER, {**JSON, "X-Request-Timeout-Seconds": "0"}, 400, "expected more than 0 seconds"),
