@@ -57,6 +57,9 @@ class Service:
     samples: Path | None = None
     """A folder of sample inputs, which the page of the service offers."""
 
+    uncounted: set[str] = field(default_factory=set)
+    """The routes of the page's files, which the metrics of requests leave out."""
+
     def __post_init__(self) -> None:
         remember_secrets(self.settings.model_dump())
 
@@ -74,8 +77,9 @@ class Service:
         """Counts a request out, writes its access line and ends its span."""
         seconds = perf_counter() - context.started
         self.metrics.in_progress -= 1
-        self.metrics.requests.labelled(context.route, context.method, code).inc()
-        self.metrics.request_seconds.labelled(context.route).observe(seconds)
+        if context.route not in self.uncounted:
+            self.metrics.requests.labelled(context.route, context.method, code).inc()
+            self.metrics.request_seconds.labelled(context.route).observe(seconds)
         if self.settings.access_log and context.route not in PROBES:
             self._access_line(context, code, seconds, bytes_out, failed)
         if self.spans is not None and context.trace.span is not None:

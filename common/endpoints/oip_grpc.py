@@ -22,6 +22,7 @@ from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
 from common.protocol.grpc.parameters import parameter, parameter_value
+from common.protocol.oip_parameters import check_input_parameters, check_output_parameters
 from common.protocol.tensors import (
     Array,
     check_finite,
@@ -91,6 +92,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: pb.ModelInferRequest, call: CallContext) -> pb.ModelInferResponse:
         async def infer(context: RequestContext) -> pb.ModelInferResponse:
             model = self._backend.resolve(request.model_name, request.model_version)
+            _check_parameters(request)
             inputs = decode(request)
             oip.check_inputs(inputs, model.inputs)
             parameters = {name: parameter_value(value) for name, value in request.parameters.items()}
@@ -100,6 +102,16 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
             return encode(request, response)
 
         return await self._calls.run("ModelInfer", call, infer)
+
+
+def _check_parameters(request: pb.ModelInferRequest) -> None:
+    for index, tensor in enumerate(request.inputs):
+        if tensor.parameters:
+            check_input_parameters(tensor.parameters, f"inputs[{index}]")
+    for index, output in enumerate(request.outputs):
+        if output.parameters:
+            values = {name: parameter_value(value) for name, value in output.parameters.items()}
+            check_output_parameters(values, f"outputs[{index}]")
 
 
 def decode(request: pb.ModelInferRequest) -> dict[str, Array]:

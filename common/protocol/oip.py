@@ -16,6 +16,7 @@ import orjson
 
 from common.errors import InvalidInput, ModelFailed
 from common.protocol.json_body import Payload, decode_json
+from common.protocol.oip_parameters import check_input_parameters, check_output_parameters, check_request_parameters
 from common.protocol.tensors import Array, TensorSpec, datatype_of, from_binary, from_json, to_binary
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -121,6 +122,7 @@ def _header_length(text: str, size: int) -> int:
 
 
 def _decoded_request(request: InferRequestJson, binary: memoryview, specs: Sequence[TensorSpec]) -> DecodedRequest:
+    _check_parameters(request)
     arrays: dict[str, Array] = {}
     at = 0
     for index, tensor in enumerate(request.inputs):
@@ -142,6 +144,17 @@ def _decoded_request(request: InferRequestJson, binary: memoryview, specs: Seque
     check_inputs(arrays, specs)
     wanted = request.parameters.get("binary_data_output", False)
     return DecodedRequest(arrays, request.id, request.outputs, wanted is True, request.parameters)
+
+
+def _check_parameters(request: InferRequestJson) -> None:
+    if request.parameters:
+        check_request_parameters(request.parameters)
+    for index, tensor in enumerate(request.inputs):
+        if tensor.parameters:
+            check_input_parameters(tensor.parameters, f"inputs[{index}]")
+    for index, output in enumerate(request.outputs):
+        if output.parameters:
+            check_output_parameters(output.parameters, f"outputs[{index}]")
 
 
 def _check_binary(tensor: InputTensor, size: Any, left: int, where: str) -> None:

@@ -258,3 +258,14 @@ async def test_an_unknown_model_is_not_found_however_long_its_name(running: Runn
         code, details = await failure(call)
         assert (code, "is not served here" in details) == (Code.NOT_FOUND, True)
         assert len(details) < 1000
+
+
+async def test_what_triton_offers_beyond_the_protocol_is_refused_by_name(running: Running) -> None:
+    asked = question(1)
+    asked.inputs[0].parameters["shared_memory_region"].string_param = "region"
+    code, details = await failure(running.client.ModelInfer(asked))
+    assert (code, "inputs[0].parameters.shared_memory_region" in details) == (Code.INVALID_ARGUMENT, True)
+    asked = question(1, outputs=("y",))
+    asked.outputs[0].parameters["classification"].int64_param = 3
+    code, details = await failure(running.client.ModelInfer(asked))
+    assert (code, "outputs[0].parameters.classification" in details) == (Code.INVALID_ARGUMENT, True)
