@@ -5,6 +5,7 @@ ServingError                     500 INTERNAL
 ├── InvalidInput                 400 INVALID_ARGUMENT     the request is wrong: `fields` says where and why
 │   ├── PayloadTooLarge          413 RESOURCE_EXHAUSTED
 │   └── UnsupportedMedia         415 INVALID_ARGUMENT
+├── Unauthorized                 401 UNAUTHENTICATED      the API key is missing or not known
 ├── Forbidden                    403 PERMISSION_DENIED    a setting has to allow it first
 ├── NotFound                     404 NOT_FOUND
 ├── MethodNotAllowed             405 UNIMPLEMENTED
@@ -84,6 +85,10 @@ class PayloadTooLarge(InvalidInput):
 
 class UnsupportedMedia(InvalidInput):
     status, grpc_code, title = 415, "INVALID_ARGUMENT", "Unsupported media type"
+
+
+class Unauthorized(ServingError):
+    status, grpc_code, title = 401, "UNAUTHENTICATED", "Unauthorized"
 
 
 class Forbidden(ServingError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import ipaddress
 import os
 import sys
 import traceback
@@ -46,6 +47,20 @@ def read_settings(role: ModuleType) -> ServiceSettings:
     return settings
 
 
+def warn_if_open(settings: ServiceSettings, logs: Logs) -> None:
+    """Logs a warning when callers from other machines need no API key."""
+    if not (settings.api_keys or settings.api_keys_file or _is_loopback(settings.host)):
+        advice = "set API_KEYS_FILE or API_KEYS, or let only a proxy that authenticates callers reach this service"
+        logs.log.warning("callers need no API key", host=settings.host, advice=advice)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
+
+
 def main() -> None:
     """Reads the role's settings, builds its process and runs it to its end."""
     gc.disable()  # until it serves: loading modules leaves nothing to collect
@@ -59,6 +74,7 @@ def main() -> None:
     settings = read_settings(role)
     logs = Logs(settings.pattern, settings.service, settings.log_level)
     logs.take_over_stdlib()
+    warn_if_open(settings, logs)
     raise SystemExit(run(role.create_process(settings, logs)))
 
 

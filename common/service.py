@@ -16,6 +16,7 @@ from common.observability.log import Logs
 from common.observability.metrics import Metrics
 from common.observability.redaction import remember_secrets
 from common.observability.tracing import Spans
+from common.request.api_keys import ApiKeys
 from common.request.context import RequestContext
 from common.settings import ServiceSettings
 
@@ -38,6 +39,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, tag_field="event", tag="req
     bytes_in: int
     bytes_out: int
     model: str = ""
+    tenant: str = ""
     error: str = ""
 
 
@@ -60,8 +62,15 @@ class Service:
     uncounted: set[str] = field(default_factory=set)
     """The routes of the page's files, which the metrics of requests leave out."""
 
+    keys: ApiKeys | None = field(init=False, default=None)
+    """The API keys that callers need; None when the settings name none, and everyone may call."""
+
     def __post_init__(self) -> None:
-        remember_secrets(self.settings.model_dump())
+        settings = self.settings
+        remember_secrets(settings.model_dump())
+        if settings.api_keys or settings.api_keys_file:
+            rate = settings.api_key_requests_per_second
+            self.keys = ApiKeys(settings.api_keys, settings.api_keys_file, rate, self.logs.log)
 
     def requests_starting(self) -> int:
         """The number of requests that have been read and whose handlers start in the next turn of the event loop."""
@@ -101,6 +110,7 @@ class Service:
                 context.bytes_in,
                 bytes_out,
                 context.model,
+                context.tenant,
                 context.error,
             )
         )

@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from common.envelope import Envelope
 from common.http.asgi_call import AsgiCall
 from common.http.body import BodyMemory
+from common.http.cors import Cors
 from common.http.reply import Reply
 from common.protocol.json_body import Payload
 from common.request.context import RequestContext
@@ -44,6 +45,7 @@ class App:
         self.api, self.service = api, service
         self.envelope, self.body_memory = Envelope(service), BodyMemory(service)
         self._direct = tuple(direct)
+        self.cors = Cors(service.settings.origins) if service.settings.origins else None
 
     def direct_route(self, path: str) -> DirectRoute | None:
         """The direct route that handles a path, if one does."""
@@ -58,7 +60,8 @@ class App:
             await self.api(scope, receive, send)
             return
         scope["path"] = plain_path(scope["raw_path"].decode("ascii"))
-        await AsgiCall(self.api, self.service, self.body_memory, scope, (receive, send)).run(self.envelope)
+        call = AsgiCall(self.api, self.service, self.body_memory, scope, (receive, send), self.cors)
+        await call.run(self.envelope)
 
 
 def plain_path(raw: str) -> str:

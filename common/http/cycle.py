@@ -73,6 +73,8 @@ class DirectRequestCycle(RequestResponseCycle):
 
     async def handle(self, context: RequestContext) -> Reply:
         """The route's response."""
+        if self._app.cors is not None and (preflight := self._app.cors.preflight(self._method, self._headers)):
+            return preflight
         if self._method != "POST" and self._method not in getattr(self._route, "methods", ()):
             allowed = ", ".join(getattr(self._route, "methods", ("POST",)))
             raise MethodNotAllowed(f"{context.path} takes {allowed}, not {self._method}", allowed=allowed)
@@ -132,6 +134,8 @@ class DirectRequestCycle(RequestResponseCycle):
         if self._app.service.health.draining:
             self.keep_alive = False
         lines = [*self._connection.server_state.default_headers, *response.headers]
+        if self._app.cors is not None:
+            lines += self._app.cors.headers(self._headers)
         if not self.keep_alive:
             lines.append((b"connection", b"close"))
         return b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (

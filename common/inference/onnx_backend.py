@@ -114,16 +114,14 @@ def loggable(array: Array, labels: Sequence[str] = ()) -> dict[str, Any]:
     Of many scores with labels, the highest are logged with theirs.
     """
     values = array.reshape(-1)
-    if (
-        values.size <= LOGGED_ELEMENTS
-        and sum(len(one) for one in values if isinstance(one, str | bytes)) <= LOGGED_TEXT
-    ):
+    text = sum(map(len, values)) if array.dtype == object else 0
+    if values.size <= LOGGED_ELEMENTS and text <= LOGGED_TEXT:
         return {"shape": array.shape, "data": values.tolist()}
     if labels and array.ndim == 2 and array.shape[1] == len(labels):
         best = np.argsort(array[:LOGGED_ROWS], axis=1)[:, : -LOGGED_LABELS - 1 : -1]
         top = [{labels[at]: row[at].item() for at in order} for order, row in zip(best, array, strict=False)]
         return {"shape": array.shape, "labels": top}
     digest = hashlib.sha256()
-    for part in values if array.dtype == object else [np.ascontiguousarray(values)]:
+    for part in values if array.dtype == object else [values.tobytes()]:
         digest.update(part.encode() if isinstance(part, str) else part)
     return {"shape": array.shape, "sha256": digest.hexdigest()}
