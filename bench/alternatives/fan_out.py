@@ -42,7 +42,7 @@ def aiohttp() -> None:
     """Calls go through an aiohttp session."""
 
     def opened(
-        base_url: str, model: str, version: str, predictor: str, limits: ClientLimits, via: str = ""
+        base_url: str, model: str, version: str, predictor: str, limits: ClientLimits, via: str = "", api_key: str = ""
     ) -> Transport:
         url: SplitResult = urlsplit(base_url)
         return AiohttpTransport(url, model, version, predictor, limits)

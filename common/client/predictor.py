@@ -16,6 +16,7 @@ from common.client.rest import RestTransport
 from common.client.timeout import timeout
 from common.client.transport import ModelMetadata, PredictorRequest, PredictorResponse, RetryableError, Transport
 from common.errors import DeadlineExceeded, ServingError
+from common.observability.redaction import redacted
 from common.protocol.tensors import Array
 from common.request.deadline import Deadline
 
@@ -45,10 +46,11 @@ class PredictorClient:
         transport: Transport | None = None,
         observe: Observe | None = None,
         via: str = "",
+        api_key: str = "",
     ) -> None:
         self.name = name or model
         self._limits = limits or ClientLimits()
-        self._transport = transport or open_transport(base_url, model, version, self.name, self._limits, via)
+        self._transport = transport or open_transport(base_url, model, version, self.name, self._limits, via, api_key)
         self._limiter = ConcurrencyLimiter(self._limits.concurrency, self._limits.queue, self.name)
         self._budget = RetryBudget(self._limits.retry_share, self._limits.retry_reserve)
         self._observe = observe
@@ -162,17 +164,23 @@ class PredictorClient:
 
 
 def open_transport(
-    base_url: str, model: str, version: str, predictor: str, limits: ClientLimits, via: str = ""
+    base_url: str,
+    model: str,
+    version: str,
+    predictor: str,
+    limits: ClientLimits,
+    via: str = "",
+    api_key: str = "",
 ) -> Transport:
     """The transport for a URL. Raises ValueError unless the URL has a host and the scheme is http or grpc."""
     url = urlsplit(base_url)
     if not url.hostname:
-        raise ValueError(f"expected http://host:port or grpc://host:port, got {base_url!r}")
+        raise ValueError(f"expected http://host:port or grpc://host:port, got {redacted(base_url)!r}")
     if url.scheme == "http":
-        return RestTransport(url, model, version, predictor, limits, via)
+        return RestTransport(url, model, version, predictor, limits, via, api_key)
     if url.scheme == "grpc":
         # Importing grpcio takes 12 MB and 40 ms, so only a client that uses gRPC imports it.
         from common.client.rpc import GrpcTransport
 
-        return GrpcTransport(url.netloc, model, version, predictor, limits, via)
-    raise ValueError(f"expected http:// or grpc://, got {base_url!r}")
+        return GrpcTransport(url.netloc.rpartition("@")[2], model, version, predictor, limits, via, api_key)
+    raise ValueError(f"expected http:// or grpc://, got {redacted(base_url)!r}")

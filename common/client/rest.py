@@ -79,7 +79,14 @@ class RestTransport:
     """One model behind `http://host[:port][/prefix]`."""
 
     def __init__(
-        self, url: SplitResult, model: str, version: str, predictor: str, limits: ClientLimits, via: str = ""
+        self,
+        url: SplitResult,
+        model: str,
+        version: str,
+        predictor: str,
+        limits: ClientLimits,
+        via: str = "",
+        api_key: str = "",
     ) -> None:
         assert url.hostname
         self._predictor = predictor
@@ -87,6 +94,8 @@ class RestTransport:
         self._host = f"Host: {url.netloc.rpartition('@')[2]}\r\n"
         if via:
             self._host += f"Via: 1.1 {via}\r\n"
+        if api_key:
+            self._host += f"Authorization: Bearer {api_key}\r\n"
         self._set_version(version)
         self._pool = HttpPool(
             url.hostname,

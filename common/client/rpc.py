@@ -48,14 +48,23 @@ class GrpcTransport:
     """One model behind `host:port`."""
 
     def __init__(
-        self, target: str, model: str, version: str, predictor: str, limits: ClientLimits, via: str = ""
+        self,
+        target: str,
+        model: str,
+        version: str,
+        predictor: str,
+        limits: ClientLimits,
+        via: str = "",
+        api_key: str = "",
     ) -> None:
         self._target = target
         self._model = model
         self._version = version
         self._predictor = predictor
         self._options = _options(limits)
-        self._via = [("via", f"1.1 {via}")] if via else []
+        self._own = [("via", f"1.1 {via}")] if via else []
+        if api_key:
+            self._own.append(("authorization", f"Bearer {api_key}"))
         self._opened: list[grpc.aio.Channel] = []  # none or one; transports for one version share it
 
     def pinned(self, version: str) -> Self:
@@ -71,7 +80,7 @@ class GrpcTransport:
         )(
             self._request(request),
             timeout=max(request.deadline.remaining, 0.0),
-            metadata=[*self._via, *((name.lower(), value) for name, value in headers_to_send(request.headers))],
+            metadata=[*self._own, *((name.lower(), value) for name, value in headers_to_send(request.headers))],
         )
         message = await self._response(call)
         timing = str((await call.trailing_metadata()).get("server-timing", ""))
@@ -88,7 +97,7 @@ class GrpcTransport:
             response_deserializer=pb.ModelReadyResponse.FromString,
         )
         request = pb.ModelReadyRequest(name=self._model, version=self._version)
-        return (await self._response(call(request, timeout=max(deadline.remaining, 0.0)))).ready
+        return (await self._response(call(request, timeout=max(deadline.remaining, 0.0), metadata=self._own))).ready
 
     async def metadata(self, deadline: Deadline) -> ModelMetadata:
         call = self._channel().unary_unary(
@@ -97,7 +106,7 @@ class GrpcTransport:
             response_deserializer=pb.ModelMetadataResponse.FromString,
         )
         request = pb.ModelMetadataRequest(name=self._model, version=self._version)
-        metadata = await self._response(call(request, timeout=max(deadline.remaining, 0.0), metadata=self._via))
+        metadata = await self._response(call(request, timeout=max(deadline.remaining, 0.0), metadata=self._own))
         inputs, outputs = (
             tuple(tensor_spec(tensor.name, tensor.datatype, tensor.shape, self._predictor) for tensor in tensors)
             for tensors in (metadata.inputs, metadata.outputs)

@@ -16,11 +16,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from common import RELEASE
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
+from common.endpoints.grpc_handlers import GrpcHandlers
 from common.errors import InvalidInput, NotReady
 from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
 from common.protocol.grpc.parameters import parameter, parameter_value
+from common.protocol.oip_parameters import check_input_parameters, check_output_parameters
 from common.protocol.tensors import (
     Array,
     check_shape,
@@ -40,8 +42,8 @@ _CONTENTS = {
 _WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # by itself numpy converts some large integers to floats
 _SERVICE = "inference.GRPCInferenceService"
 
-AddServices = Callable[[grpc.aio.Server, InferenceBackend[Any], Service], Sequence[str]]
-"""Adds further services to a server, and returns their full names, which the health service needs."""
+AddServices = Callable[[GrpcHandlers, InferenceBackend[Any], Service], Sequence[str]]
+"""Adds further services, and returns their full names, which the health service needs."""
 
 
 class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
@@ -89,6 +91,7 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: pb.ModelInferRequest, call: CallContext) -> pb.ModelInferResponse:
         async def infer(context: RequestContext) -> pb.ModelInferResponse:
             model = self._backend.resolve(request.model_name, request.model_version)
+            _check_parameters(request)
             inputs = decode(request)
             oip.check_inputs(inputs, model.inputs)
             parameters = {name: parameter_value(value) for name, value in request.parameters.items()}
@@ -98,6 +101,16 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
             return encode(request, response)
 
         return await self._calls.run("ModelInfer", call, infer)
+
+
+def _check_parameters(request: pb.ModelInferRequest) -> None:
+    for index, tensor in enumerate(request.inputs):
+        if tensor.parameters:
+            check_input_parameters(tensor.parameters, f"inputs[{index}]")
+    for index, output in enumerate(request.outputs):
+        if output.parameters:
+            values = {name: parameter_value(value) for name, value in output.parameters.items()}
+            check_output_parameters(values, f"outputs[{index}]")
 
 
 def decode(request: pb.ModelInferRequest) -> dict[str, Array]:
@@ -172,9 +185,10 @@ async def serve_grpc(
             ("grpc.so_reuseport", 0),
         ]
     )
-    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(backend, service), server)
-    names = [name for add in add_services for name in add(server, backend, service)]
-    health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), server)
+    handlers = GrpcHandlers(server, service)
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(backend, service), handlers)
+    names = [name for add in add_services for name in add(handlers, backend, service)]
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), handlers)
     try:
         server.add_insecure_port(f"{host}:{port}")
     except RuntimeError:
@@ -183,7 +197,7 @@ async def serve_grpc(
     try:
         yield server
     finally:
-        await server.stop(service.settings.drain_timeout_seconds)
+        await handlers.stop(service.settings.drain_timeout_seconds)
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the library has no types

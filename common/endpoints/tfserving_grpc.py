@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
-import grpc.aio
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.wrappers_pb2 import Int64Value
 
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse, ModelHandle
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
+from common.endpoints.grpc_handlers import GrpcHandlers
 from common.endpoints.tfserving import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
@@ -45,12 +45,12 @@ _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.servin
 
 
 def add_tfserving(
-    server: grpc.aio.Server, backend: InferenceBackend[Any], service: Service, items: ItemPreparer | None = None
+    handlers: GrpcHandlers, backend: InferenceBackend[Any], service: Service, items: ItemPreparer | None = None
 ) -> Sequence[str]:
-    """Adds both services to a server, and returns their full names. With `items`, Predict takes files of pictures."""
+    """Adds both services, and returns their full names. With `items`, Predict takes files of pictures."""
     prediction = PredictionService(backend, service, items)
-    pb_grpc.add_PredictionServiceServicer_to_server(prediction, server)
-    pb_grpc.add_ModelServiceServicer_to_server(ModelService(backend, service), server)
+    pb_grpc.add_PredictionServiceServicer_to_server(prediction, handlers)
+    pb_grpc.add_ModelServiceServicer_to_server(ModelService(backend, service), handlers)
     return [_PREDICTION, _MODEL]
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from contextvars import Context
 from typing import cast
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.http.app import App, plain_path
 from common.http.cycle import DirectRequestCycle
+from common.http.upgrade import head_without_offer
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -24,35 +24,59 @@ class HttpProtocol(HttpToolsProtocol):
 
     running: DirectRequestCycle | None = None
     """The direct request that is being handled."""
+    offered = False
+    """Whether the head that has just been parsed offers to upgrade the connection: it is parsed again without that."""
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
+    def data_received(self, data: bytes) -> None:
+        """As the parent's, but an offer to upgrade the connection is ignored."""
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                data = self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parses bytes; returns those that are to be parsed again, because they stand behind an offer to upgrade."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if not self.offered:  # CONNECT, which has been refused
+                return b""
+            self.offered = False
+            head = head_without_offer(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            return head + data[offer.args[0] :]
+        return b""
+
     def on_headers_complete(self) -> None:
+        connect = self.parser.should_upgrade()
+        if connect and self.parser.get_method() != b"CONNECT":
+            self.offered = True
+            return
         url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii") if url.path else ""
-        path = plain_path(unquote(path) if "%" in path else path)
+        path = plain_path(url.path.decode("ascii") if url.path else "")
         app = cast(App, self.app)
         route = app.direct_route(path)
         if self.expect_100_continue and self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False
         if route is None:
             self._start_uvicorns_cycle()
-            self._close_after_upgrade()
+            self.cycle.keep_alive = self.cycle.keep_alive and not connect  # what follows CONNECT is not HTTP
             return
         previous, cycle = self.cycle, DirectRequestCycle(self, app, route, path, url.query or b"")
         self.cycle = cycle
-        self._close_after_upgrade()
+        cycle.keep_alive = cycle.keep_alive and not connect
         if previous is None or previous.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:  # the connection's previous request is still being handled
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
-
-    def _close_after_upgrade(self) -> None:
-        """Closes the connection after the response, because the parser drops the rest of the segment."""
-        if self.parser.should_upgrade():
-            self.cycle.keep_alive = False
 
     def _start_uvicorns_cycle(self) -> None:
         saved = self.url, self.headers, self.expect_100_continue
@@ -68,6 +92,8 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.offered:  # only the head of this message is complete
+            return
         if isinstance(self.cycle, DirectRequestCycle):
             self.cycle.more_body = False
             self.cycle.request_body.complete()

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from common.errors import MethodNotAllowed, ServingError
+from common.errors import MethodNotAllowed, ServingError, Unauthorized
 from common.protocol import torchserve
 from common.request.context import RequestContext
 
@@ -34,6 +34,8 @@ def render_error(error: ServingError, context: RequestContext) -> Reply:
     headers = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, ceil(error.retry_after))).encode()))
+    if isinstance(error, Unauthorized):
+        headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodNotAllowed) and error.allowed:
         headers.append((b"allow", error.allowed.encode()))
     if context.path.startswith(("/v2", "/v1")) and PROBLEM not in context.headers.get(b"accept", b""):

@@ -9,7 +9,7 @@ import numpy as np
 
 from common.errors import ModelFailed, ServingError
 from common.inference.batching import QueuedRequest
-from common.inference.session import Session, shortened
+from common.inference.session import Session, one_line
 from common.protocol.tensors import Array
 
 Batch = list[QueuedRequest]
@@ -47,4 +47,4 @@ def _run_alone(session: Session, request: QueuedRequest) -> RunOutcome:
     except ServingError as error:
         return error
     except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-        return ModelFailed(f"the model failed on this input: {shortened(error, 300)}")
+        return ModelFailed(f"the model failed on this input: {one_line(error, 300)}")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
+
+import numpy as np
 
 from common.endpoints.backend import InferRequest, InferResponse
 from common.endpoints.fingerprint import FINGERPRINT
@@ -19,7 +23,9 @@ from common.protocol.tensors import Array
 from common.protocol.values import as_text
 from common.request.context import RequestContext
 
-LOGGED_ELEMENTS = 64
+LOGGED_ELEMENTS = 64  # a tensor with more is logged as a digest
+LOGGED_TEXT = 2000  # characters or bytes of a tensor of BYTES; an encoded picture has more
+LOGGED_LABELS, LOGGED_ROWS = 5, 8  # of a tensor of scores
 
 
 class OnnxBackend:
@@ -89,8 +95,8 @@ class OnnxBackend:
             "prediction",
             model=model.name,
             version=model.version,
-            inputs={name: _loggable(array) for name, array in inputs.items()},
-            outputs={name: _loggable(array) for name, array in outputs.items()},
+            inputs={name: loggable(array) for name, array in inputs.items()},
+            outputs={name: loggable(array, model.manifest.labels) for name, array in outputs.items()},
         )
 
 
@@ -124,5 +130,20 @@ def _check_fingerprint(model: LoadedModel, stated: object) -> None:
         )
 
 
-def _loggable(array: Array) -> dict[str, object]:
-    return {"shape": array.shape, "data": array.reshape(-1)[:LOGGED_ELEMENTS].tolist()}
+def loggable(array: Array, labels: Sequence[str] = ()) -> dict[str, Any]:
+    """A tensor as it is logged: its values if they are few, else a digest, since many may be a picture.
+
+    Of many scores with labels, the highest are logged with theirs.
+    """
+    values = array.reshape(-1)
+    text = sum(map(len, values)) if array.dtype == object else 0
+    if values.size <= LOGGED_ELEMENTS and text <= LOGGED_TEXT:
+        return {"shape": array.shape, "data": values.tolist()}
+    if labels and array.ndim == 2 and array.shape[1] == len(labels):
+        best = np.argsort(array[:LOGGED_ROWS], axis=1)[:, : -LOGGED_LABELS - 1 : -1]
+        top = [{labels[at]: row[at].item() for at in order} for order, row in zip(best, array, strict=False)]
+        return {"shape": array.shape, "labels": top}
+    digest = hashlib.sha256()
+    for part in values if array.dtype == object else [values.tobytes()]:
+        digest.update(part.encode() if isinstance(part, str) else part)
+    return {"shape": array.shape, "sha256": digest.hexdigest()}

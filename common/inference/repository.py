@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from common.errors import NotFound, NotReady
+from common.errors import NotFound, NotReady, shortened
 from common.inference.batcher import Batcher
 from common.inference.batching import BatcherMetrics, BatchPolicy
 from common.inference.examples import example_request
 from common.inference.manifest import Manifest, ModelLoadError, read_manifest
 from common.inference.run_time import MAX_INLINE_ROWS, unbounded_reason
-from common.inference.session import OnnxSession, Session, open_model, shortened
+from common.inference.session import OnnxSession, Session, one_line, open_model
 from common.inference.warm_up import WarmUpResult, warm_up
 from common.observability.log import Log
 from common.observability.metrics import InferenceMetrics
@@ -106,11 +106,13 @@ class ModelRepository:
         entry = self._entries.get(name)
         if entry is None:
             served = ", ".join(self._entries) or "none"
-            raise NotFound(f"model {name!r} is not served here; the models are: {served}")
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {served}")
         if version and entry.versions:
             if version not in entry.versions:
                 served = ", ".join(entry.versions)
-                raise NotFound(f"version {version!r} of model {name!r} is not served here; the versions are: {served}")
+                raise NotFound(
+                    f"version {shortened(version)} of model {name!r} is not served here; the versions are: {served}"
+                )
             return entry.versions[version]
         newest = entry.newest()
         if newest is None:
@@ -136,7 +138,7 @@ class ModelRepository:
         the versions that were served before are still served.
         """
         if name not in self._entries and not any(name == known for known, _ in self.available()):
-            raise NotFound(f"there is no model {name!r} in {self.root}; expected {self.root / name}/1/model.yaml")
+            raise NotFound(f"there is no model {shortened(name)} in {self.root}; expected NAME/1/model.yaml there")
         entry = self._entries.setdefault(name, RegisteredModel())
         async with entry.lock:
             if not entry.versions and entry.state != "UNAVAILABLE":
@@ -149,7 +151,7 @@ class ModelRepository:
                 self._load_failed(name, entry, error.detail)
                 raise
             except Exception as error:  # a library may raise any class of exception for a damaged file
-                failure = ModelLoadError(f"model {name!r}: {_one_line(error)}")
+                failure = ModelLoadError(f"model {name!r}: {_named(error)}")
                 self._load_failed(name, entry, failure.detail)
                 raise failure from None
             entry.reason = ""
@@ -180,7 +182,7 @@ class ModelRepository:
         entry = self._entries.get(name)
         if entry is None:
             served = ", ".join(self._entries) or "none"
-            raise NotFound(f"model {name!r} is not served here; the models are: {served}")
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {served}")
         async with entry.lock:
             for loaded in entry.versions.values():
                 self._close_version(loaded)
@@ -297,5 +299,5 @@ class ModelRepository:
         task.add_done_callback(self._closing.discard)
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {shortened(error)}"
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -41,7 +41,7 @@ class OnnxSession:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-            raise ModelLoadError(f"{path}: ONNX Runtime cannot open it: {shortened(error)}") from None
+            raise ModelLoadError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}") from None
         with_default = {node.name: node for node in self._session.get_overridable_initializers()}
         required = {node.name: node for node in self._session.get_inputs()}
         inputs, outputs = manifest.input_specs(), manifest.output_specs()
@@ -148,7 +148,7 @@ def _check_sha256(path: Path, stated: str, when_missing: str) -> None:
         )
 
 
-def shortened(error: Exception, length: int = 600) -> str:
+def one_line(error: Exception, length: int = 600) -> str:
     """An error of ONNX Runtime on one line. Of a long one, the end is kept too, which says what to do."""
     text = " ".join(str(error).split())
     return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from common.inference.examples import example_inputs
 from common.inference.manifest import Manifest, ModelLoadError
-from common.inference.session import Session, shortened
+from common.inference.session import Session, one_line
 from common.protocol.tensors import Array, TensorSpec
 from common.protocol.values import as_text
 
@@ -97,7 +97,7 @@ def _compare_rows(session: Session, several: dict[str, Array], single: float, to
         difference = _difference(session, several, tolerance)
     except Exception as error:  # a graph may declare a free dimension and still contain a fixed one
         return WarmUpResult(
-            RunCost(single, single), f"the model fails on a batch of {PROBE_ROWS} rows: {shortened(error, 200)}"
+            RunCost(single, single), f"the model fails on a batch of {PROBE_ROWS} rows: {one_line(error, 200)}"
         )
     together = _fastest(lambda: session.run(several))
     cost = RunCost(single, max(together - single, 0.0) / (PROBE_ROWS - 1))
@@ -117,7 +117,7 @@ def _run_examples(session: Session, manifest: Manifest) -> list[dict[str, Array]
             session.run(inputs)
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
             raise ModelLoadError(
-                f"model.yaml: the model fails on its example {index}: {shortened(error)}; correct one of the two"
+                f"model.yaml: the model fails on its example {index}: {one_line(error)}; correct one of the two"
             ) from None
     return examples
 
@@ -133,7 +133,7 @@ def _probe_that_runs(session: Session, specs: Sequence[TensorSpec]) -> tuple[Pro
         try:
             session.run(made(1))
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-            reason = reason or shortened(error)
+            reason = reason or one_line(error)
             continue
         return made, None
     return None, f"{reason}; give an example in model.yaml (`examples`) that shows which inputs it takes"

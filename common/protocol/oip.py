@@ -16,6 +16,7 @@ import orjson
 
 from common.errors import InvalidInput
 from common.protocol.json_body import Payload, decode_json
+from common.protocol.oip_parameters import check_input_parameters, check_output_parameters, check_request_parameters
 from common.protocol.tensors import Array, TensorSpec, datatype_of, from_binary, from_json, to_binary
 from common.protocol.values import check_json_numbers
 
@@ -123,6 +124,7 @@ def _header_length(text: str, size: int) -> int:
 
 
 def _decoded_request(request: InferRequestJson, binary: memoryview, specs: Sequence[TensorSpec]) -> DecodedRequest:
+    _check_parameters(request)
     arrays: dict[str, Array] = {}
     at = 0
     for index, tensor in enumerate(request.inputs):
@@ -150,6 +152,17 @@ def _decoded_request(request: InferRequestJson, binary: memoryview, specs: Seque
 def _may_miss(name: str, specs: Sequence[TensorSpec]) -> bool:
     """Whether numbers of this input may be missing, which JSON writes as null."""
     return any(spec.missing and spec.name == name for spec in specs)
+
+
+def _check_parameters(request: InferRequestJson) -> None:
+    if request.parameters:
+        check_request_parameters(request.parameters)
+    for index, tensor in enumerate(request.inputs):
+        if tensor.parameters:
+            check_input_parameters(tensor.parameters, f"inputs[{index}]")
+    for index, output in enumerate(request.outputs or ()):
+        if output.parameters:
+            check_output_parameters(output.parameters, f"outputs[{index}]")
 
 
 def _check_binary(tensor: InputTensor, size: Any, left: int, where: str) -> None:

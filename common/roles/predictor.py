@@ -183,6 +183,8 @@ class Predictor:
 
 def _unready(repository: ModelRepository) -> str | None:
     reasons = [f"model {name!r}: {entry.reason}" for name, entry in repository.required() if not entry.versions]
+    if not reasons and not any(repository.loaded()):
+        return "every model has been unloaded over the API; load one to be ready"
     return "; ".join(reasons) or None
 
 

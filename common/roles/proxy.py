@@ -36,7 +36,7 @@ class PredictorClients(dict[str, PredictorClient]):
 
     def __init__(self, service: Service, settings: ProxySettings) -> None:
         self.via = f"sp-{uuid4().hex[:16]}"
-        self._addresses = settings.addresses()
+        self._addresses, self._api_key = settings.addresses(), settings.predictor_api_key
         self._limits = ClientLimits(
             concurrency=settings.predictor_concurrency,
             queue=settings.predictor_queue,
@@ -67,6 +67,7 @@ class PredictorClients(dict[str, PredictorClient]):
                 limits=limits,
                 observe=self._observer(name),
                 via=self.via,
+                api_key=self._api_key,
             )
             for name, address in self._addresses.items()
         }

@@ -189,3 +189,24 @@ def test_a_refusal_quotes_no_more_than_a_line_of_what_came() -> None:
     field, reason = refusal(body({**GOOD, "datatype": "A" * 1_000_000}))
     assert field == "inputs[0].datatype"
     assert len(reason) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "rest", "field", "reason"),
+    [
+        ({"shared_memory_region": "r"}, {}, "inputs[0].parameters.shared_memory_region", "send the tensor in"),
+        ({}, {"outputs": [{"name": "y", "parameters": {"classification": 3}}]},
+         "outputs[0].parameters.classification", "request the scores"),
+        ({}, {"outputs": [{"name": "y", "parameters": {"shared_memory_byte_size": 3}}]},
+         "outputs[0].parameters.shared_memory_byte_size", "not supported"),
+        ({}, {"outputs": [{"name": "y", "parameters": {"binary_data": "no"}}]},
+         "outputs[0].parameters.binary_data", "expected true or false, got 'no'"),
+        ({}, {"parameters": {"binary_data_output": 1}}, "parameters.binary_data_output", "expected true or false"),
+    ],
+)  # fmt: skip
+def test_what_triton_offers_beyond_the_protocol_is_refused_by_name(
+    changes: dict[str, Any], rest: dict[str, Any], field: str, reason: str
+) -> None:
+    found = refusal(body({**tensor("FP32", [1, 4], ROW), "parameters": changes}, **rest))
+    assert found[0] == field
+    assert reason in found[1]
