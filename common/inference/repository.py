@@ -18,9 +18,9 @@ from common.errors import NotFound, NotReady, shortened
 from common.inference.batcher import Batcher
 from common.inference.batching import BatcherMetrics, BatchPolicy
 from common.inference.examples import example_request
-from common.inference.manifest import Manifest, ModelLoadError, read_manifest
+from common.inference.manifest import Manifest, ModelLoadError, one_line, read_manifest
 from common.inference.run_time import MAX_INLINE_ROWS, unbounded_reason
-from common.inference.session import OnnxSession, Session, one_line, open_model
+from common.inference.session import OnnxSession, Session, open_model
 from common.inference.warm_up import WarmUpResult, warm_up
 from common.observability.log import Log
 from common.observability.metrics import InferenceMetrics
@@ -151,7 +151,7 @@ class ModelRepository:
                 self._load_failed(name, entry, error.detail)
                 raise
             except Exception as error:  # a library may raise any class of exception for a damaged file
-                failure = ModelLoadError(f"model {name!r}: {_named(error)}")
+                failure = ModelLoadError(f"model {name!r}: {type(error).__name__}: {one_line(error)}")
                 self._load_failed(name, entry, failure.detail)
                 raise failure from None
             entry.reason = ""
@@ -297,7 +297,3 @@ class ModelRepository:
         task = asyncio.create_task(loaded.batcher.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"
