@@ -105,14 +105,12 @@ class ModelRepository:
         """The given version of a model; the newest if none is given. Raises NotFound, or NotReady with the reason."""
         entry = self._entries.get(name)
         if entry is None:
-            served = ", ".join(self._entries) or "none"
-            raise NotFound(f"model {shortened(name)} is not served here; the models are: {served}")
+            names = ", ".join(self._entries) or "none"
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {names}")
         if version and entry.versions:
             if version not in entry.versions:
-                served = ", ".join(entry.versions)
-                raise NotFound(
-                    f"version {shortened(version)} of model {name!r} is not served here; the versions are: {served}"
-                )
+                asked, served = shortened(version), ", ".join(entry.versions)
+                raise NotFound(f"version {asked} of model {name!r} is not served here; the versions are: {served}")
             return entry.versions[version]
         newest = entry.newest()
         if newest is None:
@@ -173,16 +171,15 @@ class ModelRepository:
         newest = entry.newest()
         entry.state = "READY" if newest else "UNAVAILABLE"
         if entry.reason != reason:
-            still_serving = newest.version if newest else None
-            self._log.error("model not loaded", model=name, reason=reason, still_serving=still_serving)
+            self._log.error("model not loaded", model=name, reason=reason, still_serving=newest and newest.version)
         entry.reason = reason
 
     async def unload(self, name: str) -> None:
         """Stops serving a model. Requests that were accepted before are answered. Raises NotFound."""
         entry = self._entries.get(name)
         if entry is None:
-            served = ", ".join(self._entries) or "none"
-            raise NotFound(f"model {shortened(name)} is not served here; the models are: {served}")
+            names = ", ".join(self._entries) or "none"
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {names}")
         async with entry.lock:
             for loaded in entry.versions.values():
                 self._close_version(loaded)

@@ -23,7 +23,12 @@ from tests.contract.sources import Offenders, rule, source
 
 DOCKERFILE = source("compose/Dockerfile")
 WITH_HEALTHCHECK = {"api", "prep", "model", "vision", "store"}  # targets of the Dockerfile
-READ_BY_LIBRARIES = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+READ_BY_LIBRARIES = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
+}
 SET_BY_THE_IMAGE = {"HOST", "HTTP_PORT", "GRPC_PORT"}
 ENTRY_PORTS = (
     ["127.0.0.1:${PORT:-8000}:8000"],
