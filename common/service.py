@@ -14,6 +14,7 @@ from common.observability.health import Health
 from common.observability.log import Logs
 from common.observability.metrics import Metrics
 from common.observability.tracing import Spans
+from common.request.capacity import Capacity
 from common.request.context import RequestContext
 from common.settings import ServiceSettings
 
@@ -48,10 +49,14 @@ class Service:
     health: Health = field(default_factory=Health)
     metrics: Metrics = field(default_factory=Metrics)
     spans: Spans | None = None
+    capacity: Capacity = field(init=False)
     requests_read: Callable[[], int] | None = None
     """The number of requests that the server has read and not answered; None when the server does not count them."""
     samples: Path | None = None
     """A folder of sample inputs, which the page of the service offers."""
+
+    def __post_init__(self) -> None:
+        self.capacity = Capacity(self.settings, self.metrics)
 
     def requests_starting(self) -> int:
         """The number of requests that have been read and whose handlers start in the next turn of the event loop."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from common.endpoints.backend import InferRequest, InferResponse
-from common.errors import ClientDisconnected, PreprocessingMismatch
+from common.errors import ClientDisconnected, PayloadTooLarge, PreprocessingMismatch
 from common.inference.batching import RunResult
 from common.inference.repository import LoadedModel, ModelRepository
 from common.observability.log import Log
@@ -51,6 +51,8 @@ class OnnxBackend:
         context.deadline.check("inference started")
         context.model = model.name
         rows = (next(iter(inputs.values())).shape or (1,))[0]
+        if rows > context.most_rows:
+            _check_rows(model, rows, context.most_rows)
         future = model.batcher.submit(inputs, rows, context.deadline)
         try:
             result = await (self._unless_disconnected(context, future) if model.batcher.slow(rows) else future)
@@ -91,6 +93,11 @@ class OnnxBackend:
 
 def _cancel(future: asyncio.Future[RunResult], _: object) -> None:
     future.cancel()
+
+
+def _check_rows(model: LoadedModel, rows: int, most: int) -> None:
+    if model.inputs[0].shape[:1] == (-1,):
+        raise PayloadTooLarge.at("inputs[0].shape", f"expected at most {most} rows, got {rows}; send several requests")
 
 
 def _check_fingerprint(model: LoadedModel, stated: object) -> None:
