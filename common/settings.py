@@ -28,6 +28,9 @@ class ServiceSettings(BaseSettings):
     )
     access_log: bool = Field(True, description="Logs one JSON line for each request.")
     max_body_bytes: int = Field(64_000_000, gt=0, description="Largest request body; a larger one gets 413.")
+    max_message_bytes: int = Field(
+        16_000_000, gt=0, description="Largest gRPC message, after decompression; a larger one is RESOURCE_EXHAUSTED."
+    )
     max_buffered_bytes: int = Field(
         256_000_000,
         gt=0,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
-import grpc.aio
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.wrappers_pb2 import Int64Value
 
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse, ModelHandle
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
+from common.endpoints.grpc_messages import MessageServer
 from common.endpoints.tfserving import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
@@ -26,19 +27,22 @@ from common.endpoints.tfserving import (
     status,
     values,
 )
-from common.errors import InvalidInput, MethodNotAllowed
+from common.errors import InvalidInput, MethodNotAllowed, PayloadTooLarge
 from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_pb2_grpc as pb_grpc
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
-from common.protocol.grpc.tfserving_tensors import decode, encode
+from common.protocol.grpc.tfserving_tensors import decode, encode, stated_tensor
 from common.protocol.oip import check_inputs
+from common.protocol.stated import check_stated, json_size
+from common.protocol.tensors import Array, TensorSpec
+from common.request.capacity import LARGE
 from common.request.context import RequestContext
 from common.service import Service
 
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
 
 
-def add_tfserving(server: grpc.aio.Server, backend: InferenceBackend[Any], service: Service) -> Sequence[str]:
+def add_tfserving(server: MessageServer, backend: InferenceBackend[Any], service: Service) -> Sequence[str]:
     """Adds both services to a server, and returns their full names."""
     prediction = PredictionService(backend, service)
     pb_grpc.add_PredictionServiceServicer_to_server(prediction, server)
@@ -56,17 +60,31 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
     async def Predict(self, request: pb.PredictRequest, call: CallContext) -> pb.PredictResponse:
         async def predict(context: RequestContext) -> pb.PredictResponse:
             model = _model_with_signature(self._backend, request.model_spec, PREDICT)
-            inputs = {
-                name: decode(tensor, f"inputs[{name!r}]", self._most_bytes) for name, tensor in request.inputs.items()
-            }
-            check_inputs(inputs, model.inputs)
+            if (size := request.ByteSize()) <= LARGE:
+                inputs = self._decoded(request, model.inputs, context.most_rows)
+            else:
+                inputs = await context.in_thread(self._decoded, request, model.inputs, context.most_rows)
+                context.hold(size)
             context.stages["decode"] = (perf_counter() - context.started) * 1e3
             outputs = list(request.output_filter)
             response = await self._backend.infer(InferRequest(context, model, inputs, outputs))
-            encoded = {name: encode(array) for name, array in response.outputs.items()}
+            if (size := json_size(response.outputs)) <= LARGE:
+                encoded = _encoded(response.outputs)
+            else:
+                context.hold(size)
+                encoded = await context.in_thread(_encoded, response.outputs)
             return pb.PredictResponse(outputs=encoded, model_spec=_response_spec(response, request.model_spec))
 
         return await self._calls.run("Predict", call, predict)
+
+    def _decoded(self, request: pb.PredictRequest, specs: Sequence[TensorSpec], most_rows: int) -> dict[str, Array]:
+        stated = [stated_tensor(name, tensor) for name, tensor in islice(request.inputs.items(), len(specs) + 1)]
+        check_stated(stated, specs, most_rows)
+        inputs = {
+            name: decode(tensor, f"inputs[{name!r}]", self._most_bytes) for name, tensor in request.inputs.items()
+        }
+        check_inputs(inputs, specs)
+        return inputs
 
     async def Classify(self, request: pb.ClassificationRequest, call: CallContext) -> pb.ClassificationResponse:
         async def classify(context: RequestContext) -> pb.ClassificationResponse:
@@ -113,8 +131,10 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
     async def _infer_examples(
         self, context: RequestContext, model: ModelHandle, examples: pb.Input, method: str
     ) -> InferResponse:
-        inputs = rows(model, _features(examples), method)
-        check_inputs(inputs, model.inputs)
+        if examples.ByteSize() <= LARGE:
+            inputs = _rows(model, examples, method, context.most_rows)
+        else:
+            inputs = await context.in_thread(_rows, model, examples, method, context.most_rows)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         return await self._backend.infer(InferRequest(context, model, inputs))
 
@@ -161,6 +181,19 @@ def _spec(name: str, version: str, requested: pb.ModelSpec) -> pb.ModelSpec:
     """The version that computed the response, and the signature of the request."""
     signature = requested.signature_name or DEFAULT_SIGNATURE
     return pb.ModelSpec(name=name, version=Int64Value(value=int(version)), signature_name=signature)
+
+
+def _encoded(outputs: Mapping[str, Array]) -> dict[str, tensor_pb.TensorProto]:
+    return {name: encode(array) for name, array in outputs.items()}
+
+
+def _rows(model: ModelHandle, examples: pb.Input, method: str, most_rows: int) -> dict[str, Array]:
+    count = max(len(examples.example_list.examples), len(examples.example_list_with_context.examples))
+    if count > most_rows:
+        raise PayloadTooLarge.at("examples", f"expected at most {most_rows}, got {count}; send several requests")
+    inputs = rows(model, _features(examples), method)
+    check_inputs(inputs, model.inputs)
+    return inputs
 
 
 def _features(examples: pb.Input) -> list[Features]:

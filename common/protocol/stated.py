@@ -29,18 +29,24 @@ def check_stated(tensors: Sequence[StatedTensor], specs: Sequence[TensorSpec], m
     Raises PayloadTooLarge for more rows than `most_rows`.
     """
     if len(tensors) > len(specs):
-        raise InvalidInput.at("inputs", f"expected at most {len(specs)} inputs, got {len(tensors)}")
+        raise InvalidInput.at(
+            "inputs", f"expected {_names(specs)}, got {sorted(one.name[:60] for one in tensors[: len(specs) + 1])}"
+        )
     by_name = {spec.name: spec for spec in specs}
     found: set[str] = set()
     for index, tensor in enumerate(tensors):
         where = f"inputs[{index}]"
         spec = by_name.get(tensor.name)
         if spec is None:
-            raise InvalidInput.at("inputs", f"expected {', '.join(map(repr, by_name))}, got {tensor.name[:60]!r}")
+            raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(one.name[:60] for one in tensors)}")
         if tensor.name in found:
             raise InvalidInput.at(f"{where}.name", f"expected each input once, got {tensor.name!r} twice")
         found.add(tensor.name)
         _check_tensor(tensor, spec, most_rows, where)
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name!r}" for spec in specs)
 
 
 def _check_tensor(tensor: StatedTensor, spec: TensorSpec, most_rows: int, where: str) -> None:

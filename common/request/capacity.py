@@ -40,9 +40,9 @@ class Capacity:
             self._rejected.labelled("body_too_large").inc()
             raise PayloadTooLarge.at("body", f"expected at most {self.most_each} bytes, got at least {size}")
 
-    def hold(self, size: int) -> None:
+    def hold(self, size: int, even_if_full: bool = False) -> None:
         """Counts bytes as held. Raises Overloaded, and counts none, when all requests together would hold too many."""
-        if self.held + size > self._all:
+        if self.held + size > self._all and not even_if_full:
             self._rejected.labelled("bodies_full").inc()
             raise Overloaded(
                 f"the requests being handled hold more than {self._all} bytes in all; retry later", retry_after=1

@@ -88,10 +88,13 @@ class RequestContext:
         """The most rows that this request may have."""
         return self.capacity.most_rows if self.capacity is not None else sys.maxsize
 
-    def hold(self, size: int) -> None:
-        """Counts bytes that this request holds until it ends, unless they are few. Raises Overloaded."""
+    def hold(self, size: int, even_if_full: bool = False) -> None:
+        """Counts bytes that this request holds until it ends, unless they are few. Raises Overloaded.
+
+        `even_if_full`: it holds them already, so they are counted and nothing is raised.
+        """
         if size > SMALL and self.capacity is not None:
-            self.capacity.hold(size)
+            self.capacity.hold(size, even_if_full)
             self.held += size
 
     def release(self) -> None:

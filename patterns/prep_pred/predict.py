@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -11,10 +11,11 @@ import orjson
 from common import RELEASE
 from common.composition.backend import CompositionBackend
 from common.endpoints.backend import InferRequest
-from common.errors import InvalidInput, UnsupportedMedia, UpstreamFailed
+from common.errors import InvalidInput, PayloadTooLarge, UnsupportedMedia, UpstreamFailed
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import Array
+from common.request.capacity import LARGE
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
 from patterns.prep_pred.pairs import Pair
@@ -30,10 +31,13 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
+AnyValue = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"description": "A value of any type."})]
+
+
 class RawInputRequest(msgspec.Struct):
     """Rows of named values, or texts."""
 
-    instances: list[dict[str, Any] | str]
+    instances: list[dict[str, AnyValue] | str]
 
 
 _request = msgspec.json.Decoder(RawInputRequest)
@@ -53,7 +57,11 @@ class RawInputRoute:
         context.route, name = PATH, context.path.rpartition("/")[2]
         pair = self._pairs.resolve(name)
         context.model = name
-        given = _instances(context.headers.get(b"content-type", JSON.encode()).decode("latin-1"), body)
+        media = context.headers.get(b"content-type", JSON.encode()).decode("latin-1")
+        if len(body) <= LARGE:
+            given = _instances(media, body, context.most_rows)
+        else:
+            given = await context.in_thread(_instances, media, body, context.most_rows)
         async with cancel_on_disconnect(context):
             response = await pair.infer(InferRequest(context, pair, {INSTANCES.name: given}))
             version, outputs = response.model_version, response.outputs
@@ -89,7 +97,7 @@ class RawInputRoute:
         return {"paths": {PATH: {"post": operation}}, "components": {"schemas": {}}}
 
 
-def _instances(content_type: str, body: Payload) -> Array:
+def _instances(content_type: str, body: Payload, most_rows: int) -> Array:
     """The elements of INSTANCES: the body itself when it is an image, else the instances in its JSON."""
     media = content_type.partition(";")[0].strip().lower()
     if media not in (JSON, *PICTURES):
@@ -99,6 +107,8 @@ def _instances(content_type: str, body: Payload) -> Array:
     listed = decode_json(_request, body).instances
     if not listed:
         raise InvalidInput.at("instances", "is empty; send at least one")
+    if len(listed) > most_rows:
+        raise PayloadTooLarge.at("instances", f"expected at most {most_rows}, got {len(listed)}")
     return np.array([one.encode() if isinstance(one, str) else msgspec.json.encode(one) for one in listed], object)
 
 

@@ -18,8 +18,9 @@ from common.inference.manifest import Feature, Manifest
 from common.inference.onnx_backend import OnnxBackend
 from common.inference.repository import LoadedModel
 from common.protocol.json_body import Payload, check_json, decode_json
-from common.protocol.rows import explain_error, rows_to_array
+from common.protocol.rows import check_size, explain_error, rows_to_array
 from common.protocol.tensors import Array
+from common.request.capacity import LARGE
 from common.request.context import Headers, RequestContext
 
 PATH = "/predict"
@@ -48,7 +49,10 @@ class PredictRoute:
         context.route = PATH
         model = self._backend.resolve(self._model)
         columns = self._columns(model)
-        rows = self._rows(_instances(context.headers, body, columns.names), columns.names)
+        if len(body) <= LARGE:
+            rows = self._decoded(context.headers, body, columns.names)
+        else:
+            rows = await context.in_thread(self._decoded, context.headers, body, columns.names)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         response = await self._backend.infer(InferRequest(context, model, {model.inputs[0].name: rows}))
         start = perf_counter()
@@ -59,6 +63,7 @@ class PredictRoute:
             "release": RELEASE,
         }
         encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+        context.hold(len(encoded))
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
@@ -67,6 +72,10 @@ class PredictRoute:
         if self._known is None or self._known[0] is not model:
             self._known = model, Columns(model.manifest)
         return self._known[1]
+
+    def _decoded(self, headers: Headers, body: Payload, names: Sequence[str]) -> Array:
+        check_size(body, names, self._max_rows)
+        return self._rows(_instances(headers, body, names), names)
 
     def _rows(self, instances: Sequence[Mapping[str, float]], names: Sequence[str]) -> Array:
         """An FP32 array of shape [rows, features], its columns in the model's order."""

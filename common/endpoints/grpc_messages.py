@@ -1,0 +1,174 @@
+"""Receives the messages of unary gRPC calls within bounds of number, size and time.
+
+grpcio by itself receives the message of every call at once, whatever memory that takes, and parses it on the event
+loop. Here the server treats a unary call as a stream of one message, which is the same to the client, so it decides
+when a message is received: at most RECEIVED_AT_ONCE are. Their bytes count against the budget of all requests until the
+call ends, and a large one is parsed beside the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from common.endpoints.grpc_calls import CallContext, GrpcCalls
+from common.errors import DeadlineExceeded, InvalidInput, Overloaded, ServingError
+from common.protocol.grpc.outline import check_outline
+from common.request.capacity import LARGE, SMALL, Capacity
+from common.request.context import RequestContext
+from common.request.deadline import Deadline
+from common.service import Service
+
+RECEIVED_AT_ONCE = 8  # messages
+RECEIVE_SECONDS = 10.0  # for a message to arrive
+CONTESTED_SECONDS = 1.0  # the same while other calls wait for their turn
+Handlers = tuple[grpc.GenericRpcHandler, ...]
+
+
+class MessageServer:
+    """Adds services to a server whose unary calls receive their messages within bounds.
+
+    Generated code takes it for the server: it calls `add_generic_rpc_handlers`, and the other method only besides.
+    """
+
+    def __init__(self, server: grpc.aio.Server, service: Service) -> None:
+        self._server, self._service, self._turns = server, service, Turns()
+
+    def add_generic_rpc_handlers(self, handlers: Handlers) -> None:
+        bounded = tuple(_BoundedHandlers(one, self._service, self._turns) for one in handlers)
+        self._server.add_generic_rpc_handlers(bounded)
+
+    def add_registered_method_handlers(self, service_name: str, handlers: dict[str, Any]) -> None:
+        """Does nothing: all calls go to the generic handlers."""
+
+
+class Turns:
+    """Whose message may be received. A call whose message takes long loses its turn when others wait."""
+
+    def __init__(self) -> None:
+        self._receiving: dict[asyncio.Future[Any], float] = {}
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def receive(self, call: CallContext, seconds: float) -> Any:
+        """The message of a call, or grpc.aio.EOF. Raises DeadlineExceeded, or Overloaded when others waited."""
+        if len(self._receiving) >= RECEIVED_AT_ONCE or self._waiting:
+            await self._wait(seconds)
+        read = asyncio.ensure_future(call.read())
+        self._receiving[read] = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(min(seconds, RECEIVE_SECONDS)):
+                return await read
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed while the message was still arriving") from None
+        except asyncio.CancelledError:
+            if read in self._receiving:  # the call itself was cancelled
+                raise
+            raise Overloaded("the message arrived too slowly while other calls waited", retry_after=1) from None
+        finally:
+            self._receiving.pop(read, None)
+            self._next()
+
+    async def _wait(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        end = loop.time() + seconds
+        while not turn.done():
+            self._end_slow_ones(loop.time())
+            await asyncio.wait([turn], timeout=min(CONTESTED_SECONDS / 4, max(end - loop.time(), 0.0)))
+            if loop.time() >= end and not turn.done():
+                self._waiting.remove(turn)
+                raise Overloaded("too many gRPC messages are being received at once; retry later", retry_after=1)
+
+    def _end_slow_ones(self, now: float) -> None:
+        for read, since in list(self._receiving.items()):
+            if now - since > CONTESTED_SECONDS:
+                del self._receiving[read]
+                read.cancel()
+
+    def _next(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+
+class _BoundedHandlers(grpc.GenericRpcHandler):
+    """The handlers of one service, with the unary ones replaced."""
+
+    def __init__(self, inner: grpc.GenericRpcHandler, service: Service, turns: Turns) -> None:
+        self._inner, self._service, self._turns = inner, service, turns
+        self._known: dict[str, Any] = {}
+
+    def service(self, details: Any) -> Any:
+        """The handler of a method; None for one that is not known."""
+        handler = self._known.get(details.method)
+        if handler is None:
+            handler = self._inner.service(details)
+            if handler is not None:
+                handler = self._known[details.method] = self._bounded(details.method, handler)
+        return handler
+
+    def _bounded(self, path: str, handler: Any) -> Any:
+        if handler.unary_unary is None:
+            return handler
+        call = _UnaryMethod(path, handler, self._service, self._turns)
+        return grpc.stream_unary_rpc_method_handler(call.run, None, handler.response_serializer)
+
+
+class _UnaryMethod:
+    """Receives and parses the message of each call of one method, then runs its handler."""
+
+    def __init__(self, path: str, handler: Any, service: Service, turns: Turns) -> None:
+        _, name, self._method = path.split("/")
+        self._calls, self._capacity, self._turns = GrpcCalls(service, name), service.capacity, turns
+        self._longest = service.settings.request_timeout_seconds
+        self._kind: type[Message] = handler.request_deserializer.__self__  # generated code has Message.FromString
+        self._descriptor: Any = self._kind.DESCRIPTOR
+        self._handle: Callable[[Any, CallContext], Awaitable[Any]] = handler.unary_unary
+
+    async def run(self, _: Any, call: CallContext) -> Any:
+        left = call.time_remaining()
+        try:
+            message = await self._message(call, self._longest if left is None else min(left, self._longest))
+        except ServingError as error:
+            return await self._calls.run(self._method, call, _refusal(error))
+        return await self._handle(message, call)
+
+    async def _message(self, call: CallContext, seconds: float) -> Any:
+        raw = await self._turns.receive(call, seconds)
+        if raw is grpc.aio.EOF:
+            raise InvalidInput("the call has no message; expected one")
+        size = len(raw)
+        if size > SMALL:
+            self._capacity.hold(size)
+            call.add_done_callback(partial(_give_back, self._capacity, size))  # type: ignore[arg-type]  # its argument is one
+        try:
+            if size <= LARGE:
+                return self._kind.FromString(raw)
+            return await self._capacity.in_thread(Deadline.after(seconds), self._parse_large, raw)
+        except DecodeError:
+            raise InvalidInput(f"the message is not valid: expected a message of {self._method}") from None
+
+    def _parse_large(self, raw: bytes) -> Any:
+        check_outline(raw, self._descriptor)
+        return self._kind.FromString(raw)
+
+
+def _give_back(capacity: Capacity, size: int, _: object) -> None:
+    capacity.give_back(size)
+
+
+def _refusal(error: ServingError) -> Callable[[RequestContext], Awaitable[Any]]:
+    async def refuse(_: RequestContext) -> Any:
+        raise error
+
+    return refuse
