@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError, Message
 
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
 from common.errors import DeadlineExceeded, InvalidInput, Overloaded, ServingError
-from common.protocol.grpc.outline import check_outline
+from common.protocol.grpc.outline import parsed_size
 from common.request.capacity import LARGE, SMALL, Capacity
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
@@ -141,26 +141,33 @@ class _UnaryMethod:
             message = await self._message(call, self._longest if left is None else min(left, self._longest))
         except ServingError as error:
             return await self._calls.run(self._method, call, _refusal(error))
-        return await self._handle(message, call)
+        handled = self._handle(message, call)
+        del message
+        try:
+            return await handled
+        except BaseException as error:
+            # grpcio keeps it with the call; with its traceback, the message would be kept until a collection
+            raise error.with_traceback(None) from None
 
     async def _message(self, call: CallContext, seconds: float) -> Any:
         raw = await self._turns.receive(call, seconds)
         if raw is grpc.aio.EOF:
             raise InvalidInput("the call has no message; expected one")
-        size = len(raw)
-        if size > SMALL:
-            self._capacity.hold(size)
-            call.add_done_callback(partial(_give_back, self._capacity, size))  # type: ignore[arg-type]  # its argument is one
+        self._hold(call, len(raw))
         try:
-            if size <= LARGE:
+            if len(raw) <= LARGE:
                 return self._kind.FromString(raw)
-            return await self._capacity.in_thread(Deadline.after(seconds), self._parse_large, raw)
+            deadline = Deadline.after(seconds)
+            self._hold(call, await self._capacity.in_thread(deadline, parsed_size, raw, self._descriptor))
+            return await self._capacity.in_thread(deadline, self._kind.FromString, raw)
         except DecodeError:
             raise InvalidInput(f"the message is not valid: expected a message of {self._method}") from None
 
-    def _parse_large(self, raw: bytes) -> Any:
-        check_outline(raw, self._descriptor)
-        return self._kind.FromString(raw)
+    def _hold(self, call: CallContext, size: int) -> None:
+        """Counts bytes as held until the call ends. Raises Overloaded."""
+        if size > SMALL:
+            self._capacity.hold(size)
+            call.add_done_callback(partial(_give_back, self._capacity, size))  # type: ignore[arg-type]  # takes one
 
 
 def _give_back(capacity: Capacity, size: int, _: object) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from common.errors import ClientDisconnected, DeadlineExceeded, InvalidInput, ServingError
+from common.errors import ClientDisconnected, DeadlineExceeded, InvalidInput, PayloadTooLarge, ServingError
+from common.protocol.json_body import MAX_BYTES as MAX_JSON
 from common.protocol.json_body import Payload
 from common.request.capacity import SMALL
 from common.request.context import Headers
 from common.request.deadline import Deadline
 from common.service import Service
 
+JSON, JSON_HEADER = b"application/json", b"inference-header-content-length"  # with the second, binary data follow
 LONGEST_CONTENT_LENGTH = 20  # digits
 
 
@@ -39,6 +41,8 @@ class BodyMemory:
             )
         size = int(stated)
         self.check_size(size)
+        if size > MAX_JSON and JSON_HEADER not in headers and headers.get(b"content-type", b"").startswith(JSON):
+            raise PayloadTooLarge.at("body", f"expected at most {MAX_JSON} bytes of JSON, got {size}; send binary data")
         return size
 
 
