@@ -68,17 +68,23 @@ docs: .venv/.dev  ## update the generated tables and numbers in the documentatio
 	@$(PY) -m tools.settings_table $(PAGES) && $(PY) -m tools.numbers $(PAGES)
 	@$(PY) -m tools.pods_table k8s/README.md
 
-lock: $(UV)  ## update requirements/*.txt from pyproject.toml; UPGRADE=1 for the newest versions
+EXTRAS_prep := --extra api --extra pictures --extra telemetry
+EXTRAS_model := --extra model --extra telemetry
+lock: $(UV)  ## update requirements/*.txt from pyproject.toml; UPGRADE=1 for the newest versions; SIDE=prep or model alone
+ifdef SIDE
+	@$(COMPILE) $(if $(UPGRADE),--upgrade) $(EXTRAS_$(SIDE)) pyproject.toml -o requirements/$(SIDE).txt
+else
 	@$(COMPILE) $(if $(UPGRADE),--upgrade) --extra dev pyproject.toml -o requirements/dev.txt
 	@$(COMPILE) -c requirements/dev.txt --extra api --extra telemetry pyproject.toml -o requirements/api.txt
 	@$(COMPILE) -c requirements/dev.txt --extra model --extra telemetry pyproject.toml -o requirements/model.txt
 	@$(COMPILE) -c requirements/dev.txt --extra api --extra pictures --extra telemetry pyproject.toml -o requirements/prep.txt
 	@$(COMPILE) -c requirements/dev.txt --extra model --extra pictures --extra telemetry pyproject.toml -o requirements/vision.txt
 	@$(COMPILE) -c requirements/dev.txt --extra japanese pyproject.toml -o requirements/japanese.txt
+	@$(COMPILE) -c requirements/dev.txt --extra estimator pyproject.toml -o requirements/estimator.txt
 	@$(COMPILE) -c requirements/dev.txt --extra build pyproject.toml -o requirements/build.txt
 	@$(COMPILE) -c requirements/dev.txt --extra model --extra pictures --extra build --extra run pyproject.toml -o requirements/run.txt
-
 	@$(COMPILE) -c requirements/dev.txt --extra dev --extra export-torch --extra export-keras pyproject.toml -o requirements/export.txt
+endif
 
 clean:  ## stop local stacks and remove everything that was built or installed
 	@for stack in .run/*/; do [ ! -d "$$stack" ] || $(MAKE) -s down RUNTIME=local \

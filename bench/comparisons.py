@@ -134,14 +134,6 @@ COMPARISONS = (
         (1, 4, 32),
     ),
     Comparison(
-        "only_request",
-        "is_only_request: a request that is the only one runs at once",
-        ("common/service.py:Service.is_only_request",),
-        [Alternative("it waits for one turn of the event loop", "bench.alternatives.arrivals", "only")],
-        IRIS,
-        (1, 4, 32),
-    ),
-    Comparison(
         "client",
         "HTTP/1.1 client",
         ("common/client/http1.py",),

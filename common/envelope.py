@@ -1,4 +1,4 @@
-"""The envelope around every request, for every protocol: its deadline, its errors, its metrics and log line.
+"""The envelope around every request, for every protocol: its API key, deadline, errors, metrics and log line.
 
 This is written once. Direct HTTP routes (`common/http/cycle.py`), FastAPI routes (`common/http/asgi_call.py`) and gRPC
 calls (`common/endpoints/grpc_calls.py`) differ in how a request is read and a response is sent: each is a `Call`.
@@ -47,7 +47,7 @@ class Envelope:
     """Opens a request's context and runs its call."""
 
     def __init__(self, service: Service) -> None:
-        self._service, self._capacity = service, service.capacity
+        self._service, self._capacity, self._keys = service, service.capacity, service.keys
         self._longest = service.settings.request_timeout_seconds
 
     def open(
@@ -88,6 +88,8 @@ class Envelope:
                 timeout = context.headers.get(_TIMEOUT_HEADER)
                 if timeout is not None:
                     context.deadline = context.deadline.capped(parse_timeout(timeout.decode("latin-1")))
+                if self._keys is not None and context.path not in self._service.uncounted:
+                    self._keys.check(context)
                 response = await call.handle(context)
             except ServingError as error:
                 context.error = error.detail[:LONGEST_LOGGED_ERROR]

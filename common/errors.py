@@ -5,6 +5,7 @@ ServingError                     500 INTERNAL
 ├── InvalidInput                 400 INVALID_ARGUMENT     the request is wrong: `fields` says where and why
 │   ├── PayloadTooLarge          413 RESOURCE_EXHAUSTED
 │   └── UnsupportedMedia         415 INVALID_ARGUMENT
+├── Unauthorized                 401 UNAUTHENTICATED      the API key is missing or not known
 ├── Forbidden                    403 PERMISSION_DENIED    a setting has to allow it first
 ├── NotFound                     404 NOT_FOUND
 ├── MethodNotAllowed             405 UNIMPLEMENTED
@@ -16,7 +17,8 @@ ServingError                     500 INTERNAL
 │   └── UpstreamModelNotFound    502 UNAVAILABLE          the other service has no such model or version
 ├── Overloaded                   503 RESOURCE_EXHAUSTED   the queue is full: retry after `retry_after` seconds
 ├── NotReady                     503 UNAVAILABLE          loading, draining or broken
-└── DeadlineExceeded             504 DEADLINE_EXCEEDED    the request's time is over
+├── DeadlineExceeded             504 DEADLINE_EXCEEDED    the request's time is over
+└── LoopDetected                 508 INTERNAL             a proxy called itself, directly or through others
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
+
+from common.observability.redaction import redacted
+
+LONGEST_NAME = 100  # characters of a name that a message quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +40,20 @@ class FieldError:
     reason: str
 
 
+def shortened(name: str) -> str:
+    """A name from a request as a message quotes it: a long one is cut, since messages have to stay short."""
+    return repr(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…")
+
+
 class ServingError(Exception):
-    """The base of every error that a caller is told; `detail` is one sentence for the caller."""
+    """The base of every error that a caller is told; `detail` is one sentence for the caller, without any secret."""
 
     status: ClassVar[int] = 500
     grpc_code: ClassVar[str] = "INTERNAL"
     title: ClassVar[str] = "Internal error"
 
     def __init__(self, detail: str, *, fields: Sequence[FieldError] = (), retry_after: float | None = None) -> None:
+        detail = redacted(detail)
         super().__init__(detail)
         self.detail = detail
         self.fields = tuple(fields)
@@ -73,6 +85,10 @@ class PayloadTooLarge(InvalidInput):
 
 class UnsupportedMedia(InvalidInput):
     status, grpc_code, title = 415, "INVALID_ARGUMENT", "Unsupported media type"
+
+
+class Unauthorized(ServingError):
+    status, grpc_code, title = 401, "UNAUTHENTICATED", "Unauthorized"
 
 
 class Forbidden(ServingError):
@@ -125,3 +141,7 @@ class NotReady(ServingError):
 
 class DeadlineExceeded(ServingError):
     status, grpc_code, title = 504, "DEADLINE_EXCEEDED", "Deadline exceeded"
+
+
+class LoopDetected(ServingError):
+    status, grpc_code, title = 508, "INTERNAL", "Loop detected"

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import gc
 import importlib
+import ipaddress
+import os
 import sys
-from types import ModuleType
+import traceback
+from types import ModuleType, TracebackType
 
 from pydantic import ValidationError
 
 from common.observability.log import Logs
+from common.observability.redaction import redacted, remember_secrets
 from common.roles.process import run
 from common.settings import ServiceSettings
 
@@ -39,8 +43,22 @@ def read_settings(role: ModuleType) -> ServiceSettings:
         settings: ServiceSettings = role.Settings()
     except ValidationError as error:
         wrong = "; ".join(f"{str(next(iter(one['loc']), 'settings')).upper()}: {one['msg']}" for one in error.errors())
-        raise SystemExit(f"wrong environment variables: {wrong}") from None
+        raise SystemExit(redacted(f"wrong environment variables: {wrong}")) from None
     return settings
+
+
+def warn_if_open(settings: ServiceSettings, logs: Logs) -> None:
+    """Logs a warning when callers from other machines need no API key."""
+    if not (settings.api_keys or settings.api_keys_file or _is_loopback(settings.host)):
+        advice = "set API_KEYS_FILE or API_KEYS, or let only a proxy that authenticates callers reach this service"
+        logs.log.warning("callers need no API key", host=settings.host, advice=advice)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
 
 
 def main() -> None:
@@ -50,11 +68,19 @@ def main() -> None:
         raise SystemExit(
             "usage: python -m common.serve ROLE, such as patterns.web_single.api or common.roles.predictor"
         )
+    remember_secrets(os.environ)
+    sys.excepthook = _print_redacted
     role = load_role(sys.argv[1])
     settings = read_settings(role)
     logs = Logs(settings.pattern, settings.service, settings.log_level)
     logs.take_over_stdlib()
+    warn_if_open(settings, logs)
     raise SystemExit(run(role.create_process(settings, logs)))
+
+
+def _print_redacted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints the traceback of an exception that ends the process, without any secret."""
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, trace))))
 
 
 if __name__ == "__main__":

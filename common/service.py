@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ import msgspec
 from common.observability.health import Health
 from common.observability.log import Logs
 from common.observability.metrics import Metrics
+from common.observability.redaction import remember_secrets
 from common.observability.tracing import Spans
+from common.request.api_keys import ApiKeys
 from common.request.capacity import Capacity
 from common.request.context import RequestContext
 from common.settings import ServiceSettings
@@ -37,6 +40,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True, tag_field="event", tag="req
     bytes_in: int
     bytes_out: int
     model: str = ""
+    tenant: str = ""
     error: str = ""
 
 
@@ -52,19 +56,28 @@ class Service:
     capacity: Capacity = field(init=False)
     requests_read: Callable[[], int] | None = None
     """The number of requests that the server has read and not answered; None when the server does not count them."""
+    held_responses: asyncio.Event | None = None
+    """While gRPC stops: its responses wait for this (`common/endpoints/grpc_handlers.py`)."""
     samples: Path | None = None
     """A folder of sample inputs, which the page of the service offers."""
 
+    uncounted: set[str] = field(default_factory=set)
+    """The routes of the page's files, which the metrics of requests leave out."""
+
+    keys: ApiKeys | None = field(init=False, default=None)
+    """The API keys that callers need; None when the settings name none, and everyone may call."""
+
     def __post_init__(self) -> None:
-        self.capacity = Capacity(self.settings, self.metrics)
+        settings = self.settings
+        remember_secrets(settings.model_dump())
+        if settings.api_keys or settings.api_keys_file:
+            rate = settings.api_key_requests_per_second
+            self.keys = ApiKeys(settings.api_keys, settings.api_keys_file, rate, self.logs.log)
+        self.capacity = Capacity(settings.max_body_bytes, settings.max_buffered_bytes, settings.max_rows, self.metrics)
 
     def requests_starting(self) -> int:
         """The number of requests that have been read and whose handlers start in the next turn of the event loop."""
         return max(self.requests_read() - self.metrics.in_progress, 0) if self.requests_read else 0
-
-    def is_only_request(self) -> bool:
-        """Whether the request being handled is the only one that has been read and not answered."""
-        return self.metrics.in_progress == 1 and self.requests_read is not None and self.requests_read() == 1
 
     def request_started(self, context: RequestContext) -> None:
         """Counts a request in and starts its span."""
@@ -76,8 +89,9 @@ class Service:
         """Counts a request out, writes its access line and ends its span."""
         seconds = perf_counter() - context.started
         self.metrics.in_progress -= 1
-        self.metrics.requests.labelled(context.route, context.method, code).inc()
-        self.metrics.request_seconds.labelled(context.route).observe(seconds)
+        if context.route not in self.uncounted:
+            self.metrics.requests.labelled(context.route, context.method, code).inc()
+            self.metrics.request_seconds.labelled(context.route).observe(seconds)
         if self.settings.access_log and context.route not in PROBES:
             self._access_line(context, code, seconds, bytes_out, failed)
         if self.spans is not None and context.trace.span is not None:
@@ -99,6 +113,7 @@ class Service:
                 context.bytes_in,
                 bytes_out,
                 context.model,
+                context.tenant,
                 context.error,
             )
         )

@@ -5,10 +5,13 @@ A role adds its own fields in a subclass. The tables in the READMEs are generate
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from common.request.api_keys import parse_keys
 
 
 class ServiceSettings(BaseSettings):
@@ -40,6 +43,20 @@ class ServiceSettings(BaseSettings):
     request_timeout_seconds: float = Field(
         30.0, gt=0, description="Longest time for a request, and the time for a request that sets none."
     )
+    api_keys: str = Field(
+        "",
+        description="API keys that callers need, as `name:sha256[:requests_per_second]`, separated by commas; the name "
+        "is logged as the tenant. Empty, and no file: everyone who reaches the service may call.",
+    )
+    api_keys_file: Path | None = Field(
+        None, description="A file with such keys, one a line. It is read again when it changes."
+    )
+    api_key_requests_per_second: float = Field(
+        0.0, ge=0, description="Limit of each key that states none; more get 429. 0: no limit."
+    )
+    cors_origins: str = Field(
+        "", description="Origins whose pages may call from a browser, separated by commas; `*`: any."
+    )
     drain_delay_seconds: float = Field(
         0.0, ge=0, description="After SIGTERM: time to go on answering while unready, until balancers have noticed."
     )
@@ -57,3 +74,23 @@ class ServiceSettings(BaseSettings):
     @classmethod
     def _in_lower_case(cls, level: object) -> object:
         return level.lower() if isinstance(level, str) else level
+
+    @field_validator("api_keys")
+    @classmethod
+    def _keys(cls, text: str) -> str:
+        parse_keys(text)
+        return text
+
+    @field_validator("api_keys_file")
+    @classmethod
+    def _keys_in_file(cls, file: Path | None) -> Path | None:
+        if file is not None:
+            try:
+                parse_keys(file.read_text())
+            except OSError as error:
+                raise ValueError(f"cannot be read: {error.strerror}") from None
+        return file
+
+    @property
+    def origins(self) -> list[str]:
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]

@@ -1,5 +1,9 @@
-"""Command line: `python -m models [NAME...|--all]` builds the models that are out of date."""
+"""Command line: `python -m models [NAME...|--all]` builds the models that are out of date.
 
+`python -m models check FOLDER...` says what a service would say of the models in these folders.
+"""
+
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -108,5 +112,16 @@ def main(
         raise typer.Exit(1) from None
 
 
+def check(folders: list[str]) -> int:
+    """Let the services' own code check the models, in a process of its own. Returns the exit code."""
+    if not folders:
+        typer.echo("usage: python -m models check FOLDER...  (a folder with model.onnx and model.yaml)", err=True)
+        return 2
+    command = [sys.executable, "-m", "common.inference.check", *folders]
+    return subprocess.run(command, check=False).returncode
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["check"]:
+        sys.exit(check(sys.argv[2:]))
     app()

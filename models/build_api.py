@@ -35,6 +35,7 @@ class BuildResult:
 
     `samples` are real inputs [rows, ...] that check the finished file.
     `manifest_fields` are manifest fields that only the build knows: metrics, labels, ranges of features.
+    `files` are further files of the version, which are published beside model.onnx.
     `example_files` are the files that the manifest's examples name, by file name, and their licence note.
     """
 
@@ -42,3 +43,4 @@ class BuildResult:
     samples: NDArray[Any]
     manifest_fields: dict[str, Any] = field(default_factory=dict)
     example_files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)

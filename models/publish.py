@@ -23,6 +23,8 @@ def build_and_publish(recipe: Recipe, output: Path, digest: str, prefix: str) ->
         content, sha256 = graph.serialised(result.model)
         built = manifest.finished(recipe.manifest, result.manifest_fields, sha256)
         (new / "model.onnx").write_bytes(content)
+        for name, further in result.files.items():
+            (new / name).write_bytes(further)
         manifest.write(new / "model.yaml", built)
         (new / build_digest.DIGEST_FILE).write_text(digest + "\n", encoding="utf-8")
         checks.check(new / "model.onnx", built, result, recipe.minimum_metrics)

@@ -30,7 +30,7 @@ def quantise(
     `batches` are calibration inputs [rows, ...]. Nodes whose name starts with one of `in_floats` stay FP32.
     """
     prepared = onnx.shape_inference.infer_shapes(model)
-    # Marks the model as preprocessed: batch normalisation is folded and shapes are inferred, as ONNX Runtime requires.
+    # ONNX Runtime requires folded batch normalisation and inferred shapes; the model has both, and this says so.
     add_pre_process_metadata(prepared)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "quantised.onnx"

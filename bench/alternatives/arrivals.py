@@ -1,14 +1,12 @@
-"""web_single with a batcher that does not know what the server has read."""
+"""web_single with a batcher that does not know which requests have been read and are about to begin."""
 
 from __future__ import annotations
-
-from pydantic import Field
 
 from bench.alternatives.web_single import process_of
 from common.observability.log import Logs
 from common.roles.process import ServiceProcess
 from common.service import Service
-from patterns.web_single.settings import Settings as WebSettings
+from patterns.web_single.settings import Settings
 
 __all__ = ["Settings", "create_process"]
 
@@ -20,22 +18,6 @@ class UnknownArrivals(Service):
         return 0
 
 
-class NeverOnly(Service):
-    """A service that does not know whether a request is the only one."""
-
-    def is_only_request(self) -> bool:
-        return False
-
-
-ALTERNATIVES = {"arrivals": UnknownArrivals, "only": NeverOnly}
-
-
-class Settings(WebSettings):
-    """web_single's settings, and what the batcher does not know."""
-
-    alternative: str = Field("arrivals", description="arrivals or only.")
-
-
 def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
-    """web_single with one of these services: the batcher asks the service that it is given."""
-    return process_of(ALTERNATIVES[settings.alternative](settings, logs), settings)
+    """web_single with UnknownArrivals: the batcher asks the service that it is given."""
+    return process_of(UnknownArrivals(settings, logs), settings)

@@ -41,7 +41,9 @@ class Settings(ParallelSettings):
 def aiohttp() -> None:
     """Calls go through an aiohttp session."""
 
-    def opened(base_url: str, model: str, version: str, predictor: str, limits: ClientLimits) -> Transport:
+    def opened(
+        base_url: str, model: str, version: str, predictor: str, limits: ClientLimits, via: str = "", api_key: str = ""
+    ) -> Transport:
         url: SplitResult = urlsplit(base_url)
         return AiohttpTransport(url, model, version, predictor, limits)
 

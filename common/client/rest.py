@@ -78,11 +78,24 @@ class _ErrorBody(msgspec.Struct):
 class RestTransport:
     """One model behind `http://host[:port][/prefix]`."""
 
-    def __init__(self, url: SplitResult, model: str, version: str, predictor: str, limits: ClientLimits) -> None:
+    def __init__(
+        self,
+        url: SplitResult,
+        model: str,
+        version: str,
+        predictor: str,
+        limits: ClientLimits,
+        via: str = "",
+        api_key: str = "",
+    ) -> None:
         assert url.hostname
         self._predictor = predictor
         self._path = f"{url.path.rstrip('/')}/v2/models/{quote(model, safe='')}"
         self._host = f"Host: {url.netloc.rpartition('@')[2]}\r\n"
+        if via:
+            self._host += f"Via: 1.1 {via}\r\n"
+        if api_key:
+            self._host += f"Authorization: Bearer {api_key}\r\n"
         self._set_version(version)
         self._pool = HttpPool(
             url.hostname,

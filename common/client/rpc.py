@@ -47,12 +47,24 @@ _SERVICE = "/inference.GRPCInferenceService/"
 class GrpcTransport:
     """One model behind `host:port`."""
 
-    def __init__(self, target: str, model: str, version: str, predictor: str, limits: ClientLimits) -> None:
+    def __init__(
+        self,
+        target: str,
+        model: str,
+        version: str,
+        predictor: str,
+        limits: ClientLimits,
+        via: str = "",
+        api_key: str = "",
+    ) -> None:
         self._target = target
         self._model = model
         self._version = version
         self._predictor = predictor
         self._options = _options(limits)
+        self._own = [("via", f"1.1 {via}")] if via else []
+        if api_key:
+            self._own.append(("authorization", f"Bearer {api_key}"))
         self._opened: list[grpc.aio.Channel] = []  # none or one; transports for one version share it
 
     def pinned(self, version: str) -> Self:
@@ -68,7 +80,7 @@ class GrpcTransport:
         )(
             self._request(request),
             timeout=max(request.deadline.remaining, 0.0),
-            metadata=[(name.lower(), value) for name, value in headers_to_send(request.headers)],
+            metadata=[*self._own, *((name.lower(), value) for name, value in headers_to_send(request.headers))],
         )
         message = await self._response(call)
         timing = str((await call.trailing_metadata()).get("server-timing", ""))
@@ -85,7 +97,7 @@ class GrpcTransport:
             response_deserializer=pb.ModelReadyResponse.FromString,
         )
         request = pb.ModelReadyRequest(name=self._model, version=self._version)
-        return (await self._response(call(request, timeout=max(deadline.remaining, 0.0)))).ready
+        return (await self._response(call(request, timeout=max(deadline.remaining, 0.0), metadata=self._own))).ready
 
     async def metadata(self, deadline: Deadline) -> ModelMetadata:
         call = self._channel().unary_unary(
@@ -94,7 +106,7 @@ class GrpcTransport:
             response_deserializer=pb.ModelMetadataResponse.FromString,
         )
         request = pb.ModelMetadataRequest(name=self._model, version=self._version)
-        metadata = await self._response(call(request, timeout=max(deadline.remaining, 0.0)))
+        metadata = await self._response(call(request, timeout=max(deadline.remaining, 0.0), metadata=self._own))
         inputs, outputs = (
             tuple(tensor_spec(tensor.name, tensor.datatype, tensor.shape, self._predictor) for tensor in tensors)
             for tensors in (metadata.inputs, metadata.outputs)
@@ -144,10 +156,12 @@ class GrpcTransport:
         """The error for a call whose status is not OK."""
         code, text = error.code(), error.details() or ""
         detail = f"predictor {self._predictor} answered {code.name}: {text}"
-        retry_after = retry_seconds(str(dict(error.trailing_metadata()).get("retry-after", "")))
+        trailing = dict(error.trailing_metadata())
+        retry_after = retry_seconds(str(trailing.get("retry-after", "")))
         if code is grpc.StatusCode.UNAVAILABLE:
-            # Without `details`, since these contain the address when a connection failed.
-            return RetryableError(UpstreamFailed(f"predictor {self._predictor} is unavailable"), retry_after)
+            # When a connection failed, `details` contain the address; those of a predictor of ours give its reason.
+            text = detail if "x-request-id" in trailing else f"predictor {self._predictor} is unavailable"
+            return RetryableError(UpstreamFailed(text), retry_after)
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" not in text:
             return Overloaded(detail, retry_after=retry_after or 1.0)
         if code is grpc.StatusCode.INVALID_ARGUMENT:

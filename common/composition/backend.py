@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from common.endpoints.backend import InferRequest, InferResponse, ModelHandle
-from common.errors import NotFound, NotReady, UpstreamFailed
+from common.errors import NotFound, NotReady, UpstreamFailed, shortened
 from common.request.disconnect import cancel_on_disconnect
 
 
@@ -42,11 +42,13 @@ class CompositionBackend(Generic[C]):
     def resolve(self, name: str, version: str | None = None) -> C:
         model = self._models.get(name)
         if model is None:
-            raise NotFound(f"model {name!r} is not served here; the models are: {', '.join(self._models)}")
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {', '.join(self._models)}")
         if reason := model.unavailable_reason():
             raise NotReady(reason, retry_after=1)
         if version and version != model.version:
-            raise NotFound(f"version {version!r} of model {name!r} is not served here; the version is: {model.version}")
+            raise NotFound(
+                f"version {shortened(version)} of model {name!r} is not served here; the version is: {model.version}"
+            )
         return model
 
     def describe(self, name: str, version: str | None = None) -> C:

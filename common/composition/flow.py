@@ -2,7 +2,8 @@
 
 `call` asks one predictor; it passes on the request id, the trace and the remaining time, and its time becomes a stage.
 `in_order` passes a value from step to step. `side_by_side` and `as_they_finish` run several calls at once. `choose`
-selects a branch and records the choice. No step and no call starts after the deadline. No failure is swallowed.
+selects a branch and records the choice. No step and no call starts after the deadline. Every error is raised or
+returned.
 """
 
 from __future__ import annotations
@@ -58,12 +59,12 @@ async def call(
     timeout_seconds: float | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> PredictorResponse:
-    """Calls one predictor, for at most `timeout_seconds`, and records its time as the stage of its name.
+    """Calls one predictor, for at most `timeout_seconds`, and records the call's time as the stage named after it.
 
     Raises the errors of `PredictorClient.infer`. No call is made when the deadline has passed.
     """
     stages, name = context.stages, predictor.name
-    before = stages.setdefault(name, 0.0)  # before the call, so that the stages are in the order of the calls
+    earlier_ms = stages.setdefault(name, 0.0)  # set here, so that the stages are in the order of the calls
     started = perf_counter()
     try:
         return await predictor.infer(
@@ -74,7 +75,7 @@ async def call(
             parameters=parameters,
         )
     finally:
-        stages[name] = before + (perf_counter() - started) * 1e3
+        stages[name] = earlier_ms + (perf_counter() - started) * 1e3
 
 
 async def in_order(context: RequestContext, value: Any, *steps: Step) -> Any:
@@ -101,9 +102,9 @@ async def side_by_side(
         raise NotReady(f"{len(work)} predictors are available and {needed} are needed", retry_after=1)
     create_task = asyncio.get_running_loop().create_task
     tasks = {name: create_task(coroutine) for name, coroutine in work.items()}
-    race = _Race(tasks.values(), allowed)
+    completion = _Completion(tasks.values(), allowed)
     try:
-        await race.over
+        await completion.reached
         missing = {name: _failure(task) for name, task in tasks.items() if task.done() and task.exception()}
         if len(missing) > allowed:
             raise _combined(missing, needed, len(work))
@@ -137,23 +138,23 @@ def choose(context: RequestContext, question: str, answer: str, branches: Mappin
     return branches[answer]
 
 
-class _Race:
-    """Waits for tasks: the future `over` is done when all tasks are, or when more than `allowed` have failed."""
+class _Completion:
+    """Waits for tasks: `reached` is done when all tasks are done, or when more than `allowed` have failed."""
 
     def __init__(self, tasks: Collection[asyncio.Future[Any]], allowed: int) -> None:
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._unfinished, self._failures_left = len(tasks), allowed
         for task in tasks:
             task.add_done_callback(self._done)
         if not self._unfinished:
-            self.over.set_result(None)
+            self.reached.set_result(None)
 
     def _done(self, task: asyncio.Future[Any]) -> None:
         self._unfinished -= 1
         if task.cancelled() or task.exception():
             self._failures_left -= 1
-        if (self._unfinished == 0 or self._failures_left < 0) and not self.over.done():
-            self.over.set_result(None)
+        if (self._unfinished == 0 or self._failures_left < 0) and not self.reached.done():
+            self.reached.set_result(None)
 
 
 def _check(context: RequestContext, work: Iterable[Work[Any]]) -> None:

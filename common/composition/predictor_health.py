@@ -9,6 +9,7 @@ from typing import Protocol
 
 from common.client import ModelMetadata
 from common.errors import ServingError
+from common.observability.redaction import redacted
 from common.request.deadline import Deadline
 
 FAST_POLL_SECONDS = 0.1  # until the first response, and after a first failure
@@ -83,7 +84,7 @@ class HealthMonitor:
                 await self.poll(name)
             except Exception as error:  # a defect here must not end the polling
                 self._failures[name] += 1
-                self.unavailable[name] = f"cannot be used: {error!r}"
+                self.unavailable[name] = redacted(f"cannot be used: {error!r}")
                 self.metadata.pop(name, None)  # so that the subscribers are told again
             in_doubt = name not in self.metadata or self._failures[name] == 1
             await asyncio.sleep(FAST_POLL_SECONDS if in_doubt else POLL_SECONDS)

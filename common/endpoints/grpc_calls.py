@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from math import ceil
 from typing import Any, Generic, TypeVar
+from urllib.parse import quote
 
 import grpc
 import grpc.aio
@@ -15,7 +16,8 @@ from common.request.context import RequestContext
 from common.service import Service
 
 _SERVER_FAILURES = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-LONGEST_DETAIL = 1000  # characters; clients refuse trailing metadata of more than 8 KiB, and escapes take three bytes
+LONGEST_DETAIL = 1000  # characters
+LONGEST_ENCODED_DETAIL = 4000  # bytes; clients refuse trailing metadata of more than 8 KiB, which has other values too
 CallContext = grpc.aio.ServicerContext[Any, Any]
 Message = TypeVar("Message")
 Handler = Callable[[RequestContext], Awaitable[Message]]
@@ -25,7 +27,7 @@ class GrpcCalls:
     """Runs the calls of one gRPC service; `name` is the service's full name."""
 
     def __init__(self, service: Service, name: str) -> None:
-        self._envelope, self._name = Envelope(service), name
+        self._service, self._envelope, self._name = service, Envelope(service), name
 
     async def run(self, method: str, call: CallContext, handler: Handler[Message]) -> Message:
         """The message that the handler returns. An error that it raises becomes the call's status."""
@@ -34,7 +36,9 @@ class GrpcCalls:
         context.route = path
         response = await self._envelope.run(context, _GrpcCall(call, handler))
         if isinstance(response, ServingError):
-            await call.abort(grpc.StatusCode[response.grpc_code], response.detail[:LONGEST_DETAIL])
+            if self._service.held_responses is not None:
+                await self._service.held_responses.wait()
+            await call.abort(grpc.StatusCode[response.grpc_code], _fitting(response.detail))
         return response
 
 
@@ -73,3 +77,11 @@ def _headers(call: CallContext) -> dict[bytes, bytes]:
     """The call's metadata as headers, without binary values."""
     metadata = call.invocation_metadata() or ()
     return {key.encode(): value.encode() for key, value in metadata if isinstance(value, str)}
+
+
+def _fitting(detail: str) -> str:
+    """A detail that fits into the trailing metadata, where most bytes outside ASCII letters take three."""
+    detail = detail[:LONGEST_DETAIL]
+    while len(quote(detail)) > LONGEST_ENCODED_DETAIL:
+        detail = detail[: len(detail) * 2 // 3]
+    return detail

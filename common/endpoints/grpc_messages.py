@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
@@ -29,24 +28,6 @@ from common.service import Service
 RECEIVED_AT_ONCE = 8  # messages
 RECEIVE_SECONDS = 10.0  # for a message to arrive
 CONTESTED_SECONDS = 1.0  # the same while other calls wait for their turn
-Handlers = tuple[grpc.GenericRpcHandler, ...]
-
-
-class MessageServer:
-    """Adds services to a server whose unary calls receive their messages within bounds.
-
-    Generated code takes it for the server: it calls `add_generic_rpc_handlers`, and the other method only besides.
-    """
-
-    def __init__(self, server: grpc.aio.Server, service: Service) -> None:
-        self._server, self._service, self._turns = server, service, Turns()
-
-    def add_generic_rpc_handlers(self, handlers: Handlers) -> None:
-        bounded = tuple(_BoundedHandlers(one, self._service, self._turns) for one in handlers)
-        self._server.add_generic_rpc_handlers(bounded)
-
-    def add_registered_method_handlers(self, service_name: str, handlers: dict[str, Any]) -> None:
-        """Does nothing: all calls go to the generic handlers."""
 
 
 class Turns:
@@ -101,41 +82,18 @@ class Turns:
                 return
 
 
-class _BoundedHandlers(grpc.GenericRpcHandler):
-    """The handlers of one service, with the unary ones replaced."""
-
-    def __init__(self, inner: grpc.GenericRpcHandler, service: Service, turns: Turns) -> None:
-        self._inner, self._service, self._turns = inner, service, turns
-        self._known: dict[str, Any] = {}
-
-    def service(self, details: Any) -> Any:
-        """The handler of a method; None for one that is not known."""
-        handler = self._known.get(details.method)
-        if handler is None:
-            handler = self._inner.service(details)
-            if handler is not None:
-                handler = self._known[details.method] = self._bounded(details.method, handler)
-        return handler
-
-    def _bounded(self, path: str, handler: Any) -> Any:
-        if handler.unary_unary is None:
-            return handler
-        call = _UnaryMethod(path, handler, self._service, self._turns)
-        return grpc.stream_unary_rpc_method_handler(call.run, None, handler.response_serializer)
-
-
-class _UnaryMethod:
+class UnaryMethod:
     """Receives and parses the message of each call of one method, then runs its handler."""
 
-    def __init__(self, path: str, handler: Any, service: Service, turns: Turns) -> None:
-        _, name, self._method = path.split("/")
-        self._calls, self._capacity, self._turns = GrpcCalls(service, name), service.capacity, turns
+    def __init__(self, calls: GrpcCalls, method: str, handler: Any, service: Service, turns: Turns) -> None:
+        self._calls, self._method, self._capacity, self._turns = calls, method, service.capacity, turns
         self._longest = service.settings.request_timeout_seconds
         self._kind: type[Message] = handler.request_deserializer.__self__  # generated code has Message.FromString
         self._descriptor: Any = self._kind.DESCRIPTOR
         self._handle: Callable[[Any, CallContext], Awaitable[Any]] = handler.unary_unary
 
-    async def run(self, _: Any, call: CallContext) -> Any:
+    async def run(self, call: CallContext) -> Any:
+        """The response of a call."""
         left = call.time_remaining()
         try:
             message = await self._message(call, self._longest if left is None else min(left, self._longest))
@@ -160,8 +118,8 @@ class _UnaryMethod:
             deadline = Deadline.after(seconds)
             self._hold(call, await self._capacity.in_thread(deadline, parsed_size, raw, self._descriptor))
             return await self._capacity.in_thread(deadline, self._kind.FromString, raw)
-        except DecodeError:
-            raise InvalidInput(f"the message is not valid: expected a message of {self._method}") from None
+        except DecodeError as error:
+            raise InvalidInput(f"the message is not valid protobuf of this method's request type: {error}") from None
 
     def _hold(self, call: CallContext, size: int) -> None:
         """Counts bytes as held until the call ends. Raises Overloaded."""

@@ -16,17 +16,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from common import RELEASE
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
-from common.endpoints.grpc_messages import MessageServer
+from common.endpoints.grpc_handlers import GrpcHandlers
 from common.errors import InvalidInput, NotReady
 from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
 from common.protocol.grpc.parameters import parameter, parameter_value
+from common.protocol.oip_parameters import check_input_parameters, check_output_parameters
 from common.protocol.stated import StatedTensor, check_stated, json_size
 from common.protocol.tensors import (
     Array,
     TensorSpec,
-    check_finite,
     check_shape,
     datatype_of,
     dtype_of,
@@ -46,8 +46,8 @@ _WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # by itself numpy conv
 _PIECE = 65_536  # values
 _SERVICE = "inference.GRPCInferenceService"
 
-AddServices = Callable[[MessageServer, InferenceBackend[Any], Service], Sequence[str]]
-"""Adds further services to a server, and returns their full names, which the health service needs."""
+AddServices = Callable[[GrpcHandlers, InferenceBackend[Any], Service], Sequence[str]]
+"""Adds further services, and returns their full names, which the health service needs."""
 
 
 class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
@@ -117,12 +117,23 @@ def decode_for(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], most_
 
     What the request states of its tensors is compared with the model before any of them is decoded.
     """
+    _check_parameters(request.inputs[: len(specs) + 1], request.outputs)
     check_stated(
         [StatedTensor(one.name, one.datatype, one.shape) for one in request.inputs[: len(specs) + 1]], specs, most_rows
     )
     arrays = decode(request)
     oip.check_inputs(arrays, specs)
     return arrays
+
+
+def _check_parameters(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    for index, tensor in enumerate(inputs):
+        if tensor.parameters:
+            check_input_parameters(tensor.parameters, f"inputs[{index}]")
+    for index, output in enumerate(outputs):
+        if output.parameters:
+            values = {name: parameter_value(value) for name, value in output.parameters.items()}
+            check_output_parameters(values, f"outputs[{index}]")
 
 
 def decode(request: pb.ModelInferRequest) -> dict[str, Array]:
@@ -164,10 +175,7 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, where: str) -> Array:
     wide = _in_pieces(values, np.dtype(_WIDE.get(dtype.kind, dtype)))
     if dtype.kind in "iu" and count and not (np.iinfo(dtype).min <= wide.min() and wide.max() <= np.iinfo(dtype).max):
         raise InvalidInput.at(f"{where}.contents", f"contains a value outside the range of {tensor.datatype}")
-    array = wide.astype(dtype).reshape(tensor.shape)
-    if dtype.kind == "f":
-        check_finite(array, where)
-    return array
+    return wide.astype(dtype).reshape(tensor.shape)
 
 
 def _in_pieces(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
@@ -209,10 +217,10 @@ async def serve_grpc(
             ("grpc.so_reuseport", 0),
         ]
     )
-    bounded = MessageServer(server, service)
-    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(backend, service), bounded)
-    names = [name for add in add_services for name in add(bounded, backend, service)]
-    health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), bounded)
+    handlers = GrpcHandlers(server, service)
+    pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(backend, service), handlers)
+    names = [name for add in add_services for name in add(handlers, backend, service)]
+    health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), handlers)
     try:
         server.add_insecure_port(f"{host}:{port}")
     except RuntimeError:
@@ -221,7 +229,7 @@ async def serve_grpc(
     try:
         yield server
     finally:
-        await server.stop(service.settings.drain_timeout_seconds)
+        await handlers.stop(service.settings.drain_timeout_seconds)
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the library has no types

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -12,7 +12,7 @@ from google.protobuf.wrappers_pb2 import Int64Value
 
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse, ModelHandle
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
-from common.endpoints.grpc_messages import MessageServer
+from common.endpoints.grpc_handlers import GrpcHandlers
 from common.endpoints.tfserving import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
@@ -21,13 +21,18 @@ from common.endpoints.tfserving import (
     Features,
     check_signature,
     classes,
+    file_names,
     find_model,
+    infer_files,
+    row_count,
     rows,
     signatures,
     status,
+    takes_files,
     values,
 )
 from common.errors import InvalidInput, MethodNotAllowed, PayloadTooLarge
+from common.preprocessing.items import ItemPreparer
 from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_pb2_grpc as pb_grpc
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
@@ -42,32 +47,43 @@ from common.service import Service
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
 
 
-def add_tfserving(server: MessageServer, backend: InferenceBackend[Any], service: Service) -> Sequence[str]:
-    """Adds both services to a server, and returns their full names."""
-    prediction = PredictionService(backend, service)
-    pb_grpc.add_PredictionServiceServicer_to_server(prediction, server)
-    pb_grpc.add_ModelServiceServicer_to_server(ModelService(backend, service), server)
+def add_tfserving(
+    handlers: GrpcHandlers, backend: InferenceBackend[Any], service: Service, items: ItemPreparer | None = None
+) -> Sequence[str]:
+    """Adds both services, and returns their full names. With `items`, Predict takes files of pictures."""
+    prediction = PredictionService(backend, service, items)
+    pb_grpc.add_PredictionServiceServicer_to_server(prediction, handlers)
+    pb_grpc.add_ModelServiceServicer_to_server(ModelService(backend, service), handlers)
     return [_PREDICTION, _MODEL]
 
 
 class PredictionService(pb_grpc.PredictionServiceServicer):
     """The calls of the service; MultiInference is refused."""
 
-    def __init__(self, backend: InferenceBackend[Any], service: Service) -> None:
-        self._backend, self._calls = backend, GrpcCalls(service, _PREDICTION)
+    def __init__(self, backend: InferenceBackend[Any], service: Service, items: ItemPreparer | None = None) -> None:
+        self._backend, self._items, self._calls = backend, items, GrpcCalls(service, _PREDICTION)
         self._most_bytes = service.settings.max_body_bytes
 
     async def Predict(self, request: pb.PredictRequest, call: CallContext) -> pb.PredictResponse:
         async def predict(context: RequestContext) -> pb.PredictResponse:
-            model = _model_with_signature(self._backend, request.model_spec, PREDICT)
+            model = _find(self._backend, request.model_spec)
+            takes = takes_files(self._items, model)
+            check_signature(model, request.model_spec.signature_name, PREDICT, takes)
+            specs = None if takes else model.inputs
             if (size := request.ByteSize()) <= LARGE:
-                inputs = self._decoded(request, model.inputs, context.most_rows)
+                inputs = self._decoded(request, specs, context.most_rows)
             else:
-                inputs = await context.in_thread(self._decoded, request, model.inputs, context.most_rows)
+                inputs = await context.in_thread(self._decoded, request, specs, context.most_rows)
                 context.hold(size)
-            context.stages["decode"] = (perf_counter() - context.started) * 1e3
             outputs = list(request.output_filter)
-            response = await self._backend.infer(InferRequest(context, model, inputs, outputs))
+            files = _files(inputs, file_names(model)) if takes else None
+            if files is not None and self._items is not None:
+                asked = InferRequest(context, model, {}, outputs)
+                response = await infer_files(self._backend, self._items, asked, files)
+            else:
+                check_inputs(inputs, model.inputs)
+                context.stages["decode"] = (perf_counter() - context.started) * 1e3
+                response = await self._backend.infer(InferRequest(context, model, inputs, outputs))
             if (size := json_size(response.outputs)) <= LARGE:
                 encoded = _encoded(response.outputs)
             else:
@@ -77,20 +93,20 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
 
         return await self._calls.run("Predict", call, predict)
 
-    def _decoded(self, request: pb.PredictRequest, specs: Sequence[TensorSpec], most_rows: int) -> dict[str, Array]:
-        stated = [stated_tensor(name, tensor) for name, tensor in islice(request.inputs.items(), len(specs) + 1)]
-        check_stated(stated, specs, most_rows)
-        inputs = {
-            name: decode(tensor, f"inputs[{name!r}]", self._most_bytes) for name, tensor in request.inputs.items()
-        }
-        check_inputs(inputs, specs)
-        return inputs
+    def _decoded(
+        self, request: pb.PredictRequest, specs: Sequence[TensorSpec] | None, most_rows: int
+    ) -> dict[str, Array]:
+        """The inputs by name. They are compared with `specs` before they are decoded; None: they may be files."""
+        if specs is not None:
+            named = islice(request.inputs.items(), len(specs) + 1)
+            check_stated([stated_tensor(name, tensor) for name, tensor in named], specs, most_rows)
+        return {name: decode(tensor, f"inputs[{name!r}]", self._most_bytes) for name, tensor in request.inputs.items()}
 
     async def Classify(self, request: pb.ClassificationRequest, call: CallContext) -> pb.ClassificationResponse:
         async def classify(context: RequestContext) -> pb.ClassificationResponse:
             model = _model_with_signature(self._backend, request.model_spec, CLASSIFY)
-            response = await self._infer_examples(context, model, request.input, CLASSIFY)
-            scored = classes(model, response.outputs)
+            response, count = await self._infer_examples(context, model, request.input, CLASSIFY)
+            scored = classes(model, response.outputs, count, finite=False)
             result = pb.ClassificationResult(classifications=[_classifications(example) for example in scored])
             return pb.ClassificationResponse(result=result, model_spec=_response_spec(response, request.model_spec))
 
@@ -99,8 +115,8 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
     async def Regress(self, request: pb.RegressionRequest, call: CallContext) -> pb.RegressionResponse:
         async def regress(context: RequestContext) -> pb.RegressionResponse:
             model = _model_with_signature(self._backend, request.model_spec, REGRESS)
-            response = await self._infer_examples(context, model, request.input, REGRESS)
-            regressions = [pb.Regression(value=value) for value in values(model, response.outputs)]
+            response, count = await self._infer_examples(context, model, request.input, REGRESS)
+            regressions = [pb.Regression(value=value) for value in values(model, response.outputs, count, finite=False)]
             result = pb.RegressionResult(regressions=regressions)
             return pb.RegressionResponse(result=result, model_spec=_response_spec(response, request.model_spec))
 
@@ -122,7 +138,7 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
                 )
             model = _find(self._backend, request.model_spec)
             packed = Packed()
-            packed.Pack(signatures(model))
+            packed.Pack(signatures(model, takes_files(self._items, model)))
             spec = _spec(model.name, model.version, request.model_spec)
             return pb.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": packed})
 
@@ -130,13 +146,14 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
 
     async def _infer_examples(
         self, context: RequestContext, model: ModelHandle, examples: pb.Input, method: str
-    ) -> InferResponse:
+    ) -> tuple[InferResponse, int]:
+        """The outputs for the examples, and the number of examples."""
         if examples.ByteSize() <= LARGE:
             inputs = _rows(model, examples, method, context.most_rows)
         else:
             inputs = await context.in_thread(_rows, model, examples, method, context.most_rows)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        return await self._backend.infer(InferRequest(context, model, inputs))
+        return await self._backend.infer(InferRequest(context, model, inputs)), row_count(inputs)
 
 
 class ModelService(pb_grpc.ModelServiceServicer):
@@ -163,6 +180,16 @@ def _find(backend: InferenceBackend[Any], spec: pb.ModelSpec) -> ModelHandle:
     if not spec.name:
         raise InvalidInput.at("model_spec.name", "is missing; expected the name of a model")
     return find_model(backend, spec.name, _version(spec), spec.version_label)
+
+
+def _files(inputs: Mapping[str, Array], names: Collection[str]) -> list[bytes] | None:
+    """The files of pictures in a request; None when it has tensors of numbers, or other inputs."""
+    if len(inputs) != 1:
+        return None
+    ((name, array),) = inputs.items()
+    if name not in names or array.dtype != object or array.ndim > 1:
+        return None
+    return [bytes(one) for one in array.reshape(-1)]
 
 
 def _classifications(scored: Sequence[tuple[str, float]]) -> pb.Classifications:

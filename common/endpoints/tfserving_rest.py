@@ -16,20 +16,26 @@ from google.protobuf.message import Message
 from common.endpoints.backend import InferenceBackend, InferRequest, ModelHandle, ready_models
 from common.endpoints.tfserving import (
     CLASSIFY,
+    FILES_SIGNATURE,
     PREDICT,
     REGRESS,
     accepts_examples,
     check_signature,
     classes,
     columns,
+    file_names,
     find_model,
+    infer_files,
+    row_count,
     rows,
     signatures,
     status,
+    takes_files,
     values,
 )
-from common.errors import NotFound
+from common.errors import InvalidInput, NotFound
 from common.http.reply import Reply
+from common.preprocessing.items import ItemPreparer
 from common.protocol import tfserving
 from common.protocol.json_body import Payload
 from common.protocol.oip import check_inputs
@@ -60,10 +66,11 @@ class TfServingRoute:
     """POST /v1/models/{model}[/versions/{version}|/labels/{label}]:predict, :classify and :regress.
 
     The content type is ignored, as TensorFlow Serving does: its documentation uses `curl -d`, which states another one.
+    With `items`, models of pictures take JPEG and PNG files as `{"b64": ...}` where others take tensors.
     """
 
-    def __init__(self, backend: InferenceBackend[Any]) -> None:
-        self._backend = backend
+    def __init__(self, backend: InferenceBackend[Any], items: ItemPreparer | None = None) -> None:
+        self._backend, self._items = backend, items
 
     def match(self, path: str) -> bool:
         return path.startswith(_PREFIX) and path.endswith(_SUFFIXES)
@@ -87,14 +94,28 @@ class TfServingRoute:
         return _Target(find_model(self._backend, match["name"], match["version"], match["label"]), match["method"])
 
     async def _predict(self, context: RequestContext, model: ModelHandle, body: Payload) -> Reply:
-        if len(body) <= LARGE:
-            by_row, inputs = _tensors(model, body, context.most_rows)
+        if len(body) > LARGE:
+            tfserving.check_size(body, model.inputs, context.most_rows)
+        request = tfserving.decode_predict(body)
+        takes = takes_files(self._items, model)
+        check_signature(model, request.signature_name, PREDICT, takes)
+        files = tfserving.files(request, file_names(model)) if takes else None
+        if files is not None and self._items is not None:
+            response = await infer_files(self._backend, self._items, InferRequest(context, model, {}), files)
+        elif request.signature_name == FILES_SIGNATURE:
+            raise InvalidInput.at("instances", 'expected files as {"b64": text} for this signature')
         else:
-            by_row, inputs = await context.in_thread(_tensors, model, body, context.most_rows)
-        context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        response = await self._backend.infer(InferRequest(context, model, inputs))
+            if len(body) <= LARGE:
+                inputs = tfserving.arrays(request, model.inputs)
+            else:
+                inputs = await context.in_thread(tfserving.arrays, request, model.inputs)
+            check_inputs(inputs, model.inputs)
+            context.stages["decode"] = (perf_counter() - context.started) * 1e3
+            response = await self._backend.infer(InferRequest(context, model, inputs))
         start = perf_counter()
-        encoded = await _encoded(context, response.outputs, tfserving.encode_predictions, response.outputs, by_row)
+        encoded = await _encoded(
+            context, response.outputs, tfserving.encode_predictions, response.outputs, request.by_row
+        )
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
@@ -106,7 +127,8 @@ class TfServingRoute:
             inputs = await context.in_thread(_example_rows, target, body, context.most_rows)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         outputs = (await self._backend.infer(InferRequest(context, model, inputs))).outputs
-        return Reply(200, await _encoded(context, outputs, _results, target, outputs))
+        count = row_count(inputs)
+        return Reply(200, await _encoded(context, outputs, _results, target, outputs, count))
 
     def document(self) -> dict[str, Any]:
         """The routes' part of the OpenAPI document."""
@@ -127,16 +149,6 @@ class TfServingRoute:
         return {"paths": paths, "components": {"schemas": schemas}}
 
 
-def _tensors(model: ModelHandle, body: Payload, most_rows: int) -> tuple[bool, dict[str, Array]]:
-    """Whether a :predict request is by row, and its inputs."""
-    tfserving.check_size(body, model.inputs, most_rows)
-    request = tfserving.decode_predict(body)
-    check_signature(model, request.signature_name, PREDICT)
-    inputs = tfserving.arrays(request, model.inputs)
-    check_inputs(inputs, model.inputs)
-    return request.by_row, inputs
-
-
 def _example_rows(target: _Target, body: Payload, most_rows: int) -> dict[str, Array]:
     """The input of a :classify or :regress request."""
     check_size(body, columns(target.model), most_rows)
@@ -147,11 +159,11 @@ def _example_rows(target: _Target, body: Payload, most_rows: int) -> dict[str, A
     return inputs
 
 
-def _results(target: _Target, outputs: Mapping[str, Array]) -> bytes:
+def _results(target: _Target, outputs: Mapping[str, Array], count: int) -> bytes:
     """The body of the response to :classify or :regress."""
-    model = target.model
-    results: Sequence[Any] = classes(model, outputs) if target.method == CLASSIFY else values(model, outputs)
-    return tfserving.encode_results(results, outputs[model.outputs[0].name])
+    read = classes if target.method == CLASSIFY else values
+    results: Sequence[Any] = read(target.model, outputs, count)
+    return tfserving.encode_results(results)
 
 
 async def _encoded(
@@ -196,12 +208,13 @@ def _examples(model: ModelHandle) -> dict[str, dict[str, Any]]:
     examples: dict[str, dict[str, Any]] = {PREDICT: {"inputs": named}} if named else {}
     for method in (CLASSIFY, REGRESS):
         if named and accepts_examples(model, method):
-            (row,) = named[model.inputs[0].name]
-            examples[method] = {"examples": [dict(zip(columns(model), row, strict=True))]}
+            row = [value for spec in model.inputs for value in np.reshape(named[spec.name], -1).tolist()]
+            if len(row) == len(columns(model)):  # an example of the manifest may have several rows
+                examples[method] = {"examples": [dict(zip(columns(model), row, strict=True))]}
     return examples
 
 
-def tfserving_routes(backend: InferenceBackend[Any]) -> APIRouter:
+def tfserving_routes(backend: InferenceBackend[Any], items: ItemPreparer | None = None) -> APIRouter:
     """The routes that report a model's status and its signatures."""
     router = APIRouter(prefix="/v1/models/{model}", tags=["tensorflow serving"])
 
@@ -213,7 +226,7 @@ def tfserving_routes(backend: InferenceBackend[Any]) -> APIRouter:
         handle = find_model(backend, model, version, label)
         return {
             "model_spec": {"name": handle.name, "signature_name": "", "version": handle.version},
-            "metadata": {"signature_def": _json(signatures(handle))},
+            "metadata": {"signature_def": _json(signatures(handle, takes_files(items, handle)))},
         }
 
     for place in _VERSION_PATHS:

@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
@@ -16,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from common.envelope import Envelope
 from common.http.asgi_call import AsgiCall
 from common.http.body import BodyMemory
+from common.http.cors import Cors
 from common.http.reply import Reply
 from common.protocol.json_body import Payload
 from common.request.context import RequestContext
@@ -23,7 +26,7 @@ from common.service import Service
 
 
 class DirectRoute(Protocol):
-    """A route without a framework; it takes POST."""
+    """A route without a framework. It takes POST, or the methods in its attribute `methods` if it has one."""
 
     def match(self, path: str) -> bool:
         """Whether this route handles a path."""
@@ -42,6 +45,7 @@ class App:
         self.api, self.service = api, service
         self.envelope, self.body_memory = Envelope(service), BodyMemory(service)
         self._direct = tuple(direct)
+        self.cors = Cors(service.settings.origins) if service.settings.origins else None
 
     def direct_route(self, path: str) -> DirectRoute | None:
         """The direct route that handles a path, if one does."""
@@ -55,10 +59,17 @@ class App:
         if scope["type"] != "http":
             await self.api(scope, receive, send)
             return
-        scope["path"] = plain_path(scope["path"])
-        await AsgiCall(self.api, self.service, self.body_memory, scope, (receive, send)).run(self.envelope)
+        scope["path"] = plain_path(scope["raw_path"].decode("ascii"))
+        call = AsgiCall(self.api, self.service, self.body_memory, scope, (receive, send), self.cors)
+        await call.run(self.envelope)
 
 
-def plain_path(path: str) -> str:
-    """A path without its last slash under /v2, where that means nothing."""
+def plain_path(raw: str) -> str:
+    """A path as routes match it: decoded, and under /v2 without its last slash, which means nothing there.
+
+    `%2F` stays as it is, since a slash inside of a name must not separate two parts of the path.
+    """
+    path = raw
+    if "%" in raw:
+        path = "%2F".join(map(unquote, re.split("%2[Ff]", raw)))
     return path.rstrip("/") if path.endswith("/") and path.startswith("/v2") else path

@@ -10,6 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 from common.envelope import Envelope, Outcome
 from common.errors import ClientDisconnected, DeadlineExceeded, ServingError
 from common.http.body import BodyMemory, RequestBody
+from common.http.cors import Cors
 from common.http.reply import Reply, render_error
 from common.request.context import RequestContext
 from common.service import Service
@@ -24,7 +25,16 @@ class AsgiCall:
 
     cancelled = Outcome(str(ClientDisconnected.status))
 
-    def __init__(self, api: FastAPI, service: Service, memory: BodyMemory, scope: Scope, channel: Channel) -> None:
+    def __init__(
+        self,
+        api: FastAPI,
+        service: Service,
+        memory: BodyMemory,
+        scope: Scope,
+        channel: Channel,
+        cors: Cors | None = None,
+    ) -> None:
+        self._cors = cors
         self._api, self._service, self._memory, self._scope = api, service, memory, scope
         self._receive, self._send = channel
         self._body, self._body_complete = RequestBody(memory), False
@@ -50,7 +60,9 @@ class AsgiCall:
                 self._disconnected.cancel()
 
     async def handle(self, context: RequestContext) -> Reply | None:
-        """None: FastAPI has sent its response itself."""
+        """None when FastAPI has sent its response itself."""
+        if self._cors is not None and (preflight := self._cors.preflight(context.method, context.headers)):
+            return preflight
         self._memory.content_length(context.headers)
         await self._api(self._scope, self._receive_bounded, self._send_observed)
         return None
@@ -104,7 +116,8 @@ class AsgiCall:
             self._body.release()  # a client that reads slowly must not hold it
             self._context.route = getattr(self._scope.get("route"), "path", self._context.route)
             closing = [(b"connection", b"close")] if self._service.health.draining else []
-            message["headers"] = [*message["headers"], *_pairs(self._context.response_headers()), *closing]
+            cors = self._cors.headers(self._context.headers) if self._cors is not None else []
+            message["headers"] = [*message["headers"], *_pairs(self._context.response_headers()), *closing, *cors]
         elif message["type"] == "http.response.body":
             self._size += len(message.get("body", b""))
         await self._send(message)

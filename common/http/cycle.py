@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from uvicorn.server import ServerState
 
 from common.envelope import Outcome
-from common.errors import ClientDisconnected, InvalidInput, MethodNotAllowed, ServingError, UnsupportedMedia
+from common.errors import ClientDisconnected, MethodNotAllowed, ServingError, UnsupportedMedia
 from common.http.app import App, DirectRoute
 from common.http.body import RequestBody
 from common.http.reply import Reply, render_error
@@ -57,11 +57,6 @@ class DirectRequestCycle(RequestResponseCycle):
         self._client_disconnected: asyncio.Future[None] | None = None
         self.request_body = RequestBody(app.body_memory)
         self.request_body.expect(self._headers)
-        if parser.should_upgrade() and (self.request_body.missing or b"transfer-encoding" in self._headers):
-            self.keep_alive = False  # the parser treats the bytes that follow as another protocol
-            self.request_body.refuse(
-                InvalidInput.at("Upgrade", "is not supported; send the request without this header")
-            )
 
     async def run_asgi(self, app: Any) -> None:
         """Handles the request; uvicorn's protocol calls it by this name."""
@@ -82,8 +77,11 @@ class DirectRequestCycle(RequestResponseCycle):
 
     async def handle(self, context: RequestContext) -> Reply:
         """The route's response."""
-        if self._method != "POST":
-            raise MethodNotAllowed(f"{context.path} takes POST, not {self._method}", allowed="POST")
+        if self._app.cors is not None and (preflight := self._app.cors.preflight(self._method, self._headers)):
+            return preflight
+        if self._method != "POST" and self._method not in getattr(self._route, "methods", ()):
+            allowed = ", ".join(getattr(self._route, "methods", ("POST",)))
+            raise MethodNotAllowed(f"{context.path} takes {allowed}, not {self._method}", allowed=allowed)
         if (coding := self._headers.get(b"content-encoding", b"identity")) != b"identity":
             raise UnsupportedMedia.at("Content-Encoding", f"expected none, got {coding.decode('latin-1')[:40]}")
         if self._expects_continue and self.more_body:
@@ -143,6 +141,8 @@ class DirectRequestCycle(RequestResponseCycle):
         if self._app.service.health.draining:
             self.keep_alive = False
         lines = [*self._connection.server_state.default_headers, *response.headers]
+        if self._app.cors is not None:
+            lines += self._app.cors.headers(self._headers)
         if not self.keep_alive:
             lines.append((b"connection", b"close"))
         return b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (

@@ -41,6 +41,8 @@ def build_app(
     for router in (*routers, _operations(service)):
         api.include_router(router)
     _document(api, direct)
+    routes = [*api.routes, *(route for router in routers for route in router.routes)]
+    service.uncounted |= {path for route in routes if _of_the_page(path := getattr(route, "path", ""))}
     for kind, convert in _CONVERSIONS.items():
         api.add_exception_handler(kind, _handler(convert))
     return App(api, service, direct)
@@ -53,8 +55,13 @@ async def _lifespan(service: Service, resources: Resources) -> AsyncIterator[Non
         async with resources():
             yield
     finally:
-        if service.spans is not None:
-            await asyncio.to_thread(service.spans.close)
+        if service.spans is not None and not await asyncio.to_thread(service.spans.close):
+            service.logs.log.warning("spans lost: the trace collector did not take them in time")
+
+
+def _of_the_page(path: str) -> bool:
+    """Whether a route serves a file of the page or of the API documentation."""
+    return path in ("/", "/openapi.json") or path.startswith(("/page/", "/samples/", "/docs"))
 
 
 def _operations(service: Service) -> APIRouter:

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from contextvars import Context
 from operator import attrgetter
 from typing import Any, cast
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -40,6 +39,7 @@ from common.http.limits import (
     RefusedRequestError,
     most_connections,
 )
+from common.http.upgrade import head_without_offer
 from common.request.context import RequestContext
 
 MOST_CONNECTIONS = most_connections()
@@ -50,6 +50,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     running: DirectRequestCycle | None = None
     """The direct request that is being handled."""
+    offered = False
+    """Whether the head that has just been parsed offers to upgrade the connection: it is parsed again without that."""
     _linger: Linger | None = None
     _wrong: Refusal | None = None
     _in_head = _in_body = _measure_head = False
@@ -69,7 +71,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._received += len(data)
         if len(data) > MOST_HEAD:
             self._measure_head = True
-        super().data_received(data)
+        self._read(data)
         if self._in_head:
             self._check_incomplete_head()
         elif self._in_body and self._received - self._body_size > FRAMING_BYTES + MOST_HEAD * self._pieces:
@@ -174,35 +176,57 @@ class HttpProtocol(HttpToolsProtocol):
             self._wrong = HEAD_TOO_LARGE
             raise RefusedRequestError
 
+    def _read(self, data: bytes) -> None:
+        """As the parent's data_received, but an offer to upgrade the connection is ignored."""
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                data = self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _parse(self, data: bytes) -> bytes:
+        """Parses bytes; returns those that are to be parsed again, because they stand behind an offer to upgrade."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if not self.offered:  # CONNECT, which has been refused
+                return b""
+            self.offered = False
+            head = head_without_offer(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            return head + data[offer.args[0] :]
+        return b""
+
     def on_headers_complete(self) -> None:
+        connect = self.parser.should_upgrade()
+        if connect and self.parser.get_method() != b"CONNECT":
+            self.offered = True
+            return
         if self._measure_head:
             self._measured_head()
         self._in_head, self._in_body = False, True
         self._received = self._body_size = self._pieces = 0
         url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii") if url.path else ""
-        path = plain_path(unquote(path) if "%" in path else path)
+        path = plain_path(url.path.decode("ascii") if url.path else "")
         app = cast(App, self.app)
         route = app.direct_route(path)
         if self.expect_100_continue and self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False
         if route is None:
             self._start_uvicorns_cycle()
-            self._close_after_upgrade()
+            self.cycle.keep_alive = self.cycle.keep_alive and not connect  # what follows CONNECT is not HTTP
             return
-        before, cycle = self.cycle, DirectRequestCycle(self, app, route, path, url.query or b"")
+        previous, cycle = self.cycle, DirectRequestCycle(self, app, route, path, url.query or b"")
         self.cycle = cycle
-        self._close_after_upgrade()
-        if before is None or before.response_complete:
+        cycle.keep_alive = cycle.keep_alive and not connect
+        if previous is None or previous.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:  # the connection's previous request is still being handled
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
-
-    def _close_after_upgrade(self) -> None:
-        """Closes the connection after the response: the parser drops the rest of the segment, so it is out of step."""
-        if self.parser.should_upgrade():
-            self.cycle.keep_alive = False
 
     def _start_uvicorns_cycle(self) -> None:
         saved = self.url, self.headers, self.expect_100_continue
@@ -225,6 +249,8 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self.offered:  # only the head of this message is complete
+            return
         self._in_body = False
         if isinstance(self.cycle, DirectRequestCycle):
             self.cycle.more_body = False
@@ -233,13 +259,13 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """As the parent's, but with one idle timer for each connection, not one for each request."""
+        """The same as the parent's method, but with one idle timer for each connection, not one for each request."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            if not self.pipeline:  # otherwise each response would bring in more requests than it ends
+            if not self.pipeline:  # while requests are queued, reading more would only lengthen the queue
                 self.flow.resume_reading()
             return
         if self._linger is not None:
@@ -267,7 +293,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler, context=Context())
 
     def _unset_keepalive_if_required(self) -> None:
-        """Starts the idle time anew; the parent calls this whenever bytes arrive."""
+        """Restarts the idle time; the parent calls this whenever bytes arrive."""
         self._idle_since = self.loop.time()
 
     def connection_lost(self, exc: Exception | None) -> None:

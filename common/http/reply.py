@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import orjson
 
-from common.errors import MethodNotAllowed, ServingError
+from common.errors import MethodNotAllowed, ServingError, Unauthorized
+from common.protocol import torchserve
 from common.request.context import RequestContext
 
 PROBLEM = b"application/problem+json"
@@ -25,17 +26,22 @@ class Reply(msgspec.Struct):
 
 
 def render_error(error: ServingError, context: RequestContext) -> Reply:
-    """`{"error": text}` under /v2 and /v1, as their protocols have it; RFC 9457 problem+json elsewhere.
+    """RFC 9457 problem+json, except under the paths of protocols that have their own form.
 
-    A caller of /v2 or /v1 that names problem+json in its Accept header gets that, since it says which fields are wrong.
+    `{"error": text}` under /v2 and /v1, TorchServe's form under /predictions. A caller of these that names problem+json
+    in its Accept header gets that, since it says which fields are wrong.
     """
     headers = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, ceil(error.retry_after))).encode()))
+    if isinstance(error, Unauthorized):
+        headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodNotAllowed) and error.allowed:
         headers.append((b"allow", error.allowed.encode()))
     if context.path.startswith(("/v2", "/v1")) and PROBLEM not in context.headers.get(b"accept", b""):
         return Reply(error.status, orjson.dumps({"error": error.detail}), headers=headers)
+    if context.path.startswith("/predictions/") and PROBLEM not in context.headers.get(b"accept", b""):
+        return Reply(error.status, torchserve.error_body(error), headers=headers)
     problem: dict[str, Any] = {
         "type": "about:blank",
         "title": error.title,

@@ -1,37 +1,38 @@
 """Micro-batching: requests that arrive in one turn of the event loop share one run of the model.
 
 A run waits for later requests only if BATCH_DELAY_SECONDS is set. It also waits for requests that the server has read
-already, for at most three turns of the event loop. A run that would block the event loop
-for more than about a millisecond goes to a thread; the requests that arrive meanwhile form the next batch. The queue is
-bounded. A request whose client has disconnected, or whose deadline has passed, is not run. When a batch fails, each of
-its requests is run alone, so only the request that caused it fails.
+already, for at most three turns of the event loop. A run that would block the event loop for more than about a
+millisecond goes to a thread, and so does every run of a model whose time depends on values (run_time.py); the requests
+that arrive meanwhile form the next batch. The queue is bounded. A request whose client has disconnected, or whose
+deadline has passed, is not run. When a batch fails, each of its requests is run alone, so only the request that caused
+it fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from time import monotonic, perf_counter, time
 
-import numpy as np
-
-from common.errors import DeadlineExceeded, ModelFailed, NotReady, Overloaded, ServingError
-from common.inference.batching import BatcherMetrics, BatchPolicy, QueuedRequest, RunResult, ServerLoad, UnknownLoad
+from common.errors import DeadlineExceeded, NotReady, Overloaded, ServingError
+from common.inference.batch_run import Batch, RunOutcome, run_batch
+from common.inference.batching import BatcherMetrics, BatchPolicy, QueuedRequest, RunResult
 from common.inference.inference_thread import InferenceThread
-from common.inference.session import RunCost, Session
+from common.inference.session import Session
+from common.inference.warm_up import RunCost
 from common.protocol.tensors import Array
 from common.request.deadline import Deadline
 
 INLINE_SECONDS = 0.001
+OVERRUN_SECONDS = 0.02  # of a run on the event loop, which was estimated at up to INLINE_SECONDS
+MAX_OVERRUNS = 3  # in a row; one alone may be the machine's fault
 MAX_POSTPONEMENTS = 3  # turns of the event loop that a run may wait for requests that have been read already
-
-Batch = list[QueuedRequest]
-RunOutcome = Sequence[Array] | ServingError
 
 
 class Batcher:
@@ -46,16 +47,20 @@ class Batcher:
         name: str,
         *,
         uniform: bool = False,
-        load: ServerLoad | None = None,
+        requests_starting: Callable[[], int] | None = None,
+        inline_rows: int = sys.maxsize,
     ) -> None:
         """`uniform`: the rows of all requests have the same shape, so shapes are not compared.
 
-        `load`: a run is postponed by up to three turns for requests that the server has read already; a request that is
-        the only one runs at once. `python -m bench rent` measures the gain of both.
+        `requests_starting` gives the number of requests that the server has read and not yet begun to handle; a run
+        is postponed by up to three turns for them. `python -m bench rent` measures the gain.
+
+        `inline_rows`: the most rows of a run on the event loop; 0 for a model whose run time has no bound.
         """
         self._session, self._cost, self._policy, self._metrics = session, cost, policy, metrics
-        self._uniform, self._load = uniform, load or UnknownLoad()
-        self._quick_rows = cost.rows_within(INLINE_SECONDS)
+        self._uniform, self._requests_starting = uniform, requests_starting or (lambda: 0)
+        self._quick_rows = min(cost.rows_within(INLINE_SECONDS), inline_rows)
+        self._overruns = 0
         self._waiting: deque[QueuedRequest] = deque()
         self._rows_waiting = self._postponements = 0
         self._scheduled = False
@@ -88,9 +93,6 @@ class Batcher:
         loop = asyncio.get_running_loop()
         result: asyncio.Future[RunResult] = loop.create_future()
         request = QueuedRequest(inputs, rows, deadline, result)
-        if not (self._waiting or self._policy.delay or self.slow(rows)) and self._load.is_only_request():
-            self._settle([request], *self._run([request]))
-            return result
         self._waiting.append(request)
         self._rows_waiting += rows
         if self._running_since is not None or self._policy.delay or rows > self._quick_rows:
@@ -171,7 +173,7 @@ class Batcher:
         if (
             self._postponements >= MAX_POSTPONEMENTS
             or self._rows_waiting >= self._policy.max_rows
-            or not self._load.requests_starting()
+            or not self._requests_starting()
         ):
             return False
         self._postponements += 1
@@ -182,13 +184,24 @@ class Batcher:
         """Runs a batch at once, or in the thread when it would block the event loop for too long."""
         rows = sum([request.rows for request in batch])
         if rows <= self._quick_rows:
-            self._settle(batch, *self._run(batch))
+            self._run_inline(batch)
             return
         loop = asyncio.get_running_loop()
         for request in (*batch, *self._waiting):
             self._watch_deadline(loop, request)
         self._running, self._running_since = batch, perf_counter()
         self._thread.call(partial(self._run_in_thread, loop, batch))
+
+    def _run_inline(self, batch: Batch) -> None:
+        """Runs a batch on the event loop. Some runs that outlast their estimate move all later ones to the thread."""
+        start, seconds, outcomes = run_batch(self._session, batch)
+        if seconds > OVERRUN_SECONDS:
+            self._overruns += 1
+            if self._overruns >= MAX_OVERRUNS:
+                self._quick_rows = 0
+        else:
+            self._overruns = 0
+        self._settle(batch, start, seconds, outcomes)
 
     def _take(self, only_quick: bool) -> Batch:
         """The next requests that may share a run; drops those that were cancelled, fails those that are too late."""
@@ -211,41 +224,10 @@ class Batcher:
             self._rows_waiting -= request.rows
         return batch
 
-    def _run(self, batch: Batch) -> tuple[float, float, list[RunOutcome]]:
-        """Runs a batch. Returns the start, the seconds and one outcome for each request. Called in any thread."""
-        start = perf_counter()
-        if len(batch) == 1:
-            outcomes = [self._run_alone(batch[0])]
-        else:
-            try:
-                outcomes = self._run_together(batch)
-            except Exception:  # the batch failed: run each request alone to find the one at fault
-                outcomes = [self._run_alone(request) for request in batch]
-        return start, perf_counter() - start, outcomes
-
     def _run_in_thread(self, loop: asyncio.AbstractEventLoop, batch: Batch) -> None:
-        run = self._run(batch)
+        run = run_batch(self._session, batch)
         with suppress(RuntimeError):  # the loop is closed, so nobody waits for the result
             loop.call_soon_threadsafe(self._finish_thread_run, batch, *run)
-
-    def _run_together(self, batch: Batch) -> list[RunOutcome]:
-        inputs = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
-        outputs = self._session.run(inputs)
-        outcomes: list[RunOutcome] = []
-        at = 0
-        for request in batch:
-            end = at + request.rows
-            outcomes.append([output[at:end] for output in outputs])
-            at = end
-        return outcomes
-
-    def _run_alone(self, request: QueuedRequest) -> RunOutcome:
-        try:
-            return self._session.run(request.inputs)
-        except ServingError as error:
-            return error
-        except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-            return ModelFailed(f"the model failed on this input: {' '.join(str(error).split())[:300]}")
 
     def _watch_deadline(self, loop: asyncio.AbstractEventLoop, request: QueuedRequest) -> None:
         """Sets the timer to this request's deadline if that is the earliest; `_fail_expired` then fails the request."""

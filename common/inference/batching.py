@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Protocol
 
 import msgspec
 
@@ -26,26 +25,6 @@ class BatchPolicy:
     max_rows: int
     queue: int
     delay: float = 0.0
-
-
-class ServerLoad(Protocol):
-    """What the server knows of the requests that it has read."""
-
-    def requests_starting(self) -> int:
-        """The number of requests whose handlers start in the next turn of the event loop."""
-
-    def is_only_request(self) -> bool:
-        """Whether the request being handled is the only one that the server has, so that no other can share its run."""
-
-
-class UnknownLoad:
-    """For a batcher without a server."""
-
-    def requests_starting(self) -> int:
-        return 0
-
-    def is_only_request(self) -> bool:
-        return False
 
 
 class RunResult(msgspec.Struct):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from common.errors import ModelFailed
 from common.inference.session import Session
@@ -20,6 +20,8 @@ from common.protocol.tensors import Array
 
 class Faults(BaseModel):
     """The faults that are injected into every run of a model from now on. The defaults inject nothing."""
+
+    model_config = ConfigDict(extra="forbid")
 
     latency_seconds: Annotated[float, Field(ge=0, le=3600, description="Seconds added to every run.")] = 0.0
     error_share: Annotated[float, Field(ge=0, le=1, description="Share of runs that fail, 0 to 1.")] = 0.0

@@ -10,15 +10,18 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from common.errors import NotFound, NotReady
-from common.inference.batcher import INLINE_SECONDS, Batcher
-from common.inference.batching import BatcherMetrics, BatchPolicy, ServerLoad
+from common.errors import NotFound, NotReady, shortened
+from common.inference.batcher import Batcher
+from common.inference.batching import BatcherMetrics, BatchPolicy
+from common.inference.examples import example_request
 from common.inference.manifest import Manifest, ModelLoadError, read_manifest
-from common.inference.session import Session, WarmUpResult, open_model, warm_up
+from common.inference.run_time import MAX_INLINE_ROWS, unbounded_reason
+from common.inference.session import OnnxSession, Session, one_line, open_model
+from common.inference.warm_up import WarmUpResult, warm_up
 from common.observability.log import Log
 from common.observability.metrics import InferenceMetrics
 from common.protocol.tensors import TensorSpec
@@ -26,6 +29,7 @@ from common.protocol.tensors import TensorSpec
 if TYPE_CHECKING:
     from common.inference.source import ModelSource
 
+OpenModel = Callable[[Path, int], tuple[Manifest, Session]]
 State = Literal["LOADING", "READY", "UNAVAILABLE", "UNLOADED"]
 
 
@@ -39,7 +43,8 @@ class LoadedModel:
         self.outputs: list[TensorSpec] = manifest.output_specs()
         self.output_names = [spec.name for spec in self.outputs]
         self.properties = manifest.properties()
-        self.example = manifest.example_request()
+        self.texts = [spec.name for spec in self.inputs if spec.datatype == "BYTES"]
+        self.example = example_request(manifest)
 
 
 @dataclass
@@ -63,14 +68,15 @@ class LoadPolicy:
     """How models are opened: ONNX Runtime threads for each run, and the limits of their batchers.
 
     The newest `keep` versions of a model are served; older ones are closed. `wrap`, if given, wraps each session;
-    fault injection uses it. `load`: what the server knows of its requests; see Batcher.
+    fault injection uses it. `requests_starting`: see Batcher. `open` reads the files of a version.
     """
 
     threads: int
     batching: BatchPolicy
     keep: int = 1
     wrap: Callable[[Session], Session] | None = None
-    load: ServerLoad | None = None
+    requests_starting: Callable[[], int] | None = None
+    open: OpenModel = open_model
 
 
 class ModelRepository:
@@ -100,11 +106,13 @@ class ModelRepository:
         entry = self._entries.get(name)
         if entry is None:
             served = ", ".join(self._entries) or "none"
-            raise NotFound(f"model {name!r} is not served here; the models are: {served}")
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {served}")
         if version and entry.versions:
             if version not in entry.versions:
                 served = ", ".join(entry.versions)
-                raise NotFound(f"version {version!r} of model {name!r} is not served here; the versions are: {served}")
+                raise NotFound(
+                    f"version {shortened(version)} of model {name!r} is not served here; the versions are: {served}"
+                )
             return entry.versions[version]
         newest = entry.newest()
         if newest is None:
@@ -130,7 +138,7 @@ class ModelRepository:
         the versions that were served before are still served.
         """
         if name not in self._entries and not any(name == known for known, _ in self.available()):
-            raise NotFound(f"there is no model {name!r} in {self.root}; expected {self.root / name}/1/model.yaml")
+            raise NotFound(f"there is no model {shortened(name)} in {self.root}; expected NAME/1/model.yaml there")
         entry = self._entries.setdefault(name, RegisteredModel())
         async with entry.lock:
             if not entry.versions and entry.state != "UNAVAILABLE":
@@ -143,7 +151,7 @@ class ModelRepository:
                 self._load_failed(name, entry, error.detail)
                 raise
             except Exception as error:  # a library may raise any class of exception for a damaged file
-                failure = ModelLoadError(f"model {name!r}: {_one_line(error)}")
+                failure = ModelLoadError(f"model {name!r}: {_named(error)}")
                 self._load_failed(name, entry, failure.detail)
                 raise failure from None
             entry.reason = ""
@@ -174,7 +182,7 @@ class ModelRepository:
         entry = self._entries.get(name)
         if entry is None:
             served = ", ".join(self._entries) or "none"
-            raise NotFound(f"model {name!r} is not served here; the models are: {served}")
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {served}")
         async with entry.lock:
             for loaded in entry.versions.values():
                 self._close_version(loaded)
@@ -208,7 +216,7 @@ class ModelRepository:
         """Opens and warms up the version in a folder; returns `loaded` unchanged if its manifest is the same."""
         if loaded is not None and read_manifest(folder / "model.yaml") == loaded.manifest:
             return loaded
-        manifest, session = open_model(folder, self._policy.threads)
+        manifest, session = self._policy.open(folder, self._policy.threads)
         if (manifest.name, manifest.version) != (name, folder.name):
             raise ModelLoadError(
                 f"{folder / 'model.yaml'}: states model {manifest.name!r} version {manifest.version!r}, "
@@ -216,26 +224,28 @@ class ModelRepository:
             )
         try:
             warm = warm_up(session, manifest)
-        except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-            raise ModelLoadError(f"{folder / 'model.onnx'}: the warm-up run failed: {_one_line(error)}") from None
+        except ModelLoadError as error:
+            raise ModelLoadError(f"{folder}: {error.detail}") from None
+        if warm.warning is not None:
+            self._log.warning("model served without a probe", model=name, version=folder.name, reason=warm.warning)
         return LoadedModel(manifest, self._batcher(manifest, session, warm), warm)
 
     def _batcher(self, manifest: Manifest, session: Session, warm: WarmUpResult) -> Batcher:
-        inputs, policy, cost = manifest.input_specs(), self._policy.batching, warm.cost
+        inputs, policy = manifest.input_specs(), self._policy.batching
         if warm.unbatched_reason is not None:
             policy = BatchPolicy(1, policy.queue)
-        # The warm-up time may be too low for a wrapped session, or for an input with other free dimensions. More than
-        # INLINE_SECONDS makes the batcher use the thread, so that such a run cannot block the event loop.
-        if self._policy.wrap is not None or any(-1 in spec.shape[1:] for spec in inputs):
-            cost = replace(cost, fixed=max(cost.fixed, 2 * INLINE_SECONDS))
+        # the time of a run does not bound the next one's unless the graph does; a wrapped session is not the graph
+        facts = session.facts if isinstance(session, OnnxSession) else None
+        bounded = facts is not None and unbounded_reason(facts, inputs) is None
         return Batcher(
             session if self._policy.wrap is None else self._policy.wrap(session),
-            cost,
+            warm.cost,
             policy,
             self._batcher_metrics(manifest),
             f"{manifest.name}-{manifest.version}",
             uniform=all(spec.row is not None for spec in inputs),
-            load=self._policy.load,
+            requests_starting=self._policy.requests_starting,
+            inline_rows=MAX_INLINE_ROWS if bounded and self._policy.wrap is None else 0,
         )
 
     def _newest_folders(self, name: str) -> list[Path]:
@@ -289,5 +299,5 @@ class ModelRepository:
         task.add_done_callback(self._closing.discard)
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"

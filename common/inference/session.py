@@ -1,19 +1,15 @@
-"""ONNX Runtime sessions: a model file is opened, checked against its manifest, warmed up and timed."""
+"""ONNX Runtime sessions: a model file is opened and checked against its manifest."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import onnxruntime as ort
 
+from common.inference.graph_facts import GraphFacts, read_facts
 from common.inference.manifest import Manifest, ModelLoadError, read_manifest
 from common.protocol.tensors import Array, TensorSpec
 
@@ -32,45 +28,77 @@ class Session(Protocol):
 
 
 class OnnxSession:
-    """ONNX Runtime on the CPU."""
+    """ONNX Runtime on the CPU. `facts` are what its file states beyond what ONNX Runtime tells."""
 
-    def __init__(self, path: Path, manifest: Manifest, threads: int) -> None:
+    def __init__(self, path: Path, manifest: Manifest, threads: int, facts: GraphFacts | None = None) -> None:
+        self.facts = facts
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails raises an exception; ONNX Runtime would also write it to stderr
         # a thread that spins while it waits for work would take processor time from the event loop
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen unrelated classes here
-            raise ModelLoadError(f"{path}: ONNX Runtime cannot open it: {' '.join(str(error).split())[:300]}") from None
-        self._check("input", self._session.get_inputs(), manifest.input_specs(), path)
-        self._check("output", self._session.get_outputs(), manifest.output_specs(), path)
-        self._outputs = [spec.name for spec in manifest.output_specs()]
+            raise ModelLoadError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}") from None
+        with_default = {node.name: node for node in self._session.get_overridable_initializers()}
+        required = {node.name: node for node in self._session.get_inputs()}
+        inputs, outputs = manifest.input_specs(), manifest.output_specs()
+        self._check("input", {**with_default, **required}, inputs, path)
+        self._check("output", {node.name: node for node in self._session.get_outputs()}, outputs, path)
+        _check_optional(inputs, required, with_default, path)
+        self._outputs = [spec.name for spec in outputs]
 
     def run(self, inputs: dict[str, Array]) -> Sequence[Array]:
         outputs: Sequence[Array] = self._session.run(self._outputs, inputs)
         return outputs
 
-    def _check(self, kind: str, found: Sequence[Any], stated: Sequence[TensorSpec], path: Path) -> None:
-        actual = {node.name: node for node in found}
+    def _check(self, kind: str, actual: Mapping[str, Any], stated: Sequence[TensorSpec], path: Path) -> None:
         for spec in stated:
             if spec.name not in actual:
                 raise ModelLoadError(
                     f"{path}: model.yaml names {kind} {spec.name!r}, but the model has {sorted(actual)}"
                 )
             node = actual[spec.name]
-            datatype = _DATATYPE.get(node.type, node.type)
+            if node.type not in _DATATYPE:
+                raise ModelLoadError(f"{path}: {kind} {spec.name!r} is {node.type}, {_not_a_tensor(node.type)}")
+            datatype = _DATATYPE[node.type]
             shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
-            if datatype != spec.datatype or not _same_shape(shape, spec.shape):
+            open_rank = not shape and self.facts is not None and spec.name in self.facts.open_ranks
+            if spec.any_rank and not open_rank:
+                raise ModelLoadError(
+                    f"{path}: model.yaml says `any_rank` for {kind} {spec.name!r}, but its shape is {list(shape)}"
+                )
+            if datatype != spec.datatype or not (open_rank or _same_shape(shape, spec.shape)):
                 raise ModelLoadError(
                     f"{path}: {kind} {spec.name!r} is {datatype} {list(shape)}, "
                     f"but model.yaml says {spec.datatype} {list(spec.shape)}"
                 )
-        unstated = set(actual) - {spec.name for spec in stated}
-        if kind == "input" and unstated:
-            raise ModelLoadError(f"{path}: the model needs inputs that model.yaml does not name: {sorted(unstated)}")
+
+
+def _check_optional(
+    stated: Sequence[TensorSpec], required: Mapping[str, Any], with_default: Mapping[str, Any], path: Path
+) -> None:
+    """Raises ModelLoadError unless model.yaml states every input without a default, and as what it is."""
+    names = {spec.name for spec in stated}
+    if unstated := sorted(required.keys() - names):
+        raise ModelLoadError(f"{path}: the model needs inputs that model.yaml does not name: {unstated}")
+    for spec in stated:
+        if spec.optional and spec.name not in with_default:
+            raise ModelLoadError(
+                f"{path}: model.yaml says `optional` for input {spec.name!r}, but the model has no default for it"
+            )
+
+
+def _not_a_tensor(kind: str) -> str:
+    """What to do with an input or output that is a sequence, a map or an optional value."""
+    if "map(" in kind:
+        return (
+            "the output of a ZipMap; export the model with the option zipmap=False, "
+            "or run it through `python -m models.exporters onnx`, which removes the ZipMap"
+        )
+    return "which no protocol here carries; export the model with tensors as inputs and outputs"
 
 
 def _same_shape(actual: tuple[int, ...], stated: tuple[int, ...]) -> bool:
@@ -80,129 +108,47 @@ def _same_shape(actual: tuple[int, ...], stated: tuple[int, ...]) -> bool:
 def open_model(folder: Path, threads: int) -> tuple[Manifest, OnnxSession]:
     """Opens the model in the folder of a version.
 
-    Raises ModelLoadError when a file is missing or not valid, when the sha256 of model.onnx is not the one in
-    model.yaml, or when the inputs and outputs differ from it.
+    Raises ModelLoadError when a file is missing or not valid, when the sha256 of model.onnx or of a file with its
+    weights is not the one in model.yaml, or when the inputs and outputs differ from it.
     """
     manifest = read_manifest(folder / "model.yaml")
     path = folder / "model.onnx"
+    _check_sha256(path, manifest.sha256, "build it with `make models`")
+    try:
+        facts = read_facts(path)
+    except (OSError, ValueError):
+        facts = None  # ONNX Runtime says what is wrong with the file
+    if facts is not None:
+        _check_external(folder, facts.external, manifest.external_data)
+    return manifest, OnnxSession(path, manifest, threads, facts)
+
+
+def _check_external(folder: Path, needed: Iterable[str], stated: Mapping[str, str]) -> None:
+    """Raises ModelLoadError unless each file that holds weights outside model.onnx is there, as model.yaml says."""
+    for name in sorted(needed):
+        if name not in stated:
+            raise ModelLoadError(
+                f"{folder / 'model.onnx'}: has weights in the file {name!r}, which model.yaml does not name; "
+                f"state `external_data: {{{name}: SHA256}}`, or save the model as one file"
+            )
+    for name, sha256 in stated.items():
+        _check_sha256(folder / name, sha256, "it holds weights of model.onnx, so copy it as well")
+
+
+def _check_sha256(path: Path, stated: str, when_missing: str) -> None:
     try:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise ModelLoadError(f"{path}: {error.strerror}; build it with `make models`") from None
-    if found != manifest.sha256:
+        raise ModelLoadError(f"{path}: {error.strerror}; {when_missing}") from None
+    if found != stated:
         raise ModelLoadError(
-            f"{path}: sha256 is {found[:12]}…, but model.yaml says {manifest.sha256[:12]}…: the file is incomplete "
-            "or belongs to another version; copy both files again"
+            f"{path}: sha256 is {found[:12]}…, but model.yaml says {stated[:12]}…: the file is incomplete "
+            "or belongs to another version; copy all files again"
         )
-    return manifest, OnnxSession(path, manifest, threads)
 
 
-@dataclass(frozen=True, slots=True)
-class RunCost:
-    """The time of a run: `fixed` seconds for the first row and `row` seconds for each further one."""
-
-    fixed: float
-    row: float
-
-    def of(self, rows: int) -> float:
-        return self.fixed + self.row * (rows - 1)
-
-    def rows_within(self, seconds: float) -> int:
-        """The largest number of rows whose run takes at most `seconds`; 0 when one row takes longer."""
-        if self.fixed > seconds:
-            return 0
-        return 1 + int((seconds - self.fixed) / self.row) if self.row else sys.maxsize
-
-
-@dataclass(frozen=True, slots=True)
-class WarmUpResult:
-    """The cost of a run, and the reason why requests must not share one; None when they may."""
-
-    cost: RunCost
-    unbatched_reason: str | None
-
-
-PROBE_ROWS = 8
-_BATCHED_TIME_RATIO = (
-    0.9  # batching is off unless a row in a batch takes at most this share of the time of a single row
-)
-
-
-def warm_up(session: Session, manifest: Manifest) -> WarmUpResult:
-    """Warms a session up, measures the time of a run, and decides whether requests may share one.
-
-    They may not when model.yaml states no tolerance, when a row's outputs depend on the other rows by more than that
-    tolerance, or when a batch is hardly faster than single runs.
-    """
-    specs = manifest.input_specs()
-    one = probe(specs, 1)
-    session.run(one)
-    single = _fastest(lambda: session.run(one))
-    if manifest.batching is None:
-        return WarmUpResult(RunCost(single, single), "model.yaml states no batching tolerance")
-    if any(spec.shape[:1] != (-1,) for spec in (*specs, *manifest.output_specs())):
-        return WarmUpResult(RunCost(single, single), "the first dimension of an input or output is not free")
-    several = probe(specs, PROBE_ROWS)
-    try:
-        difference = _difference(session, several, manifest.batching.tolerance)
-    except Exception as error:  # a graph may declare a free dimension and still contain a fixed one
-        return WarmUpResult(
-            RunCost(single, single),
-            f"the model fails on a batch of {PROBE_ROWS} rows: {' '.join(str(error).split())[:200]}",
-        )
-    together = _fastest(lambda: session.run(several))
-    cost = RunCost(single, max(together - single, 0.0) / (PROBE_ROWS - 1))
-    if difference is not None:
-        return WarmUpResult(cost, difference)
-    if together / PROBE_ROWS > _BATCHED_TIME_RATIO * single:
-        ratio = together / single
-        return WarmUpResult(cost, f"{PROBE_ROWS} rows take {ratio:.1f} times as long as one: batching saves no time")
-    return WarmUpResult(cost, None)
-
-
-def probe(specs: Sequence[TensorSpec], rows: int) -> dict[str, Array]:
-    """Test inputs: `rows` rows of different numbers from 0 to 1. Every other free dimension has size 1."""
-    inputs: dict[str, Array] = {}
-    for spec in specs:
-        shape = [1 if size == -1 else size for size in spec.shape]
-        if spec.shape[:1] == (-1,):
-            shape[0] = rows
-        numbers = np.linspace(0, 1, math.prod(shape)).reshape(shape)
-        inputs[spec.name] = (
-            numbers.astype(str).astype(object) if spec.datatype == "BYTES" else numbers.astype(spec.dtype)
-        )
-    return inputs
-
-
-def _fastest(run: Callable[[], object], seconds: float = 0.05) -> float:
-    """The seconds of the fastest of up to 20 runs, which other load on the machine has disturbed least."""
-    end = time.perf_counter() + seconds
-    best = float("inf")
-    for _ in range(20):
-        start = time.perf_counter()
-        run()
-        now = time.perf_counter()
-        best = min(best, now - start)
-        if now > end:
-            break
-    return best
-
-
-def _difference(session: Session, several: dict[str, Array], tolerance: float) -> str | None:
-    """How a batch differs from runs of single rows: a sentence, or None when it differs by at most `tolerance`."""
-    together = session.run(several)
-    for row in range(PROBE_ROWS):
-        alone = session.run({name: array[row : row + 1] for name, array in several.items()})
-        for shared, single in zip(together, alone, strict=True):
-            if shared.shape[:1] != (PROBE_ROWS,):
-                return "an output does not have one row for each input row"
-            if not _agree(shared[row : row + 1], single, tolerance):
-                return f"the outputs of a row differ by more than {tolerance:g} when it shares a run with other rows"
-    return None
-
-
-def _agree(shared: Array, single: Array, tolerance: float) -> bool:
-    if single.dtype.kind == "f":
-        return np.allclose(shared, single, rtol=0, atol=tolerance)
-    return np.array_equal(shared, single)
+def one_line(error: Exception, length: int = 600) -> str:
+    """An error of ONNX Runtime on one line. Of a long one, the end is kept too, which says what to do."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"

@@ -1,8 +1,8 @@
 """Downloads a model from a URI (file, http, s3, gs, az) and checks that it is complete.
 
-`MODEL_URI` names the folder of a version. Its model.yaml is downloaded first and states the sha256 of model.onnx. Both
-files are moved into the repository only when the sha256 matches. `MODEL_MANIFEST_SHA256` pins model.yaml, and with it
-model.onnx.
+`MODEL_URI` names the folder of a version. Its model.yaml is downloaded first and states the sha256 of model.onnx and of
+the files with further weights (`external_data`). All are moved into the repository only when each sha256 matches.
+`MODEL_MANIFEST_SHA256` pins model.yaml, and with it the other files.
 """
 
 from __future__ import annotations
@@ -77,11 +77,12 @@ class ModelSource:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder.parent))
         try:
-            found = _stream_to_file(store, part / "model.onnx")
-            if found != manifest.sha256:
-                raise ModelLoadError(
-                    f"{self._uri}/model.onnx: sha256 is {found[:12]}…, but model.yaml says {manifest.sha256[:12]}…"
-                )
+            for name, sha256 in {"model.onnx": manifest.sha256, **manifest.external_data}.items():
+                found = _stream_to_file(store, name, part / name)
+                if found != sha256:
+                    raise ModelLoadError(
+                        f"{self._uri}/{name}: sha256 is {found[:12]}…, but model.yaml says {sha256[:12]}…"
+                    )
             (part / "model.yaml").write_bytes(text)
             part.chmod(0o755)
             part.rename(folder)
@@ -89,10 +90,10 @@ class ModelSource:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _stream_to_file(store: ObjectStore, to: Path) -> str:
-    """Downloads model.onnx to a file. Returns its sha256 in hexadecimal."""
+def _stream_to_file(store: ObjectStore, name: str, to: Path) -> str:
+    """Downloads a file. Returns its sha256 in hexadecimal."""
     digest = hashlib.sha256()
-    response = obstore.get(store, "model.onnx")
+    response = obstore.get(store, name)
     with to.open("wb") as file:
         for chunk in response.stream():
             digest.update(chunk)

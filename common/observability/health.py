@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from common.observability.redaction import redacted
+
 Check = Callable[[], str | None]
 
 
@@ -32,8 +34,8 @@ class Health:
 
     def failed_readiness_checks(self) -> list[str]:
         """The reasons of the readiness checks that fail now, without the drain."""
-        return list(dict.fromkeys(reason for check in self._ready if (reason := check())))
+        return list(dict.fromkeys(redacted(reason) for check in self._ready if (reason := check())))
 
     def not_live_reasons(self) -> list[str]:
         """Why this process has stopped making progress; empty while it does."""
-        return [reason for check in self._live if (reason := check())]
+        return [redacted(reason) for check in self._live if (reason := check())]

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from common.observability.redaction import redacted
 from common.request.context import current
 
 FLUSH_SECONDS = 0.05
@@ -36,7 +37,10 @@ class LineWriter:
 
     def line(self, line: LogLine) -> None:
         """Writes one JSON object as a line within FLUSH_SECONDS."""
-        encoded = _encode(line)
+        self.encoded(_encode(line))
+
+    def encoded(self, encoded: bytes) -> None:
+        """Writes a line that is JSON already."""
         self._lines.append(encoded)  # in one step with reading the attribute, since another thread may flush
         if self._scheduled:
             return
@@ -94,7 +98,7 @@ class Log:
         context = current.get(None)
         request = {"request_id": context.request_id, "trace_id": context.trace.trace_id} if context else {}
         line = {"time": self._timestamp(), "level": level, "event": event, **self._constant, **request, **fields}
-        self._writer.line(line)
+        self._writer.encoded(redacted(_encode(line).decode()).encode())
         if level != "info":
             self._writer.flush()
 

@@ -26,7 +26,7 @@ Kind = Literal["picture", "values", "text"]
 # The module of each step. It is imported when a model needs it, because not every image has its libraries.
 _MODULES = {
     **dict.fromkeys(("decode", "crop", "resize", "pad", "normalise", "layout"), "pictures"),
-    **dict.fromkeys(("impute", "one_hot", "standardise", "order"), "tabular"),
+    **dict.fromkeys(("impute", "one_hot", "standardise", "min_max", "order"), "tabular"),
     **dict.fromkeys(("clean", "ngrams", "tfidf"), "text"),
     "cast": "casting",
 }

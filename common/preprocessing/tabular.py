@@ -1,15 +1,18 @@
 """Turns named values (numbers and categories, some of them missing) into a row of numbers.
 
-There are four steps, in this order. Only `order` is required. Their parameters come from training:
+There are five steps, in this order. Only `order` is required. Their parameters come from training:
 
     impute: {body_mass_g: 4050.0}                                       the value for a missing number
     one_hot: {sex: {categories: [female, male, unknown], missing_as: unknown, unknown_as: unknown}}
                                                                         makes columns `sex=female`, `sex=male`, ...
     standardise: {body_mass_g: {mean: 4201.8, scale: 799.6}}            (number - mean) / scale
+    min_max: {bill_length_mm: {minimum: 32.1, maximum: 59.6}}           (number - minimum) / (maximum - minimum)
     order: ["sex=female", "sex=male", "sex=unknown", body_mass_g]       the columns of the row
 
 A value is missing when its name is absent or it is null. A missing number without a rule in `impute`, or a category
-that is not listed, is an error that names the field.
+that is not listed, is an error that names the field. A number has at most one kind of scaling. As scikit-learn's
+MinMaxScaler does by default, `min_max` does not clip: a number outside the range of training becomes less than 0 or
+more than 1.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from common.errors import FieldError, InvalidInput
 from common.preprocessing.fields import wrong_fields
 
 GREATEST = float(np.finfo(np.float32).max)
-STEPS = ("impute", "one_hot", "standardise", "order")
+STEPS = ("impute", "one_hot", "standardise", "min_max", "order")
 
 _QUOTED = 40
 
@@ -39,8 +42,17 @@ class OneHot(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Scaling(msgspec.Struct, forbid_unknown_fields=True):
+    """A number becomes (number - mean) / scale."""
+
     mean: float
     scale: float
+
+
+class Range(msgspec.Struct, forbid_unknown_fields=True):
+    """The least and the greatest value in the training data; they become 0 and 1."""
+
+    minimum: float
+    maximum: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +151,7 @@ class Table:
 
 
 def compiled(steps: Sequence[tuple[str, Any]]) -> list[Callable[[Any], Any]]:
-    """One function for all four steps. Raises ValueError or msgspec.ValidationError for steps that are not valid."""
+    """One function for all these steps. Raises ValueError or msgspec.ValidationError for steps that are not valid."""
     names = [name for name, _ in steps]
     if names != [name for name in STEPS if name in names] or names[-1:] != ["order"]:
         raise ValueError(
@@ -149,7 +161,7 @@ def compiled(steps: Sequence[tuple[str, Any]]) -> list[Callable[[Any], Any]]:
     given = dict(steps)
     defaults = msgspec.convert(given.get("impute", {}), dict[str, float])
     encoded = msgspec.convert(given.get("one_hot", {}), dict[str, OneHot])
-    scalings = msgspec.convert(given.get("standardise", {}), dict[str, Scaling])
+    scalings = _scalings(given)
     order = msgspec.convert(given["order"], list[str])
     places = {name: place for place, name in enumerate(order)}
     categories = [_category(name, rule, places) for name, rule in encoded.items()]
@@ -158,6 +170,18 @@ def compiled(steps: Sequence[tuple[str, Any]]) -> list[Callable[[Any], Any]]:
     _check_names(order, numbers, {*defaults, *scalings}, encoded)
     columns = [_number(name, places[name], defaults.get(name), scalings.get(name)) for name in numbers]
     return [Table([*categories, *columns], len(order))]
+
+
+def _scalings(given: Mapping[str, Any]) -> dict[str, Scaling]:
+    """The scaling of each number that has one, from `standardise` or from `min_max`."""
+    found = msgspec.convert(given.get("standardise", {}), dict[str, Scaling])
+    for name, span in msgspec.convert(given.get("min_max", {}), dict[str, Range]).items():
+        if name in found:
+            raise ValueError(f"{name}: expected one scaling, got standardise and min_max")
+        if not span.maximum > span.minimum:
+            raise ValueError(f"{name}: expected a maximum above the minimum {span.minimum}, got {span.maximum}")
+        found[name] = Scaling(span.minimum, span.maximum - span.minimum)
+    return found
 
 
 def _category(name: str, rule: OneHot, places: Mapping[str, int]) -> _Category:

@@ -42,6 +42,7 @@ def decode_json(decoder: msgspec.json.Decoder[Value], body: Payload | msgspec.Ra
     except msgspec.ValidationError as error:
         found = _AT.match(str(error))
         assert found is not None  # the pattern matches any text
-        raise InvalidInput.at(f"{at}{found['field'] or ''}" or "body", found["reason"].lower()) from None
+        reason = found["reason"][:1].lower() + found["reason"][1:]  # the rest may quote the request
+        raise InvalidInput.at(f"{at}{found['field'] or ''}" or "body", reason) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput.at(at or "body", f"is not valid JSON: {error}") from None

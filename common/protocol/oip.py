@@ -14,15 +14,18 @@ import msgspec
 import numpy as np
 import orjson
 
-from common.errors import InvalidInput, ModelFailed
+from common.errors import InvalidInput
 from common.protocol.json_body import Payload, decode_json
+from common.protocol.oip_parameters import check_input_parameters, check_output_parameters, check_request_parameters
 from common.protocol.tensors import Array, TensorSpec, datatype_of, from_binary, from_json, to_binary
+from common.protocol.values import check_json_numbers
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
 JSON = "application/json"
 EXTENSIONS = ["binary_tensor_data"]
 PLATFORM = "onnx_onnxv1"
+BINARY_DATA = "parameters.binary_data"
 
 
 Data = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "array"})]
@@ -34,7 +37,7 @@ class InputTensor(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
     data: Data = msgspec.field(default_factory=msgspec.Raw)  # a plain default has no form in the OpenAPI document
 
 
@@ -42,7 +45,7 @@ class RequestedOutput(msgspec.Struct):
     """An output that the caller wants; `parameters.binary_data` states whether as binary data."""
 
     name: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] | None = None
 
 
 class InferRequestJson(msgspec.Struct):
@@ -50,8 +53,8 @@ class InferRequestJson(msgspec.Struct):
 
     inputs: list[InputTensor]
     id: str | None = None
-    parameters: dict[str, Any] = {}
-    outputs: list[RequestedOutput] = []
+    parameters: dict[str, Any] | None = None
+    outputs: list[RequestedOutput] | None = None
 
 
 class OutputTensor(msgspec.Struct, omit_defaults=True):
@@ -87,7 +90,7 @@ class DecodedRequest(msgspec.Struct):
         """Whether to send this output as binary data. Its own `binary_data` overrides the request's."""
         for wanted in self.outputs:
             if wanted.name == output:
-                return bool(wanted.parameters.get("binary_data", self.all_binary))
+                return bool((wanted.parameters or {}).get("binary_data", self.all_binary))
         return self.all_binary
 
 
@@ -123,6 +126,7 @@ def parse_header_length(text: str, size: int) -> int:
 
 def decoded_request(request: InferRequestJson, binary: memoryview, specs: Sequence[TensorSpec]) -> DecodedRequest:
     """Decodes the tensors of a request; `binary` has those that follow the JSON. Raises InvalidInput."""
+    _check_parameters(request)
     arrays: dict[str, Array] = {}
     at = 0
     for index, tensor in enumerate(request.inputs):
@@ -131,7 +135,7 @@ def decoded_request(request: InferRequestJson, binary: memoryview, specs: Sequen
         if size is None:
             if not tensor.data:
                 raise InvalidInput.at(where, "expected data or parameters.binary_data_size, got neither")
-            array = from_json(tensor.data, tensor.datatype, tensor.shape, where)
+            array = from_json(tensor.data, tensor.datatype, tensor.shape, where, _may_miss(tensor.name, specs))
         else:
             _check_binary(tensor, size, len(binary) - at, where)
             array = from_binary(binary[at : at + size], tensor.datatype, tensor.shape, where)
@@ -142,8 +146,25 @@ def decoded_request(request: InferRequestJson, binary: memoryview, specs: Sequen
     if at != len(binary):
         raise InvalidInput.at("body", f"expected {at} bytes of binary tensors after the JSON header, got {len(binary)}")
     check_inputs(arrays, specs)
-    wanted = request.parameters.get("binary_data_output", False)
-    return DecodedRequest(arrays, request.id, request.outputs, wanted is True, request.parameters)
+    parameters = request.parameters or {}
+    wanted = parameters.get("binary_data_output", False)
+    return DecodedRequest(arrays, request.id, request.outputs or (), wanted is True, parameters)
+
+
+def _may_miss(name: str, specs: Sequence[TensorSpec]) -> bool:
+    """Whether numbers of this input may be missing, which JSON writes as null."""
+    return any(spec.missing and spec.name == name for spec in specs)
+
+
+def _check_parameters(request: InferRequestJson) -> None:
+    if request.parameters:
+        check_request_parameters(request.parameters)
+    for index, tensor in enumerate(request.inputs):
+        if tensor.parameters:
+            check_input_parameters(tensor.parameters, f"inputs[{index}]")
+    for index, output in enumerate(request.outputs or ()):
+        if output.parameters:
+            check_output_parameters(output.parameters, f"outputs[{index}]")
 
 
 def _check_binary(tensor: InputTensor, size: Any, left: int, where: str) -> None:
@@ -168,36 +189,44 @@ def _raw(body: Payload, specs: Sequence[TensorSpec]) -> DecodedRequest:
                 HEADER_LENGTH, f"0 is allowed for an input of one BYTES element; this one has shape {list(spec.shape)}"
             )
         return DecodedRequest({spec.name: np.array([bytes(body)], dtype=object).reshape(shape)}, all_binary=True)
+    if spec.any_rank:
+        raise InvalidInput.at(HEADER_LENGTH, "0 is allowed for an input of a known shape; this one's rank is free")
     free = spec.shape.count(-1)
     row = int(np.prod([size for size in spec.shape if size != -1])) * spec.dtype.itemsize
-    if free > 1 or not body or len(body) % row or (not free and len(body) != row):
+    if free > 1 or not body or not row or len(body) % row or (not free and len(body) != row):
         raise InvalidInput.at("body", f"expected a multiple of {row} bytes for {list(spec.shape)}, got {len(body)}")
     shape = [len(body) // row if size == -1 else size for size in spec.shape]
-    return DecodedRequest({spec.name: from_binary(body, spec.datatype, shape, "inputs[0]")}, all_binary=True)
+    array = from_binary(body, spec.datatype, shape, "inputs[0]")
+    spec.check(array, "inputs[0]")
+    return DecodedRequest({spec.name: array}, all_binary=True)
 
 
 def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> None:
     """Raises InvalidInput unless `arrays` has exactly the inputs of the model, each with its datatype and shape."""
     rows: int | None = None
+    given = len(specs)
     positions = {name: index for index, name in enumerate(arrays)}  # in the request's order
     for spec in specs:
         array = arrays.get(spec.name)
         if array is None:
+            if spec.optional:
+                given -= 1
+                continue
             raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(arrays)}")
         where = f"inputs[{positions[spec.name]}]"
         spec.check(array, where)
-        if len(specs) > 1 and spec.shape[:1] == (-1,):
+        if len(specs) > 1 and spec.aligned and spec.shape[:1] == (-1,) and not spec.any_rank:
             if rows is not None and array.shape[0] != rows:
                 raise InvalidInput.at(
                     f"{where}.shape", f"expected {rows} rows like the other inputs, got {array.shape[0]}"
                 )
             rows = array.shape[0]
-    if len(arrays) != len(specs):
+    if len(arrays) != given:
         raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(arrays)}")
 
 
 def _names(specs: Sequence[TensorSpec]) -> str:
-    return ", ".join(f"{spec.name!r}" for spec in specs)
+    return ", ".join(f"{spec.name!r}{' (optional)' if spec.optional else ''}" for spec in specs)
 
 
 def encode_response(
@@ -209,7 +238,7 @@ def encode_response(
 ) -> tuple[bytes, int | None]:
     """The body of the response to `decoded`, and the length of its JSON header; None when no binary data follow it.
 
-    Raises InvalidInput for an FP16 output as JSON, ModelFailed for NaN and infinity in an output as JSON.
+    Raises InvalidInput for what JSON cannot carry: FP16, NaN and infinity.
     """
     parts: list[bytes] = []
     if decoded.outputs or decoded.all_binary:
@@ -244,11 +273,11 @@ def _with_data(name: str, array: Array) -> dict[str, Any]:
     if datatype == "BYTES":
         data = [one.decode(errors="replace") if isinstance(one, bytes) else one for one in data]
     elif datatype == "FP16":
-        raise InvalidInput.at("outputs", f"{name!r} is FP16, which has no JSON form; request it with binary_data")
+        raise InvalidInput.at("outputs", f"{name!r} is FP16, which has no JSON form; request it with {BINARY_DATA}")
     return {"name": name, "shape": array.shape, "datatype": datatype, "data": data}
 
 
 def _check_outputs(decoded: DecodedRequest, outputs: Mapping[str, Array]) -> None:
     for name, array in outputs.items():
-        if not decoded.binary(name) and array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ModelFailed(f"output {name!r} contains NaN or infinity, which JSON cannot express")
+        if not decoded.binary(name):
+            check_json_numbers(array, name, f"request it with {BINARY_DATA}, or over gRPC")

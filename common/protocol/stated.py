@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from common.errors import InvalidInput, PayloadTooLarge
-from common.protocol.tensors import Array, TensorSpec, check_shape, dtype_of
+from common.protocol.tensors import Array, TensorSpec, check_shape, dtype_of, fits
 
 _BYTES_IN_JSON = 20  # of a number, with its comma
 
@@ -46,7 +46,7 @@ def check_stated(tensors: Sequence[StatedTensor], specs: Sequence[TensorSpec], m
 
 
 def _names(specs: Sequence[TensorSpec]) -> str:
-    return ", ".join(f"{spec.name!r}" for spec in specs)
+    return ", ".join(f"{spec.name!r}{' (optional)' if spec.optional else ''}" for spec in specs)
 
 
 def _check_tensor(tensor: StatedTensor, spec: TensorSpec, most_rows: int, where: str) -> None:
@@ -55,7 +55,7 @@ def _check_tensor(tensor: StatedTensor, spec: TensorSpec, most_rows: int, where:
         raise InvalidInput.at(f"{where}.datatype", f"expected {spec.datatype}, got {tensor.datatype}")
     check_shape(tensor.shape, where)
     shape = list(tensor.shape)
-    if len(shape) != len(spec.shape) or any(want not in (-1, got) for want, got in zip(spec.shape, shape, strict=True)):
+    if not (spec.any_rank or fits(spec.shape, shape)):
         raise InvalidInput.at(f"{where}.shape", f"expected {list(spec.shape)}, got {shape}")
     check_rows(shape, spec, most_rows, where)
 

@@ -49,32 +49,44 @@ MAX_ELEMENTS = 1 << 40
 class TensorSpec:
     """The name, the OIP datatype and the shape of an input or output of a model; -1 is a free dimension.
 
-    `row` is the shape without its first dimension when only the first one is free, else None.
+    `features` are the names of its columns. `missing`: JSON may have null for NaN. `finite`: NaN and infinity are
+    refused. `optional`: a request may leave it out. `aligned`: a free first dimension is as large as that of the other
+    inputs. `any_rank`: the number of dimensions is free, and `shape` is only one that the model takes. `row` is the
+    shape without its first dimension when only the first one is free, else None.
     """
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    features: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    missing: bool = field(default=False, repr=False, compare=False)
+    finite: bool = field(default=False, repr=False, compare=False)
+    optional: bool = field(default=False, repr=False, compare=False)
+    any_rank: bool = field(default=False, repr=False, compare=False)
+    aligned: bool = field(default=True, repr=False, compare=False)
     dtype: np.dtype[Any] = field(init=False, repr=False, compare=False)
     row: tuple[int, ...] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        rows_only = self.shape[:1] == (-1,) and -1 not in self.shape[1:]
+        rows_only = self.shape[:1] == (-1,) and -1 not in self.shape[1:] and not self.any_rank
         object.__setattr__(self, "dtype", DATATYPES[self.datatype])
         object.__setattr__(self, "row", self.shape[1:] if rows_only else None)
 
     def check(self, array: Array, where: str) -> None:
-        """Raises InvalidInput unless `array` has this datatype and shape and at least one element."""
-        if array.shape[1:] == self.row and array.dtype == self.dtype and array.shape[:1] > (0,):
+        """Raises InvalidInput unless `array` has this datatype and shape, and finite numbers where `finite` is set."""
+        if array.shape[1:] == self.row and array.dtype == self.dtype and array.ndim and not self.finite:
             return
         if array.dtype != self.dtype:
             raise InvalidInput.at(f"{where}.datatype", f"expected {self.datatype}, got {datatype_of(array)}")
-        if len(array.shape) != len(self.shape) or any(
-            want not in (-1, got) for want, got in zip(self.shape, array.shape, strict=True)
-        ):
+        if not (self.any_rank or fits(self.shape, array.shape)):
             raise InvalidInput.at(f"{where}.shape", f"expected {list(self.shape)}, got {list(array.shape)}")
-        if not array.size:
-            raise InvalidInput.at(f"{where}.shape", f"expected at least one row, got {list(array.shape)}")
+        if self.finite:
+            check_finite(array, where)
+
+
+def fits(stated: Sequence[int], found: Sequence[int]) -> bool:
+    """Whether a shape is one of those that `stated`, in which -1 is any size, allows."""
+    return len(found) == len(stated) and all(want in (-1, got) for want, got in zip(stated, found, strict=True))
 
 
 def datatype_of(array: Array) -> str:
@@ -91,42 +103,63 @@ def dtype_of(datatype: str, where: str) -> np.dtype[Any]:
         ) from None
 
 
-def from_json(data: msgspec.Raw | bytes, datatype: str, shape: Sequence[int], where: str) -> Array:
+def from_json(
+    data: msgspec.Raw | bytes, datatype: str, shape: Sequence[int], where: str, missing: bool = False
+) -> Array:
     """An array from the JSON text of its `data`, flat or nested in row-major order.
 
     Raises InvalidInput for rows of different lengths, for values of another type than `datatype` (strings, fractions
-    and booleans are never converted) and for values out of range. JSON has no NaN and no infinity.
+    and booleans are never converted) and for values out of range. JSON has no NaN and no infinity; with `missing`, null
+    is NaN.
     """
     dtype = dtype_of(datatype, where)
     if datatype == "FP16":
         raise InvalidInput.at(f"{where}.datatype", "FP16 has no JSON form; send it as binary tensor data")
-    return _shaped(nested_json(data, dtype, f"{where}.data"), shape, where)
+    return _shaped(nested_json(data, dtype, f"{where}.data", missing), shape, where)
 
 
-def nested_json(data: msgspec.Raw | bytes, dtype: np.dtype[Any], where: str) -> Array:
+def nested_json(data: msgspec.Raw | bytes, dtype: np.dtype[Any], where: str, missing: bool = False) -> Array:
     """An array from the JSON text of a list, with the shape of its nesting. Raises InvalidInput like `from_json`."""
     if memoryview(data).nbytes > 2 * PIECE and dtype.kind != "O":
-        return decode_in_pieces(bytes(data), lambda piece: _nested(piece, dtype, where), where)
-    return _nested(data, dtype, where)
+        return decode_in_pieces(bytes(data), lambda piece: _nested(piece, dtype, where, missing), where)
+    return _nested(data, dtype, where, missing)
 
 
-def _nested(data: msgspec.Raw | bytes, dtype: np.dtype[Any], where: str) -> Array:
+def _nested(data: msgspec.Raw | bytes, dtype: np.dtype[Any], where: str, missing: bool) -> Array:
     try:
-        return _array(_values(data, dtype.kind, where), dtype)
+        return _array(_values(data, dtype.kind, where, missing), dtype)
     except OverflowError:
-        raise InvalidInput.at(where, f"contains a value outside the range of {_NAMES[dtype.char]}") from None
+        raise InvalidInput.at(where, f"contains a value outside the range of {_range(dtype)}") from None
     except ValueError:
         raise InvalidInput.at(where, "expected rows of equal length") from None
 
 
-def _values(data: msgspec.Raw | bytes, kind: str, where: str) -> list[Any]:
+def _range(dtype: np.dtype[Any]) -> str:
+    """A datatype, with its limits if it is one of integers."""
+    name = _NAMES[dtype.char]
+    return f"{name}, {np.iinfo(dtype).min} to {np.iinfo(dtype).max}" if dtype.kind in "iu" else name
+
+
+def _values(data: msgspec.Raw | bytes, kind: str, where: str, missing: bool) -> list[Any]:
     """The values as Python objects of one type. The opening brackets of the text tell the depth of the nesting."""
     try:
         return _decoder(kind, 1).decode(data)
-    except msgspec.ValidationError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         start = bytes(memoryview(data)[:_PREFIX]).translate(None, b" \t\r\n")
-        depth = len(start) - len(start.lstrip(b"["))
-        return decode_json(_decoder(kind, min(max(depth, 1), MAX_RANK)), data, where)
+        depth = min(max(len(start) - len(start.lstrip(b"[")), 1), MAX_RANK)
+        if missing and kind == "f":
+            return decode_json(_decoder(_MISSING, depth), data, where)
+        try:
+            return decode_json(_decoder(kind, depth), data, where)
+        except InvalidInput as error:
+            raise _explained(error, kind) from None
+
+
+def _explained(error: InvalidInput, kind: str) -> InvalidInput:
+    """The error with what to do, where null stands for a number that is missing."""
+    (found,) = error.fields
+    null = kind == "f" and _NULL in found.reason
+    return InvalidInput.at(found.field, f"{found.reason}; {NO_NULL}") if null else error
 
 
 @cache
@@ -147,12 +180,20 @@ def _array(values: list[Any], dtype: np.dtype[Any]) -> Array:
         return np.array(values, dtype=dtype)
     if 0 < len(values) <= _FEW and isinstance(values[0], float):
         # for few numbers, max() and min() are faster than the set-up of a numpy call
-        if dtype.itemsize == 4 and (max(values) >= _FP32_OVERFLOW or min(values) <= -_FP32_OVERFLOW):
-            raise OverflowError
+        try:
+            if dtype.itemsize == 4 and (max(values) >= _FP32_OVERFLOW or min(values) <= -_FP32_OVERFLOW):
+                raise OverflowError
+        except TypeError:  # None, a number that is missing, has no order
+            return _wide(values, dtype)
         return np.array(values, dtype=dtype)
+    return _wide(values, dtype)
+
+
+def _wide(values: list[Any], dtype: np.dtype[Any]) -> Array:
+    """An array of any number of floating-point numbers; None becomes NaN. Raises OverflowError."""
     with np.errstate(over="ignore"):
         array = np.array(values, dtype=dtype)
-    if not np.isfinite(array).all():
+    if np.isinf(array).any():
         raise OverflowError
     return array
 
@@ -165,7 +206,12 @@ _FEW = 64
 # The first number that rounds to infinity. The largest FP32 is written as 3.4028235e+38, which is above its value.
 _FP32_OVERFLOW = float(np.finfo(np.float32).max) + 2.0**103
 _PREFIX = 1024  # bytes in which the depth of the nesting is counted; deep indentation fits as well
-_PYTHON: dict[str, Any] = {"f": float, "i": int, "u": int, "b": bool, "O": str}
+_MISSING = "f?"  # numbers, any of which may be missing
+_PYTHON: dict[str, Any] = {"f": float, _MISSING: float | None, "i": int, "u": int, "b": bool, "O": str}
+_NULL = "got `null`"
+NO_NULL = (
+    "JSON has no NaN: send the tensor as binary data or over gRPC, or say `missing: true` for this input in model.yaml"
+)
 
 
 def _shaped(array: Array, shape: Sequence[int], where: str) -> Array:
@@ -211,7 +257,7 @@ def check_finite(array: Array, where: str) -> None:
 def from_binary(raw: memoryview | bytes, datatype: str, shape: Sequence[int], where: str) -> Array:
     """An array from binary tensor data: a read-only view of `raw`, except for BYTES.
 
-    Raises InvalidInput when the size does not match the shape, for NaN or infinity, and for a BOOL other than 0 and 1.
+    Raises InvalidInput when the size does not match the shape, and for a BOOL other than 0 and 1.
     """
     dtype = dtype_of(datatype, where)
     count = check_shape(shape, where)
@@ -223,9 +269,7 @@ def from_binary(raw: memoryview | bytes, datatype: str, shape: Sequence[int], wh
             f"expected {count * dtype.itemsize} bytes for {datatype} {list(shape)}, got {len(raw)}",
         )
     array = np.frombuffer(raw, dtype=dtype).reshape(shape)
-    if dtype.kind == "f":
-        check_finite(array, where)
-    elif dtype.kind == "b" and count and np.frombuffer(raw, dtype=np.uint8).max() > 1:
+    if dtype.kind == "b" and count and np.frombuffer(raw, dtype=np.uint8).max() > 1:
         raise InvalidInput.at(f"{where}.data", "expected each BOOL byte to be 0 or 1")
     return array
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import orjson
 
-from common.errors import InvalidInput, ModelFailed, PayloadTooLarge
+from common.errors import InvalidInput, PayloadTooLarge
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import DATATYPES, MAX_RANK, Array, TensorSpec, datatype_of, nested_json
+from common.protocol.values import check_json_numbers
 from common.request.capacity import SMALL
 
 Tensor = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"description": "A value, or nested lists of them."})]
@@ -42,7 +43,7 @@ class TfServingPredictRequest(msgspec.Struct):
         return bool(self.instances)
 
 
-Scalar = bool | int | float | str | Base64
+Scalar = bool | int | float | str | Base64 | None  # None: a number that is missing
 Example = dict[str, Scalar | list[Scalar]]
 
 
@@ -59,6 +60,7 @@ _examples = msgspec.json.Decoder(ExamplesRequest)
 _rows = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _columns = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything = msgspec.json.Decoder()
+_text = msgspec.json.Decoder(str)
 
 
 def check_size(body: Payload, specs: Sequence[TensorSpec], most_rows: int) -> None:
@@ -98,6 +100,50 @@ def _listed(value: Scalar | list[Scalar], where: str) -> list[Any]:
     return [decode_base64(one.b64, where) if isinstance(one, Base64) else one for one in found]
 
 
+def files(request: TfServingPredictRequest, names: Collection[str]) -> list[bytes] | None:
+    """The files in a request to a model that takes pictures, one for each row; None when the request has tensors.
+
+    A file is `{"b64": text}`, alone or under one of `names`, as an input of type string has it. Raises InvalidInput for
+    a row that is no file beside others that are.
+    """
+    where = "instances" if request.by_row else "inputs"
+    rows = _rows_of_files(request.instances if request.by_row else request.inputs, names, where)
+    texts = [_file_of(row, names, f"{where}[{index}]") for index, row in enumerate(rows)]
+    if not texts or texts[0] is None:
+        return None
+    found = []
+    for index, text in enumerate(texts):
+        if text is None:
+            raise InvalidInput.at(f"{where}[{index}]", f'expected {{"b64": text}}, got {str(list(rows[index]))[:60]}')
+        found.append(decode_base64(text, f"{where}[{index}]"))
+    return found
+
+
+def _rows_of_files(data: msgspec.Raw, names: Collection[str], where: str) -> list[dict[str, msgspec.Raw]]:
+    """The objects that may be files; empty for anything else, such as numbers, which stay undecoded."""
+    opening = _opening(data)
+    if opening == b"[{":
+        return decode_json(_rows, data, where)
+    if not opening.startswith(b"{") or where == "instances":
+        return []
+    columns = decode_json(_columns, data, where)
+    if len(columns) == 1 and (name := next(iter(columns))) in names:
+        return _rows_of_files(columns[name], (), f"{where}.{name}")
+    return [columns]
+
+
+def _file_of(row: dict[str, msgspec.Raw], names: Collection[str], where: str) -> str | None:
+    """The base64 text of a file; None for anything else."""
+    if len(row) != 1:
+        return None
+    ((name, value),) = row.items()
+    if name == "b64" and _opening(value).startswith(b'"'):
+        return decode_json(_text, value, where)
+    if name in names and _opening(value).startswith(b"{"):
+        return _file_of(decode_json(_columns, value, where), (), where)
+    return None
+
+
 def arrays(request: TfServingPredictRequest, specs: Sequence[TensorSpec]) -> dict[str, Array]:
     """The inputs by name. Raises InvalidInput for names, types and nestings that do not match these inputs."""
     if not request.by_row:
@@ -112,21 +158,29 @@ def arrays(request: TfServingPredictRequest, specs: Sequence[TensorSpec]) -> dic
 
 def _by_row(data: msgspec.Raw, specs: Sequence[TensorSpec]) -> dict[str, Array]:
     rows = decode_json(_rows, data, "instances")
-    names = {spec.name for spec in specs}
+    names = _given(rows[0], specs)
     for index, row in enumerate(rows):
         if row.keys() != names:
             raise InvalidInput.at(f"instances[{index}]", f"expected {sorted(names)}, got {sorted(row)}")
     columns = {name: b"[%b]" % b",".join(memoryview(row[name]) for row in rows) for name in names}
-    return {spec.name: _array(columns[spec.name], spec, f"instances.{spec.name}") for spec in specs}
+    given = [spec for spec in specs if spec.name in names]
+    return {spec.name: _array(columns[spec.name], spec, f"instances.{spec.name}") for spec in given}
+
+
+def _given(found: Mapping[str, object], specs: Sequence[TensorSpec]) -> set[str]:
+    """The names of the inputs that a request has to give: all but the optional ones that it leaves out."""
+    return {spec.name for spec in specs if spec.name in found or not spec.optional}
 
 
 def _by_column(data: msgspec.Raw, specs: Sequence[TensorSpec]) -> dict[str, Array]:
     if not _opening(data).startswith(b"{") or _is_base64(data, specs):
         return _only_input(data, specs, "inputs")
     columns = decode_json(_columns, data, "inputs")
-    if columns.keys() != {spec.name for spec in specs}:
-        raise InvalidInput.at("inputs", f"expected {sorted(spec.name for spec in specs)}, got {sorted(columns)}")
-    return {spec.name: _array(columns[spec.name], spec, f"inputs.{spec.name}") for spec in specs}
+    names = _given(columns, specs)
+    if columns.keys() != names:
+        raise InvalidInput.at("inputs", f"expected {sorted(names)}, got {sorted(columns)}")
+    given = [spec for spec in specs if spec.name in names]
+    return {spec.name: _array(columns[spec.name], spec, f"inputs.{spec.name}") for spec in given}
 
 
 def _only_input(data: msgspec.Raw, specs: Sequence[TensorSpec], where: str) -> dict[str, Array]:
@@ -157,8 +211,8 @@ def _array(data: msgspec.Raw | bytes, spec: TensorSpec, where: str) -> Array:
     if spec.datatype == "BYTES":
         return _strings(decode_json(_anything, data, where), where)
     if _opening(data).startswith(b"["):
-        return nested_json(data, spec.dtype, where)
-    return nested_json(b"".join((b"[", memoryview(data), b"]")), spec.dtype, where).reshape(())
+        return nested_json(data, spec.dtype, where, spec.missing)
+    return nested_json(b"".join((b"[", memoryview(data), b"]")), spec.dtype, where, spec.missing).reshape(())
 
 
 def _strings(value: Any, where: str) -> Array:
@@ -190,7 +244,7 @@ def decode_base64(text: str, where: str) -> bytes:
 def encode_predictions(outputs: Mapping[str, Array], by_row: bool) -> bytes:
     """The body of a response: `predictions` by row, else `outputs`. The values of several outputs are named.
 
-    Raises InvalidInput when the outputs differ in their number of rows, ModelFailed for NaN and infinity.
+    Raises InvalidInput when the outputs differ in their number of rows, and for NaN and infinity.
     """
     values = {name: _serializable(name, array) for name, array in outputs.items()}
     if not by_row:
@@ -203,17 +257,16 @@ def encode_predictions(outputs: Mapping[str, Array], by_row: bool) -> bytes:
     return _dumped(response, outputs)
 
 
-def encode_results(results: Sequence[Any], scores: Array) -> bytes:
+def encode_results(results: Sequence[Any]) -> bytes:
     """The response of :classify ([[label, score], ...] for each example) or :regress (a value for each example)."""
-    return _dumped({"results": results}, {"scores": scores})
+    return orjson.dumps({"results": results}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _dumped(response: Any, outputs: Mapping[str, Array]) -> bytes:
     body = orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in body:  # orjson writes NaN and infinity as null; a string may contain "null", too
         for name, array in outputs.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ModelFailed(f"output {name!r} contains NaN or infinity, which JSON cannot express")
+            check_json_numbers(array, name, "call Predict over gRPC")
     return body
 
 

@@ -15,7 +15,6 @@ from common.errors import Overloaded, PayloadTooLarge
 from common.inference.executor import BoundedExecutor
 from common.observability.metrics import Metrics
 from common.request.deadline import Deadline
-from common.settings import ServiceSettings
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -27,9 +26,9 @@ LARGE = 262_144  # bytes; more is decoded and encoded in the thread: about two m
 class Capacity:
     """The bounds that a service's requests have together. `held` is the number of bytes that are counted now."""
 
-    def __init__(self, settings: ServiceSettings, metrics: Metrics) -> None:
-        self.most_each, self.most_rows = settings.max_body_bytes, settings.max_rows
-        self._all = settings.max_buffered_bytes
+    def __init__(self, most_each: int, most_together: int, most_rows: int, metrics: Metrics) -> None:
+        """`most_each` and `most_together` are bytes, of one body and of all requests."""
+        self.most_each, self._all, self.most_rows = most_each, most_together, most_rows
         self._rejected = metrics.rejected
         self._thread = BoundedExecutor(metrics=metrics)
         self.held = 0

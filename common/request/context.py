@@ -45,12 +45,13 @@ class RequestContext:
     `headers` are the HTTP headers or the gRPC metadata, `query` is the URL's query string (empty over gRPC). `stages`
     are milliseconds by name; they go out as `Server-Timing`. `choices` are the branches that a composition has taken.
     `capacity` is what this request shares with the others, and `held` are the bytes that it has counted there.
+    `tenant` is the name of the caller's API key, where keys are needed.
     `disconnected` gives a future that is done once the client has disconnected; add callbacks to it, do not cancel it.
     """
 
     __slots__ = (
         "_outgoing_headers", "bytes_in", "capacity", "choices", "deadline", "disconnected", "error", "headers", "held",
-        "method", "model", "path", "query", "request_id", "route", "stages", "started", "trace",
+        "method", "model", "path", "query", "request_id", "route", "stages", "started", "tenant", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +77,7 @@ class RequestContext:
         self.disconnected = disconnected
         self.route = "unmatched"
         self.model = ""
+        self.tenant = ""
         self.error = ""
         self.bytes_in = self.held = 0
         self.capacity = capacity

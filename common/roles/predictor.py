@@ -18,13 +18,15 @@ from pydantic import Field
 
 from common import RELEASE
 from common.endpoints.backend import InferenceBackend
+from common.endpoints.fingerprint import FingerprintRequired
 from common.endpoints.oip_grpc import AddServices, serve_grpc
 from common.endpoints.oip_rest import InferRoute, model_routes, repository_routes
 from common.http.fastapi_app import build_app
 from common.inference.batching import BatchPolicy
 from common.inference.faults import FaultSwitch, fault_routes
 from common.inference.onnx_backend import OnnxBackend
-from common.inference.repository import LoadPolicy, ModelRepository
+from common.inference.repository import LoadPolicy, ModelRepository, OpenModel
+from common.inference.session import open_model
 from common.observability.log import Logs
 from common.observability.metrics import InferenceMetrics
 from common.page import page_routes, sample_names
@@ -64,6 +66,9 @@ class Settings(ServiceSettings):
         le=1,
         description="Share of requests (0 to 1) logged with inputs and outputs, which may be personal data.",
     )
+    require_fingerprint: bool = Field(
+        False, description="Refuses tensors without the fingerprint of the preprocessing that the model needs."
+    )
 
     @property
     def models(self) -> list[str]:
@@ -78,8 +83,8 @@ class HostedModels:
     faults: FaultSwitch | None
 
 
-def host_models(service: Service, settings: Settings) -> HostedModels:
-    """Prepares the models that the settings name. `Predictor.running` loads them."""
+def host_models(service: Service, settings: Settings, open_files: OpenModel = open_model) -> HostedModels:
+    """Prepares the models that the settings name. `Predictor.running` loads them, with `open_files`."""
     faults = FaultSwitch() if settings.faults else None
     metrics = InferenceMetrics(service.metrics)
     root = Path(tempfile.mkdtemp(prefix="models-")) if settings.model_uri else settings.model_repository
@@ -88,7 +93,8 @@ def host_models(service: Service, settings: Settings) -> HostedModels:
         BatchPolicy(settings.batch_max_rows, settings.queue_limit, settings.batch_delay_seconds),
         settings.model_versions_kept,
         faults.wrap if faults else None,
-        service,
+        service.requests_starting,
+        open_files,
     )
     repository = ModelRepository(root, policy, metrics, service.logs.log, _source(settings))
     backend = OnnxBackend(repository, metrics, service.logs.log, settings.prediction_log_share)
@@ -108,7 +114,8 @@ def _source(settings: Settings) -> ModelSource | None:
 class Predictor:
     """The routes of a service that holds models, and the resources that they need.
 
-    `backend` handles the requests: by default that of `models`, or one that wraps it. `grpc_services` are added to the
+    `backend` handles the requests: by default that of `models`, or one that wraps it; patterns give it to further
+    endpoints that take tensors. `grpc_services` are added to the
     gRPC server, beside the Open Inference Protocol.
     """
 
@@ -122,15 +129,17 @@ class Predictor:
     ) -> None:
         self._service, self._settings, self._grpc_services = service, settings, grpc_services
         self._repository, self._faults = models.backend.repository, models.faults
-        self._backend: InferenceBackend[Any] = models.backend if backend is None else backend
-        self.direct = [InferRoute(self._backend)]
+        self.backend: InferenceBackend[Any] = models.backend if backend is None else backend
+        if settings.require_fingerprint:
+            self.backend = FingerprintRequired(self.backend)
+        self.direct = [InferRoute(self.backend)]
         self._observe()
 
     @property
     def routers(self) -> Sequence[APIRouter]:
         """The FastAPI routes, in the order of the API documentation."""
         faults = [fault_routes(self._faults)] if self._faults else []
-        models = model_routes(self._backend, self._service.health)
+        models = model_routes(self.backend, self._service.health)
         control = repository_routes(self._repository, self._settings.model_control)
         return [models, control, _metadata_routes(self._service, self._repository), *faults]
 
@@ -144,7 +153,7 @@ class Predictor:
             await stack.enter_async_context(self._repository.open(settings.models))
             if settings.grpc_port:
                 await stack.enter_async_context(
-                    serve_grpc(self._backend, self._service, settings.host, settings.grpc_port, self._grpc_services)
+                    serve_grpc(self.backend, self._service, settings.host, settings.grpc_port, self._grpc_services)
                 )
             yield
 
@@ -174,6 +183,8 @@ class Predictor:
 
 def _unready(repository: ModelRepository) -> str | None:
     reasons = [f"model {name!r}: {entry.reason}" for name, entry in repository.required() if not entry.versions]
+    if not reasons and not any(repository.loaded()):
+        return "every model has been unloaded over the API; load one to be ready"
     return "; ".join(reasons) or None
 
 

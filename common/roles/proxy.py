@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from fastapi import APIRouter, Request
 
@@ -16,20 +17,26 @@ from common import RELEASE
 from common.client import ClientLimits, PredictorClient
 from common.client.predictor import Observe
 from common.composition.predictor_health import HealthMonitor
-from common.endpoints.backend import InferenceBackend
+from common.endpoints.backend import BackendWrapper, InferenceBackend, ModelHandle
 from common.endpoints.oip_grpc import serve_grpc
 from common.endpoints.oip_rest import InferRoute, model_routes
+from common.errors import LoopDetected
 from common.observability.metrics import Histogram
 from common.page import sample_names
+from common.request.context import current
 from common.roles.proxy_settings import ProxySettings
 from common.service import Service
 
 
 class PredictorClients(dict[str, PredictorClient]):
-    """The clients of the predictors in PREDICTORS, by name. The time of each call is a metric."""
+    """The clients of the predictors in PREDICTORS, by name. The time of each call is a metric.
+
+    `via` is the id of this process. Every call carries it, so that a proxy notices when it calls itself.
+    """
 
     def __init__(self, service: Service, settings: ProxySettings) -> None:
-        self._addresses = settings.addresses()
+        self.via = f"sp-{uuid4().hex[:16]}"
+        self._addresses, self._api_key = settings.addresses(), settings.predictor_api_key
         self._limits = ClientLimits(
             concurrency=settings.predictor_concurrency,
             queue=settings.predictor_queue,
@@ -54,13 +61,42 @@ class PredictorClients(dict[str, PredictorClient]):
     def _clients(self, limits: ClientLimits, suffix: str = "") -> dict[str, PredictorClient]:
         return {
             name: PredictorClient(
-                address.url, model=address.model + suffix, name=name, limits=limits, observe=self._observer(name)
+                address.url,
+                model=address.model + suffix,
+                name=name,
+                limits=limits,
+                observe=self._observer(name),
+                via=self.via,
+                api_key=self._api_key,
             )
             for name, address in self._addresses.items()
         }
 
     def _observer(self, name: str) -> Observe:
         return lambda outcome, duration: self._seconds.labelled(name, outcome).observe(duration)
+
+
+class LoopCheck(BackendWrapper[Any]):
+    """Refuses the calls of this process to itself. `via` is its id."""
+
+    def __init__(self, inner: InferenceBackend[Any], via: str) -> None:
+        super().__init__(inner)
+        self._via = via.encode()
+
+    def resolve(self, name: str, version: str | None = None) -> ModelHandle:
+        self._check()
+        model: ModelHandle = self.inner.resolve(name, version)
+        return model
+
+    def describe(self, name: str, version: str | None = None) -> ModelHandle:
+        self._check()
+        model: ModelHandle = self.inner.describe(name, version)
+        return model
+
+    def _check(self) -> None:
+        context = current.get(None)
+        if context is not None and self._via in context.headers.get(b"via", b""):
+            raise LoopDetected("the call came back to the proxy that made it: a circle; its PREDICTORS lists itself")
 
 
 class Proxy:
@@ -79,8 +115,8 @@ class Proxy:
         needed: int | None = None,
     ) -> None:
         self._service, self._settings, self._predictors = service, settings, predictors
-        self._backend, self._monitor = backend, monitor
-        self.direct = [InferRoute(backend)]
+        self._backend, self._monitor = LoopCheck(backend, predictors.via), monitor
+        self.direct = [InferRoute(self._backend)]
         service.health.add_readiness_check(lambda: monitor.unready(needed))
 
     @property

@@ -28,6 +28,9 @@ class ProxySettings(ServiceSettings):
     predictors: str = Field(
         description="The predictors, separated by commas: `name=http://host:port[#model]` or `name=grpc://...`."
     )
+    predictor_api_key: str = Field(
+        "", pattern=r"[!-~]*", description="The API key that the predictors need, if they need one."
+    )
     predictor_concurrency: int = Field(64, ge=1, description="Most calls to one predictor at the same time.")
     predictor_queue: int = Field(256, ge=0, description="Most calls that may wait for one predictor; more get 503.")
     predictor_attempts: int = Field(3, ge=1, le=10, description="Most attempts for one call, if a retry is safe.")

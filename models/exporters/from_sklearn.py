@@ -13,7 +13,6 @@ import onnx
 import sklearn
 from onnx import helper
 from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType
 from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
@@ -21,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from models import graph
 from models.errors import BuildError
 from models.exporters.export import OPSET, Export, ExportRequest, call_factory, existing_path, is_function, one_line
+from models.exporters.table import Table, table_of
 
 INPUT = "features"
 
@@ -36,14 +36,14 @@ def export(request: ExportRequest) -> Export:
     except (NotFittedError, TypeError) as error:
         raise BuildError(f"{request.source}: {error}") from None
     columns = _columns(estimator, request)
-    rows = request.samples.only().astype(np.float32)
+    rows = table_of(request.samples, estimator, INPUT)
     if is_classifier(estimator):
         model, answers, metadata = _classifier(estimator, rows)
     elif is_regressor(estimator):
         model, answers, metadata = _regressor(estimator, rows)
     else:
         raise BuildError(f"found {type(estimator).__name__}, expected a classifier or a regressor")
-    return Export(model, {INPUT: rows}, answers, f"scikit-learn {sklearn.__version__}", metadata, columns)
+    return Export(model, rows.inputs, answers, f"scikit-learn {sklearn.__version__}", metadata, columns)
 
 
 def _load(path: Path, trusted: Sequence[str]) -> Any:
@@ -67,10 +67,10 @@ def _columns(estimator: Any, request: ExportRequest) -> list[str]:
     return fitted or request.samples.columns
 
 
-def _classifier(estimator: Any, rows: Any) -> tuple[onnx.ModelProto, dict[str, Any], dict[str, Any]]:
+def _classifier(estimator: Any, rows: Table) -> tuple[onnx.ModelProto, dict[str, Any], dict[str, Any]]:
     if not hasattr(estimator, "predict_proba"):
         raise BuildError(f"{type(estimator).__name__} has no predict_proba; wrap it in a CalibratedClassifierCV")
-    probabilities = _run(estimator.predict_proba, rows)
+    probabilities = _run(estimator.predict_proba, rows.given)
     if not isinstance(probabilities, np.ndarray):
         raise BuildError(f"{type(estimator).__name__} has several targets, expected one; export one model for each")
     model = _convert(estimator, rows, {"zipmap": False})
@@ -79,8 +79,8 @@ def _classifier(estimator: Any, rows: Any) -> tuple[onnx.ModelProto, dict[str, A
     return model, answers, {"task": "classification", "labels": [str(it) for it in estimator.classes_]}
 
 
-def _regressor(estimator: Any, rows: Any) -> tuple[onnx.ModelProto, dict[str, Any], dict[str, Any]]:
-    values = np.asarray(_run(estimator.predict, rows), np.float32).reshape(len(rows), -1)
+def _regressor(estimator: Any, rows: Table) -> tuple[onnx.ModelProto, dict[str, Any], dict[str, Any]]:
+    values = np.asarray(_run(estimator.predict, rows.given), np.float32).reshape(rows.rows, -1)
     model = _convert(estimator, rows, {})
     graph.rename(model.graph, model.graph.output[0].name, "value")
     _declare(model, rows, ["value"], values.shape[1])
@@ -97,23 +97,25 @@ def _run(answer: Callable[[Any], Any], rows: Any) -> Any:
         raise BuildError(f"scikit-learn cannot run the model on these samples: {one_line(error)}") from None
 
 
-def _convert(estimator: Any, rows: Any, options: dict[str, Any]) -> onnx.ModelProto:
-    types = [(INPUT, FloatTensorType([None, rows.shape[1]]))]
+def _convert(estimator: Any, rows: Table, options: dict[str, Any]) -> onnx.ModelProto:
+    types = rows.types
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # skl2onnx reads attributes that scikit-learn has deprecated
             model: onnx.ModelProto = to_onnx(estimator, initial_types=types, options=options, target_opset=OPSET)
     except Exception as error:  # a converter may raise any exception
         raise BuildError(f"skl2onnx cannot convert {type(estimator).__name__}: {one_line(error)}") from None
+    for node in model.graph.node:
+        if node.op_type == "StringNormalizer":  # ONNX Runtime's default, en_US, is missing in most images
+            node.attribute.append(helper.make_attribute("locale", "C.UTF-8"))
     return model
 
 
-def _declare(model: onnx.ModelProto, rows: Any, outputs: list[str], width: int) -> None:
+def _declare(model: onnx.ModelProto, rows: Table, outputs: list[str], width: int) -> None:
     """Declare the inputs and outputs. The label is the argmax of the probabilities, whatever the classes are called."""
     entries = [{"name": outputs[0], "datatype": "FP32", "shape": [-1, width]}]
     if "label" in outputs:
         graph.rename(model.graph, "label", "label_by_class_list")
         model.graph.node.append(helper.make_node("ArgMax", outputs[:1], ["label"], name="label", axis=1, keepdims=0))
         entries.append({"name": "label", "datatype": "INT64", "shape": [-1]})
-    features = {"name": INPUT, "datatype": "FP32", "shape": [-1, rows.shape[1]]}
-    graph.declare(model, {"inputs": [features], "outputs": entries})
+    graph.declare(model, {"inputs": rows.entries, "outputs": entries})

@@ -23,6 +23,7 @@ TYPES = {
 }  # fmt: skip
 BATCHED_ROWS = 32  # rows that are run alone and in one batch
 BATCHING_TOLERANCE = 1e-5
+EXAMPLES, MAX_EXAMPLE_VALUES = 3, 256
 DESCRIBED = (
     "task", "title", "description", "labels", "unit", "examples", "preprocessing", "licence", "source",
 )  # fmt: skip
@@ -115,7 +116,7 @@ def _difference(actual: Arrays, expected: Arrays, tolerance: float) -> float:
         if theirs.dtype.kind not in "fiub":
             difference = 0.0 if _texts(ours) == _texts(theirs) else float("inf")
         else:
-            difference = float(np.abs(ours.astype(np.float64) - theirs.astype(np.float64)).max(initial=0))
+            difference = _greatest_difference(ours.astype(np.float64), theirs.astype(np.float64))
         if not difference <= tolerance:
             raise BuildError(
                 f"output {name!r} differs from the framework's by {difference:.2g}, expected at most {tolerance:.2g}; "
@@ -125,20 +126,30 @@ def _difference(actual: Arrays, expected: Arrays, tolerance: float) -> float:
     return greatest
 
 
+def _greatest_difference(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
+    """The maximum absolute difference; NaN and infinity are equal to themselves."""
+    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
+    if same.all():
+        return 0.0
+    return float(np.abs(ours[~same] - theirs[~same]).max())
+
+
 def _texts(array: NDArray[Any]) -> list[str]:
     return [one.decode() if isinstance(one, bytes) else str(one) for one in array.reshape(-1)]
 
 
 def _manifest(export: Export, description: manifest.Manifest, difference: float) -> manifest.Manifest:
     values = export.model.graph
-    inputs = [_described(value) for value in values.input]
-    if export.columns and len(inputs) == 1 and inputs[0]["shape"][1:] == [len(export.columns)]:
-        inputs[0]["features"] = _features(export.columns, next(iter(export.inputs.values())))
+    inputs = [
+        _described(value) | _values(export.inputs[value.name]) for value in values.input if value.name in export.inputs
+    ]
+    named = bool(export.columns) and _name_columns(inputs, export)
     steps = description.get("preprocessing", {}).get("steps", [])
     rows = len(next(iter(export.inputs.values())))
     return {
         "task": "other",
         "source": {"weights": f"exported from {export.framework}"},
+        "examples": examples_of(export.inputs, inputs if named else []),
         **export.metadata,
         **description,
         "inputs": inputs,
@@ -158,17 +169,73 @@ def _described(value: onnx.ValueInfoProto) -> manifest.Manifest:
     return {"name": value.name, "datatype": TYPES[tensor.elem_type], "shape": shape}
 
 
+def _values(array: NDArray[Any]) -> manifest.Manifest:
+    """What the samples show of the values of an input: numbers may be missing."""
+    return {"missing": True} if array.dtype.kind == "f" and np.isnan(array).any() else {}
+
+
+def _name_columns(inputs: list[manifest.Manifest], export: Export) -> bool:
+    """Names the columns of the inputs, each with its range and an example. Returns False where they do not fit."""
+    if len(inputs) == 1:
+        if inputs[0]["shape"][1:] != [len(export.columns)]:
+            return False
+        inputs[0]["features"] = _features(export.columns, export.inputs[inputs[0]["name"]])
+        return True
+    if any(entry["shape"] not in ([-1], [-1, 1]) for entry in inputs):
+        return False
+    for entry in inputs:
+        entry["features"] = _features([entry["name"]], export.inputs[entry["name"]].reshape(-1, 1))
+    return True
+
+
 def _features(columns: list[str], rows: NDArray[Any]) -> list[manifest.Manifest]:
-    """The manifest entry of each column: its range in the samples, and its value in the first row as the example."""
-    ranges = zip(columns, rows.min(axis=0), rows.max(axis=0), rows[0], strict=True)
-    return [
-        {"name": name, "minimum": _short(low), "maximum": _short(high), "example": _short(first)}
-        for name, low, high, first in ranges
-    ]
+    """The manifest entry of each column: its range in the samples, and its first value as the example."""
+    return [{"name": name, **_range(rows[:, position])} for position, name in enumerate(columns)]
 
 
-def _short(number: Any) -> float:
-    return float(f"{float(number):.6g}")
+def _range(column: NDArray[Any]) -> manifest.Manifest:
+    if column.dtype.kind not in "fiu":
+        return {"example": column[0].item() if column.dtype.kind == "b" else _text(column[0])}
+    known = column[~np.isnan(column)] if column.dtype.kind == "f" else column
+    if not len(known):
+        return {}
+    return {"minimum": _short(known.min()), "maximum": _short(known.max()), "example": _short(known[0])}
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def examples_of(inputs: Arrays, named: list[manifest.Manifest]) -> list[manifest.Manifest]:
+    """The first rows of the samples as examples: by feature where the columns have names, else whole tensors."""
+    rows = len(next(iter(inputs.values())))
+    found = []
+    for row in range(min(rows, EXAMPLES)):
+        single = {name: array[row : row + 1] for name, array in inputs.items()}
+        if sum(array.size for array in single.values()) > MAX_EXAMPLE_VALUES:
+            return []
+        plain = {name: _plain(array) for name, array in single.items()}
+        if not named:
+            found.append({"inputs": plain})
+            continue
+        values = [value for entry in named for value in np.ravel(np.array(plain[entry["name"]], object)).tolist()]
+        names = [feature["name"] for entry in named for feature in entry["features"]]
+        found.append({"features": dict(zip(names, values, strict=True))})
+    return found
+
+
+def _plain(array: NDArray[Any]) -> Any:
+    """Nested lists for YAML: text as text, numbers that are missing as null."""
+    if array.dtype == object:
+        return np.array([_text(one) for one in array.reshape(-1)], object).reshape(array.shape).tolist()
+    if array.dtype.kind != "f":
+        return array.tolist()
+    flat = [None if np.isnan(one) else float(str(one)) for one in array.reshape(-1)]
+    return np.array(flat, object).reshape(array.shape).tolist()
+
+
+def _short(number: Any) -> float | int:
+    return int(number) if isinstance(number, np.integer) else float(f"{float(number):.6g}")
 
 
 def _independent(answers: _Runtime, export: Export, written: manifest.Manifest) -> bool:
@@ -183,7 +250,7 @@ def _independent(answers: _Runtime, export: Export, written: manifest.Manifest) 
             if shared.dtype.kind != "f":
                 same = alone[name].tolist() == shared[row : row + 1].tolist()
             else:
-                same = np.allclose(alone[name], shared[row : row + 1], rtol=0, atol=BATCHING_TOLERANCE)
+                same = np.allclose(alone[name], shared[row : row + 1], rtol=0, atol=BATCHING_TOLERANCE, equal_nan=True)
             if not same:
                 return False
     return True

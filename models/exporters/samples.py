@@ -15,7 +15,10 @@ from models.errors import BuildError
 
 @dataclass(frozen=True)
 class Samples:
-    """Arrays [rows, ...] by input name, or by "" if the file has no names. `columns` is the header of a .csv file."""
+    """Arrays [rows, ...] by input name, or by "" if the file has no names. `columns` is the header of a .csv file.
+
+    Text is an array of objects.
+    """
 
     arrays: dict[str, NDArray[Any]]
     columns: list[str] = field(default_factory=list)
@@ -65,9 +68,28 @@ def _npy(path: Path) -> Samples:
 
 
 def _csv(path: Path) -> Samples:
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    return Samples({"": np.array([[float(value) for value in row] for row in rows], np.float32)}, header)
+    """A table whose first row names the columns. If one of them is text, each column is an array [rows, 1] by name."""
+    with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a byte order mark
+        header, *rows = (row for row in csv.reader(file) if row)
+    if any(len(row) != len(header) for row in rows):
+        line = next(index for index, row in enumerate(rows, 2) if len(row) != len(header))
+        raise ValueError(f"row {line} has {len(rows[line - 2])} values, expected {len(header)}, one for each column")
+    if len(set(header)) != len(header):
+        raise ValueError(f"the header names a column twice: {header}")
+    columns = [_column([row[position] for row in rows]) for position in range(len(header))]
+    if all(column.dtype != object for column in columns):
+        return Samples({"": np.array(columns, np.float32).T}, header)
+    return Samples({name: column.reshape(-1, 1) for name, column in zip(header, columns, strict=True)}, header)
+
+
+def _column(values: list[str]) -> NDArray[Any]:
+    """A column of numbers, of which empty ones are NaN, or of text."""
+    try:
+        return np.array([float(value) if value.strip() else np.nan for value in values], np.float32)
+    except ValueError:
+        array = np.empty(len(values), dtype=object)
+        array[:] = values
+        return array
 
 
 def _single(array: NDArray[Any]) -> NDArray[Any]:

@@ -24,9 +24,9 @@ def aggregate(method: Aggregation, answers: Sequence[Array]) -> tuple[Array, Arr
         return mean.argmax(axis=1), mean, None
     stack = np.stack(answers)
     if method == "best":
-        who = stack.max(axis=2).argmax(axis=0)
-        shares = stack[who, np.arange(stack.shape[1])]
-        return shares.argmax(axis=1), shares, who
+        chosen = stack.max(axis=2).argmax(axis=0)
+        shares = stack[chosen, np.arange(stack.shape[1])]
+        return shares.argmax(axis=1), shares, chosen
     votes = (stack.argmax(axis=2)[..., None] == np.arange(stack.shape[2])).sum(axis=0)
     label = (votes + mean / 2).argmax(axis=1)  # a mean is at most 1, so half of it never outweighs a vote
     return label, (votes / len(stack)).astype(np.float32), None
@@ -34,7 +34,7 @@ def aggregate(method: Aggregation, answers: Sequence[Array]) -> tuple[Array, Arr
 
 def predictions(aggregation: Aggregation, answers: Mapping[str, Array], labels: Sequence[str]) -> list[dict[str, Any]]:
     """The combined predictions as JSON objects, one for each row."""
-    tops, shares, who = aggregate(aggregation, list(answers.values()))
+    tops, shares, chosen = aggregate(aggregation, list(answers.values()))
     if aggregation == "vote":
         votes = np.rint(shares * len(answers)).astype(int).tolist()
         return [
@@ -42,8 +42,8 @@ def predictions(aggregation: Aggregation, answers: Mapping[str, Array], labels: 
             for top, row in zip(tops, votes, strict=True)
         ]
     rows = classifications(shares, labels, tops)
-    if who is not None:
+    if chosen is not None:
         names = list(answers)
-        for row, index in zip(rows, who, strict=True):
+        for row, index in zip(rows, chosen, strict=True):
             row["by"] = names[index]
     return rows

@@ -8,24 +8,25 @@ import orjson
 
 from common.composition.flow import Gathered, side_by_side
 from common.endpoints.backend import InferRequest, InferResponse
-from common.errors import InvalidInput, NotReady, ServingError, UpstreamFailed
+from common.errors import InvalidInput, LoopDetected, NotReady, ServingError, UpstreamFailed
 from common.protocol.tensors import TensorSpec
 from common.request.context import RequestContext
 from patterns.parallel.aggregate import aggregate
 from patterns.parallel.ensemble import Calls, Ensemble
+from patterns.parallel.feature_store import store_failure
 from patterns.parallel.member import MemberResponse
 from patterns.parallel.settings import AGGREGATIONS, Aggregation
 
-MAX_HOPS = 4  # proxies that a request may pass; more means that proxies list each other as PREDICTORS
+MAX_PROXIES = 4  # that a request may pass; more means that proxies list each other, each with several replicas
 
 
 class Parallel:
-    """The model `parallel`. Its inputs and outputs are described like those of a classifier."""
+    """The model `parallel`: it looks like one classifier, with a further output for each regressor."""
 
     name, version = "parallel", "1"
 
-    def __init__(self, ensemble: Ensemble, aggregation: Aggregation) -> None:
-        self.ensemble, self.aggregation = ensemble, aggregation
+    def __init__(self, ensemble: Ensemble, aggregation: Aggregation, via: str) -> None:
+        self.ensemble, self.aggregation, self.via = ensemble, aggregation, via
         self._described: tuple[Any, list[TensorSpec], list[TensorSpec]] = (None, [], [])
 
     @property
@@ -65,8 +66,13 @@ class Parallel:
         return None
 
     async def gather(self, context: RequestContext, calls: Calls) -> Gathered[MemberResponse]:
-        """Makes the calls and waits for the responses of all predictors, or of as many as `ensemble.needed`."""
-        return await side_by_side(context, calls, needed=self.ensemble.needed)
+        """Makes the calls and waits for all of them; stops early when too many have failed for `ensemble.needed`."""
+        try:
+            found = await side_by_side(context, calls, needed=self.ensemble.needed)
+        except ServingError as error:
+            raise store_failure(error) or error from None
+        self.ensemble.check_classifiers(found)
+        return found
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:
         """Calls the predictors and combines their outputs.
@@ -75,13 +81,14 @@ class Parallel:
         of each regressor. The parameter `missing` of the response gives the predictors that have not answered, with the
         reason of each.
         """
-        context, ensemble, hops = request.context, self.ensemble, _hops(request)
+        context, ensemble = request.context, self.ensemble
+        via = self._passed(request)
         aggregation = request.parameters.get("aggregate", self.aggregation)
         if aggregation not in AGGREGATIONS:
             raise InvalidInput.at(
                 "parameters.aggregate", f"expected one of {', '.join(AGGREGATIONS)}, got {aggregation!r}"
             )
-        calls = ensemble.calls(context, request.inputs["features"], ensemble.columns, hops)
+        calls = ensemble.calls(context, request.inputs["features"], ensemble.columns, via)
         found = await self.gather(context, calls)
         missing = reasons(found)
         parameters = {"missing": orjson.dumps(missing).decode()} if missing else {}
@@ -94,17 +101,21 @@ class Parallel:
             raise UpstreamFailed(f"no classifier answered: {missing}")
         return InferResponse(outputs, self.name, self.version, parameters)
 
-
-def _hops(request: InferRequest[Any]) -> int:
-    """The number of proxies that a request has passed. Raises ServingError when there are more than MAX_HOPS."""
-    given = request.parameters.get("hops", 0)
-    hops = given if isinstance(given, int) else 0
-    if hops > MAX_HOPS:
-        raise ServingError(
-            f"expected a request that has passed at most {MAX_HOPS} proxies, got one that has passed {hops}: probably "
-            "these proxies call each other; check PREDICTORS of each"
-        )
-    return hops
+    def _passed(self, request: InferRequest[Any]) -> str:
+        """The ids of the proxies that a request has passed, this one included. Raises LoopDetected for a circle."""
+        given = request.parameters.get("via", "")
+        passed = given.split(",") if isinstance(given, str) and given else []
+        if self.via in passed:
+            raise LoopDetected(
+                f"the request came back to a proxy that it had passed {len(passed) - passed.index(self.via)} calls "
+                "before: these proxies form a circle; check PREDICTORS of each"
+            )
+        if len(passed) > MAX_PROXIES:
+            raise LoopDetected(
+                f"expected a request that has passed at most {MAX_PROXIES} proxies, got one that has passed "
+                f"{len(passed)}: probably these proxies form a circle; check PREDICTORS of each"
+            )
+        return ",".join([*passed, self.via])
 
 
 def reasons(found: Gathered[MemberResponse]) -> dict[str, str]:

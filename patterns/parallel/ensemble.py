@@ -5,45 +5,54 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from common.client import PredictorClient
-from common.composition.flow import call
+from common.composition.flow import Gathered, call
 from common.composition.predictor_health import HealthMonitor
 from common.errors import NotReady, ServingError, UpstreamFailed
 from common.protocol.tensors import Array
 from common.request.context import RequestContext
+from patterns.parallel.feature_store import store_failure
 from patterns.parallel.member import EnsembleMember, MemberResponse
 
+TIME_SHARE = 0.8  # of the remaining time; the rest is for sending the answers of the other predictors to the caller
 Calls = dict[str, Coroutine[Any, Any, MemberResponse]]
 _FETCH = re.compile(r"\bfetch;dur=([\d.]+)")  # in the Server-Timing of a predictor that fetches features itself
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a predictor may take, and how many responses are needed; None: all, before the deadline.
+
+    `classifiers` is how many of the responses must come from classifiers.
+    """
+
+    seconds: float | None = None
+    needed: int | None = None
+    classifiers: int = 0
+
+
 class Ensemble:
-    """The members by name, in the order of PREDICTORS. They are chosen again when a predictor's metadata change.
+    """The members by name, in the order of PREDICTORS. They are chosen again when the metadata of a predictor changes.
 
     `columns` are the features that a row must have, `labels` the labels that all classifiers share. `unusable` are the
     predictors whose model cannot be a member, with the reasons. If `needed` is None, all predictors must answer before
-    the deadline. Otherwise `needed` responses within `timeout` seconds are enough; a predictor that the health monitor
-    finds unavailable is then skipped until it is back, so that requests do not wait for its timeout.
+    the deadline. Otherwise that many responses are enough; a predictor that the health monitor finds unavailable is
+    then skipped until it is back, so that requests do not wait for its timeout.
     """
 
-    def __init__(
-        self,
-        monitor: HealthMonitor,
-        predictors: Mapping[str, PredictorClient],
-        timeout: float | None,
-        needed: int | None,
-    ) -> None:
-        self._monitor, self._predictors, self._timeout, self.needed = monitor, predictors, timeout, needed
+    def __init__(self, monitor: HealthMonitor, predictors: Mapping[str, PredictorClient], limits: Limits) -> None:
+        self._monitor, self._predictors = monitor, predictors
+        self._timeout, self.needed, self._needed_classifiers = limits.seconds, limits.needed, limits.classifiers
         monitor.on_change(self._choose_members)
         self._choose_members()
 
     def _choose_members(self) -> None:
-        """Takes as members all regressors, and the classifiers whose labels are those of most classifiers."""
+        """Takes as members all regressors, and the classifiers that have the most common labels."""
         known, unusable = self._read_metadata()
         counted = Counter(one.labels for one in known.values() if one.labels).most_common(1)
         labels = counted[0][0] if counted else ()
@@ -65,7 +74,7 @@ class Ensemble:
         for name in self._predictors:
             metadata = self._monitor.metadata.get(name)
             if metadata is None:
-                unusable[name] = NotReady(f"predictor {name} has not described its model yet", retry_after=1)
+                unusable[name] = NotReady(f"predictor {name} has not sent the metadata of its model yet", retry_after=1)
                 continue
             try:
                 known[name] = EnsembleMember.of(name, metadata)
@@ -84,13 +93,28 @@ class Ensemble:
             skipped = {**unavailable, **self.unusable}
         if skipped and len(self._predictors) - len(skipped) < (self.needed or len(self._predictors)):
             raise NotReady("; ".join(error.detail for error in skipped.values()), retry_after=1)
+        available = sum(bool(one.labels) for name, one in self.members.items() if name not in skipped)
+        if available < self._needed_classifiers:
+            raise NotReady(self._too_few_classifiers(available, "available", skipped), retry_after=1)
         return skipped
 
-    def calls(self, context: RequestContext, rows: Array, columns: Sequence[str], hops: int = 0) -> Calls:
-        """One call for each predictor, with its columns of FP32 `rows` [rows, columns].
+    def check_classifiers(self, found: Gathered[MemberResponse]) -> None:
+        """Raises an error with the reasons when fewer classifiers have responded than are needed."""
+        responded = sum(bool(one.member.labels) for one in found.answers.values())
+        if responded < self._needed_classifiers:
+            kinds = {type(error) for error in found.missing.values()}
+            kind = kinds.pop() if len(kinds) == 1 else UpstreamFailed
+            raise kind(self._too_few_classifiers(responded, "that responded", found.missing), retry_after=1)
 
-        Members that take the same columns share one array. `hops` is the number of proxies that the request has
-        passed.
+    def _too_few_classifiers(self, count: int, what: str, reasons: Mapping[str, ServingError]) -> str:
+        told = "; ".join(error.detail for error in reasons.values()) or "the other predictors have no labels"
+        return f"classifiers {what}: {count}, needed: {self._needed_classifiers}: {told}"
+
+    def calls(self, context: RequestContext, rows: Array, columns: Sequence[str], via: str = "") -> Calls:
+        """One coroutine for each predictor, not started yet, with its columns of FP32 `rows` [rows, columns].
+
+        Members that take the same columns share one array. `via` are the ids of the proxies that the request has
+        passed; a member that is a proxy gets them, so that a circle is noticed.
         """
         if columns != self.columns:
             raise NotReady("a predictor has just been given another model; send the request again", retry_after=1)
@@ -98,21 +122,28 @@ class Ensemble:
 
         def call_member(member: EnsembleMember) -> Coroutine[Any, Any, MemberResponse]:
             inputs = {member.input: shared[member.columns]}
-            return self._call(context, self._predictors[member.name], member, inputs, hops)
+            return self._call(context, self._predictors[member.name], member, inputs, via)
 
         return self._for_each(call_member)
 
     def calls_by_item(
         self, context: RequestContext, clients: Mapping[str, PredictorClient], ids: Sequence[str]
     ) -> Calls:
-        """One call for each predictor with the ids of items, whose features it fetches itself."""
+        """One coroutine for each predictor with the ids of items; the predictor reads their features from the store."""
         inputs = {"items": np.array(ids, object)}
-        return self._for_each(lambda member: self._call(context, clients[member.name], member, inputs))
+
+        async def call_member(member: EnsembleMember) -> MemberResponse:
+            try:
+                return await self._call(context, clients[member.name], member, inputs)
+            except ServingError as error:
+                raise store_failure(error) or error from None
+
+        return self._for_each(call_member)
 
     def _for_each(self, call_member: Callable[[EnsembleMember], Coroutine[Any, Any, MemberResponse]]) -> Calls:
         skipped = self.skipped()
         return {
-            name: _refuse(skipped[name]) if name in skipped else call_member(self.members[name])
+            name: _fail_call(skipped[name]) if name in skipped else call_member(self.members[name])
             for name in self._predictors
         }
 
@@ -122,12 +153,13 @@ class Ensemble:
         client: PredictorClient,
         member: EnsembleMember,
         inputs: Mapping[str, Array],
-        hops: int = 0,
+        via: str = "",
     ) -> MemberResponse:
         (rows,) = {len(array) for array in inputs.values()}
-        parameters = {"hops": hops + 1} if member.composed else None
+        parameters = {"via": via} if member.composed else None
+        seconds = self._timeout and min(self._timeout, TIME_SHARE * context.deadline.remaining)
         result = await call(
-            context, client, inputs, outputs=(member.output,), timeout_seconds=self._timeout, parameters=parameters
+            context, client, inputs, outputs=(member.output,), timeout_seconds=seconds, parameters=parameters
         )
         if result.model_version not in member.versions:
             member = await self._updated_member(context, member)
@@ -148,5 +180,5 @@ class Ensemble:
         return updated
 
 
-async def _refuse(error: ServingError) -> MemberResponse:
+async def _fail_call(error: ServingError) -> MemberResponse:
     raise error.with_traceback(None)  # it is raised many times, and each time would add to its traceback

@@ -18,7 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from common.errors import InvalidInput, NotReady
+from common.errors import InvalidInput, NotReady, ServingError
 from common.protocol.tensors import Array
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
@@ -26,6 +26,8 @@ from common.request.deadline import Deadline
 _COLUMNS, _ROW = "features:columns", "features:row:"
 _DTYPE = np.dtype("<f4")
 _CHECK_SECONDS = 0.5
+_STORE = "the feature store (redis)"
+_TIME_SHARE = 0.8  # of the remaining time; the rest is for telling the caller that the store did not respond
 
 
 class FeatureStore:
@@ -52,7 +54,7 @@ class FeatureStore:
         context.stages["fetch"] = (perf_counter() - started) * 1e3
         stored = orjson.loads(names or b"[]")
         if missing := [name for name in columns if name not in stored]:
-            raise NotReady(f"the feature store (redis) has no {', '.join(missing)}", retry_after=1)
+            raise NotReady(f"{_STORE} has no {', '.join(missing)}", retry_after=1)
         if unknown := [index for index, row in enumerate(rows) if row is None]:
             raise InvalidInput.at(f"items[{unknown[0]}]", f"{ids[unknown[0]]!r} is not in the feature store")
         array = np.frombuffer(b"".join(rows), _DTYPE).reshape(len(ids), len(stored))
@@ -70,9 +72,20 @@ class FeatureStore:
 
     async def _ask(self, answer: Awaitable[Any], deadline: Deadline) -> Any:
         try:
-            async with asyncio.timeout(min(self._timeout, max(deadline.remaining, 0.0))):
+            async with asyncio.timeout(min(self._timeout, max(_TIME_SHARE * deadline.remaining, 0.0))):
                 return await answer
         except TimeoutError:
-            raise NotReady("the feature store (redis) did not respond in time", retry_after=1) from None
+            raise NotReady(f"{_STORE} did not respond in time", retry_after=1) from None
         except RedisError as error:
-            raise NotReady(f"the feature store (redis) failed: {type(error).__name__}", retry_after=1) from None
+            raise NotReady(f"{_STORE} failed: {type(error).__name__}", retry_after=1) from None
+
+
+def store_failure(error: ServingError) -> NotReady | None:
+    """The store's failure as the store itself words it, from a predictor's error that quotes it; None for other errors.
+
+    So a caller is told the same whether the proxy or the predictors read the store.
+    """
+    _, found, reason = error.detail.partition(_STORE)
+    if not found or isinstance(error, InvalidInput):
+        return None
+    return NotReady(_STORE + reason.partition(";")[0], retry_after=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from common.client import ModelMetadata, PredictorResponse
 from common.errors import UpstreamFailed
@@ -39,13 +40,17 @@ class EnsembleMember:
         except msgspec.MsgspecError as error:
             raise UpstreamFailed(f"the metadata of predictor {name} are not valid: {error}") from None
         if len(metadata.inputs) != 1 or not metadata.outputs or not columns:
-            raise UpstreamFailed(f"predictor {name}: expected a model with one input of named features")
+            found = f"{len(metadata.inputs)} inputs and {len(columns)} named features"
+            raise UpstreamFailed(
+                f"predictor {name}: expected a model with one input of named features, found {found}; serve another "
+                "model there, or remove it from PREDICTORS"
+            )
         tensors = metadata.inputs[0].name, metadata.outputs[0].name
         composed = known.get("task") == "composed"
         return cls(name, metadata.name, metadata.versions, *tensors, columns, labels, known.get("unit", ""), composed)
 
     def read(self, result: PredictorResponse, rows: int) -> MemberResponse:
-        """Checks the response to so many rows. Raises UpstreamFailed for another shape or datatype."""
+        """Checks that the response has `rows` rows. Raises UpstreamFailed for another shape or datatype."""
         array, width = result.outputs[self.output], len(self.labels) or 1
         if array.shape != (rows, width) or array.dtype.kind != "f":
             found = f"{datatype_of(array)} {list(array.shape)}"
@@ -53,6 +58,8 @@ class EnsembleMember:
                 f"predictor {self.name} returned {found} as {self.output}, "
                 f"expected floating-point numbers of shape [{rows}, {width}]"
             )
+        if not np.isfinite(array).all():
+            raise UpstreamFailed(f"predictor {self.name} returned NaN or infinity as {self.output}")
         try:
             missing = _reasons.decode(str(result.parameters.get("missing", "{}"))) if self.composed else {}
         except msgspec.MsgspecError as error:
@@ -84,7 +91,7 @@ class MemberResponse:
 
 
 def classifications(shares: Array, labels: Sequence[str], tops: Array | None = None) -> list[dict[str, Any]]:
-    """Probabilities [rows, labels] as objects; `tops` are the indices of the labels where they are known already."""
+    """Probabilities [rows, labels] as objects; `tops`: the index of the best label of each row; computed if None."""
     tops = shares.argmax(axis=1) if tops is None else tops
     return [
         {"label": labels[top], "probabilities": dict(zip(labels, row, strict=True))}

@@ -41,7 +41,7 @@ _RESPONSES = {
     "200": "A prediction for each row, and the models that made it",
     "400": "A value is not valid; the response names it",
     "502": "A predictor failed; the response names it",
-    "503": "Too few predictors, or no feature store, can answer",
+    "503": "Too few predictors can answer, or the feature store cannot",
     "504": "The deadline passed",
 }
 _ROUTES = {
@@ -52,7 +52,7 @@ _request = msgspec.json.Decoder(EnsembleRequest)
 
 
 class EnsembleRoute:
-    """POST /predict. `fetching` are clients of the predictors that fetch the features of items themselves."""
+    """POST /predict. `fetching`: a client for each predictor that reads features from the store itself."""
 
     def __init__(
         self, parallel: Parallel, store: FeatureStore | None, fetching: Mapping[str, PredictorClient], max_rows: int
@@ -65,21 +65,21 @@ class EnsembleRoute:
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = PATH
         async with cancel_on_disconnect(context):
-            calls, aggregation = await self.read(context, body)
+            calls, aggregation = await self.prepare_calls(context, body)
             found = await self.parallel.gather(context, calls)
         start = perf_counter()
         encoded = orjson.dumps(response_body(found, aggregation), option=orjson.OPT_SERIALIZE_NUMPY)
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
-    async def read(self, context: RequestContext, body: Payload) -> tuple[Calls, Aggregation]:
-        """Decodes a request: the calls to make, not started yet, and the aggregation of their responses."""
+    async def prepare_calls(self, context: RequestContext, body: Payload) -> tuple[Calls, Aggregation]:
+        """Decodes a request; returns the calls, not started yet, and the aggregation of their responses."""
         context.model = self.parallel.name
         check_json(context.headers)
         ensemble = self.parallel.ensemble
         ensemble.skipped()  # raises NotReady when too few predictors can be called
         context.deadline.check("the predictors were asked")
-        exact = not ensemble.unusable  # a predictor that is missing now may have further features
+        exact = not ensemble.unusable  # while metadata are unknown, a feature may belong to that predictor
         if len(body) <= LARGE:
             request = self._decoded(body, ensemble.columns, exact)
         else:
@@ -95,7 +95,7 @@ class EnsembleRoute:
             return await self._calls_by_item(context, request.items), aggregation
         rows = rows_to_array(request.instances, ensemble.columns, exact=exact)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        return ensemble.calls(context, rows, ensemble.columns), aggregation
+        return ensemble.calls(context, rows, ensemble.columns, self.parallel.via), aggregation
 
     def _decoded(self, body: Payload, columns: Sequence[str], exact: bool) -> EnsembleRequest:
         check_size(body, columns, self._max_rows)
@@ -110,7 +110,8 @@ class EnsembleRoute:
             return ensemble.calls_by_item(context, self._fetching, ids)
         if self._store is None:
             raise InvalidInput.at("items", "this service has no feature store (REDIS_URL); send `instances`")
-        return ensemble.calls(context, await self._store.rows(context, ids, columns), columns)
+        rows = await self._store.rows(context, ids, columns)
+        return ensemble.calls(context, rows, columns, self.parallel.via)
 
     def document(self) -> dict[str, Any]:
         """The OpenAPI document of this route and of the stream, whose request bodies are the same."""

@@ -43,7 +43,8 @@ class ModelByItem:
 
 
 class FetchingBackend(BackendWrapper[Any]):
-    """Offers each model a second time, under a name that ends with BY_ITEM: that one fetches the features itself."""
+    """Offers each model a second time, under a name that ends with BY_ITEM: it takes item ids and reads their features
+    from the store."""
 
     def __init__(self, inner: OnnxBackend, store: FeatureStore) -> None:
         super().__init__(inner)

@@ -19,7 +19,7 @@ from common.roles.process import ServiceProcess
 from common.roles.proxy import PredictorClients, Proxy
 from common.service import Service
 from patterns.parallel.composition import Parallel
-from patterns.parallel.ensemble import Ensemble
+from patterns.parallel.ensemble import Ensemble, Limits
 from patterns.parallel.feature_store import FeatureStore
 from patterns.parallel.predict import EnsembleRoute
 from patterns.parallel.settings import BY_ITEM, Settings
@@ -35,10 +35,11 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     service = Service(settings, logs, samples=HERE / "samples")
     predictors = PredictorClients(service, settings)
     monitor = HealthMonitor(predictors)
-    partial = settings.strategy == "partial"
-    limits = (settings.predictor_timeout_seconds, settings.quorum) if partial else (None, None)
-    ensemble = Ensemble(monitor, predictors, *limits)
-    parallel = Parallel(ensemble, settings.aggregate)
+    limits = Limits()
+    if settings.strategy == "partial":
+        limits = Limits(settings.predictor_timeout_seconds, settings.quorum, settings.quorum_classifiers)
+    ensemble = Ensemble(monitor, predictors, limits)
+    parallel = Parallel(ensemble, settings.aggregate, predictors.via)
     backend = CompositionBackend([parallel], service.health.failed_readiness_checks)
     proxy = Proxy(service, settings, backend, predictors, monitor, ensemble.needed)
     service.health.add_readiness_check(parallel.unavailable_reason)

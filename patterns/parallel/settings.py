@@ -9,7 +9,12 @@ from pydantic import Field, ValidationInfo, field_validator
 from common.roles.proxy_settings import ProxySettings, addresses_in
 
 MAX_PREDICTORS = 9
-RESERVED_NAMES = {"label", "probabilities", "votes", "by"}  # fields of a prediction, beside the names of regressors
+RESERVED_NAMES = {
+    "label",
+    "probabilities",
+    "votes",
+    "by",
+}  # a regressor's name becomes a field of the prediction, so it must differ
 BY_ITEM = "_by_item"  # suffix of the models whose input is the ids of items
 Aggregation = Literal["all", "vote", "mean", "best"]
 AGGREGATIONS: tuple[Aggregation, ...] = get_args(Aggregation)
@@ -26,8 +31,15 @@ class Settings(ProxySettings):
         "all",
         description="all: the first failure fails the request; partial: the answers that arrive in time are used.",
     )
-    predictor_timeout_seconds: float = Field(1.0, gt=0, description="With partial: longest time for one predictor.")
-    quorum: int = Field(1, ge=1, description="With partial: fewer answers than this fail the request.")
+    predictor_timeout_seconds: float = Field(
+        1.0, gt=0, description="With STRATEGY=partial: longest time for one predictor."
+    )
+    quorum: int = Field(
+        1, ge=1, description="With STRATEGY=partial: the smallest number of predictors that must answer."
+    )
+    quorum_classifiers: int = Field(
+        0, ge=0, description="With STRATEGY=partial: the smallest number of classifiers that must answer."
+    )
     fetch: Literal["proxy", "predictors"] = Field(
         "proxy", description="Which services read the features of items from the store."
     )
@@ -39,7 +51,7 @@ class Settings(ProxySettings):
 
     @field_validator("predictors")
     @classmethod
-    def _few(cls, text: str) -> str:
+    def _check_predictors(cls, text: str) -> str:
         names = addresses_in(text)
         if reserved := [name for name in names if name in RESERVED_NAMES]:
             raise ValueError(
@@ -52,10 +64,10 @@ class Settings(ProxySettings):
             )
         return text
 
-    @field_validator("quorum")
+    @field_validator("quorum", "quorum_classifiers")
     @classmethod
-    def _reachable(cls, quorum: int, others: ValidationInfo) -> int:
+    def _check_quorum(cls, quorum: int, others: ValidationInfo) -> int:
         count = len(addresses_in(others.data["predictors"])) if "predictors" in others.data else quorum
         if quorum > count:
-            raise ValueError(f"expected a quorum of at most {count}, the number of predictors, got {quorum}")
+            raise ValueError(f"expected at most {count}, the number of predictors, got {quorum}")
         return quorum

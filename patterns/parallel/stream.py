@@ -29,7 +29,7 @@ def stream_routes(predict: EnsembleRoute) -> APIRouter:
     @router.post(f"{PATH}/stream", summary="Predict with all predictors, as a stream", response_class=StreamingResponse)
     async def stream(request: Request) -> StreamingResponse:
         context = current.get()
-        calls, aggregation = await predict.read(context, await request.body())
+        calls, aggregation = await predict.prepare_calls(context, await request.body())
         media = EVENTS if EVENTS.encode() in context.headers.get(b"accept", b"") else LINES
         return StreamingResponse(_encoded(_events(context, predict, calls, aggregation), media), media_type=media)
 
@@ -55,12 +55,16 @@ async def _events(
         if len(calls) - len(missing) < needed:
             break
     found = Gathered({name: answers[name] for name in calls if name in answers}, missing)
-    if len(answers) >= needed:
-        yield "predictions", response_body(found, aggregation)
+    try:
+        if len(answers) < needed:
+            texts = dict.fromkeys(one.detail for one in missing.values())  # each once: they may be all of the store
+            raise type(next(iter(missing.values())))("; ".join(texts))
+        parallel.ensemble.check_classifiers(found)
+    except ServingError as error:
+        context.error = error.detail
+        yield "failed", {"status": error.status, "detail": error.detail, "missing": reasons(found)}
     else:
-        error = next(iter(missing.values()))
-        context.error = "; ".join(one.detail for one in missing.values())
-        yield "failed", {"status": error.status, "detail": context.error, "missing": reasons(found)}
+        yield "predictions", response_body(found, aggregation)
 
 
 async def _encoded(events: AsyncIterator[tuple[str, dict[str, Any]]], media: str) -> AsyncIterator[bytes]:

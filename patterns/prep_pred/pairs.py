@@ -11,10 +11,11 @@ from common.client import ModelMetadata, PredictorClient, PredictorResponse
 from common.composition.flow import call
 from common.composition.predictor_health import HealthMonitor
 from common.endpoints.backend import InferRequest, InferResponse
+from common.endpoints.fingerprint import FINGERPRINT
 from common.errors import NotReady, PreprocessingMismatch
 from common.protocol.tensors import TensorSpec
 from common.request.context import RequestContext
-from patterns.prep_pred.preparing import FINGERPRINT, INSTANCES
+from patterns.prep_pred.preparing import INSTANCES
 
 _TOTAL = re.compile(r"\btotal;dur=([\d.]+)")
 

@@ -11,10 +11,12 @@ import orjson
 from common import RELEASE
 from common.composition.backend import CompositionBackend
 from common.endpoints.backend import InferRequest
-from common.errors import InvalidInput, PayloadTooLarge, UnsupportedMedia, UpstreamFailed
+from common.errors import InvalidInput, PayloadTooLarge, UpstreamFailed
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, decode_json
+from common.protocol.media import JSON, PICTURES, stated_media
 from common.protocol.tensors import Array
+from common.protocol.values import OIP_INSTEAD, check_json_numbers
 from common.request.capacity import LARGE
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
@@ -22,7 +24,6 @@ from patterns.prep_pred.pairs import Pair
 from patterns.prep_pred.preparing import INSTANCES
 
 PATH = "/predict/{model}"
-JSON, PICTURES = "application/json", ("image/jpeg", "image/png")
 EXAMPLES: dict[str, Any] = {
     "iris_standardised": {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
     "penguins": {"island": "Biscoe", "bill_length_mm": 46.1, "flipper_length_mm": 211},
@@ -57,11 +58,11 @@ class RawInputRoute:
         context.route, name = PATH, context.path.rpartition("/")[2]
         pair = self._pairs.resolve(name)
         context.model = name
-        media = context.headers.get(b"content-type", JSON.encode()).decode("latin-1")
+        picture = _takes_picture(context, pair)
         if len(body) <= LARGE:
-            given = _instances(media, body, context.most_rows)
+            given = _instances(picture, body, context.most_rows)
         else:
-            given = await context.in_thread(_instances, media, body, context.most_rows)
+            given = await context.in_thread(_instances, picture, body, context.most_rows)
         async with cancel_on_disconnect(context):
             response = await pair.infer(InferRequest(context, pair, {INSTANCES.name: given}))
             version, outputs = response.model_version, response.outputs
@@ -71,6 +72,7 @@ class RawInputRoute:
             raise UpstreamFailed(
                 f"the predictor returned {main} of shape {list(shape)}, expected {[len(given), len(labels)]}"
             )
+        check_json_numbers(outputs[main], main, OIP_INSTEAD)
         predictions = _predictions(main, outputs[main], labels, self._top)
         content = {"predictions": predictions, "model_name": name, "model_version": version, "release": RELEASE}
         return Reply(200, orjson.dumps(content))
@@ -97,12 +99,15 @@ class RawInputRoute:
         return {"paths": {PATH: {"post": operation}}, "components": {"schemas": {}}}
 
 
-def _instances(content_type: str, body: Payload, most_rows: int) -> Array:
-    """The elements of INSTANCES: the body itself when it is an image, else the instances in its JSON."""
-    media = content_type.partition(";")[0].strip().lower()
-    if media not in (JSON, *PICTURES):
-        raise UnsupportedMedia.at("Content-Type", f"expected {', '.join((*PICTURES, JSON))}, got {media[:60]}")
-    if media in PICTURES:
+def _takes_picture(context: RequestContext, pair: Pair) -> bool:
+    """Whether the body is a picture: as its Content-Type says, or else as the model takes pictures."""
+    media = stated_media(context.headers, (*PICTURES, JSON))
+    return media in PICTURES if media else pair.properties.get("kind") == "picture"
+
+
+def _instances(picture: bool, body: Payload, most_rows: int) -> Array:
+    """The elements of INSTANCES: the body itself when it is a picture, else the instances in its JSON."""
+    if picture:
         return np.array([bytes(body)], object)
     listed = decode_json(_request, body).instances
     if not listed:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import msgspec
 
 from common.client import ModelMetadata, PredictorRequest, PredictorResponse
+from common.endpoints.fingerprint import FINGERPRINT
 from common.errors import InvalidInput
 from common.inference.executor import BoundedExecutor
 from common.inference.manifest import Manifest, ModelLoadError, read_manifest
@@ -22,7 +23,6 @@ from common.protocol.tensors import Array, TensorSpec
 from common.request.capacity import SMALL
 from common.request.deadline import Deadline
 
-FINGERPRINT = "preprocessing_fingerprint"
 INSTANCES = TensorSpec("instances", "BYTES", (-1,))
 """The raw input. Each element is the bytes of an image, named values as JSON, or a text."""
 

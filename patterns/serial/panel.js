@@ -101,8 +101,8 @@ function answerView(element) {
 
 const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
-const verdictOf = ({ turned, lines }) =>
-  [turned ? `was rotated by ${turned}°` : "", lines.length ? `lowest confidence ${percent(Math.min(...lines.map((line) => line.confidence)))}` : ""].filter(Boolean).join(", ");
+const verdictOf = ({ turned, lines, uncertain }) =>
+  [uncertain ? `${uncertain} more too uncertain` : "", turned ? `was rotated by ${turned}°` : "", lines.length ? `lowest confidence ${percent(Math.min(...lines.map((line) => line.confidence)))}` : ""].filter(Boolean).join(", ");
 
 /** The stages in order, each with its result. */
 function stepsOf({ turned, lines, left_out: leftOut }) {

@@ -48,8 +48,8 @@ class Page:
     """The state of one page in the pipeline. All its models are of one release.
 
     `reduced` is the image for the detection, `quarter_turns` the rotation that makes the page upright. Boxes are in
-    pixels of the upright image. `left_out` is the number of lines beyond the limit. `missing` names the predictors
-    that could not be used, with the reasons.
+    pixels of the upright image. `left_out` is the number of lines beyond the limit, `uncertain` that of lines whose
+    confidence is below the floor. `missing` names the predictors that could not be used, with the reasons.
     """
 
     picture: Image
@@ -57,6 +57,7 @@ class Page:
     reduced: Array = field(init=False)
     quarter_turns: int = 0
     left_out: int = 0
+    uncertain: int = 0
     lines: list[RecognisedLine] = field(default_factory=list)
     models: dict[str, str] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -112,6 +113,7 @@ class Pipeline:
     async def _second_reading(self, context: RequestContext, page: Page) -> Page:
         """Reads uncertain lines with the heavier model. Each line keeps the reading with the higher confidence.
 
+        Lines that are still below the floor are left out and counted.
         When the heavier model cannot be used, the first readings are kept and `page.missing` has the reason.
         """
         unsure = [line for line in page.lines if line.confidence < self._settings.read_again_below]
@@ -128,7 +130,9 @@ class Pipeline:
             page.missing[HEAVY] = error.detail
         better = [max(readings, key=attrgetter("confidence")) for readings in zip(again, second, strict=True)]
         kept = {line.box: line for line in [*page.lines, *better]}
-        page.lines = [line for line in kept.values() if line.text]
+        texts = [line for line in kept.values() if line.text]
+        page.lines = [line for line in texts if line.confidence >= self._settings.min_confidence]
+        page.uncertain = len(texts) - len(page.lines)
         return page
 
     async def _recognise(
@@ -205,6 +209,8 @@ class RecognisedGroup:
         metadata = self.page.release.models[self.stage].metadata
         try:
             characters, confidences = self.outputs
+            if not np.isfinite(confidences).all():
+                raise UpstreamFailed(f"predictor {self.stage} answered with confidences that are NaN or infinity")
             texts = images.decode_texts(characters, confidences, _alphabet(metadata.properties.get("labels", "[]")))
         except IndexError:
             raise UpstreamFailed(

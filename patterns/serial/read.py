@@ -16,6 +16,7 @@ from common.http.reply import Reply
 from common.inference.executor import BoundedExecutor
 from common.observability.metrics import Histogram
 from common.protocol.json_body import Payload
+from common.protocol.media import PICTURES, stated_media
 from common.protocol.tensors import Array, TensorSpec
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
@@ -72,7 +73,7 @@ class Reader:
         return None
 
     async def infer(self, request: InferRequest[Any]) -> InferResponse:
-        """Reads a page. The response parameters are the release of the models and the rotation of the page."""
+        """Reads a page. The response parameters are the models' release, the rotation and the uncertain lines."""
         page = await self.read(request.context, request.inputs["image"][0])
         turned = int(request.context.choices["turned"])
         outputs: dict[str, Array] = {
@@ -81,7 +82,7 @@ class Reader:
             "boxes": np.array([line.box for line in page.lines], np.float32).reshape(-1, 4),
             "read_by": np.array([line.read_by.encode() for line in page.lines], object),
         }
-        parameters = {"model_release": page.release.version, "turned": turned}
+        parameters = {"model_release": page.release.version, "turned": turned, "uncertain": page.uncertain}
         return InferResponse(outputs, self.name, self.version, parameters)
 
 
@@ -96,12 +97,14 @@ class ReadRoute:
 
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route, context.model = PATH, Reader.name
+        stated_media(context.headers, PICTURES)
         async with cancel_on_disconnect(context):
             page = await self._reader.read(context, body)
         width, height = page.picture.size
         content = {
             "lines": page.lines,
             "left_out": page.left_out,
+            "uncertain": page.uncertain,
             "missing": page.missing,
             "turned": int(context.choices["turned"]),
             "width": width,
@@ -128,7 +131,7 @@ class ReadRoute:
             "tags": ["read"],
             "summary": "Read a page",
             "operationId": "read",
-            "requestBody": {"required": True, "content": {"image/jpeg": picture, "image/png": picture}},
+            "requestBody": {"required": True, "content": dict.fromkeys(PICTURES, picture)},
             "responses": {str(code): {"description": text} for code, text in answers.items()},
         }
         return {"paths": {PATH: {"post": operation}}, "components": {"schemas": {}}}

@@ -23,6 +23,13 @@ class ReadingSettings(ServiceSettings):
     read_again_within_seconds: float = Field(
         5.0, gt=0, description="Longest time for the heavier recogniser; after it the text of the first one is used."
     )
+    min_confidence: float = Field(
+        0.7,
+        ge=0,
+        le=1,
+        description="Lines with a lower confidence after all readings are only counted: what looks like text to the "
+        "detection is not always text.",
+    )
     max_lines: int = Field(
         200, ge=1, description="Most lines that are read on one page, the largest first; the others are only counted."
     )

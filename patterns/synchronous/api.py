@@ -1,37 +1,48 @@
-"""The role `api`: classifies images within a request. It serves two standard protocols as well."""
+"""The role `api`: classifies images within a request. It serves three standard protocols as well."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from common.endpoints.tfserving_grpc import add_tfserving
 from common.endpoints.tfserving_rest import TfServingRoute, tfserving_routes
+from common.endpoints.torchserve import TorchServeRoute, torchserve_routes
 from common.http.fastapi_app import build_app
 from common.inference.executor import BoundedExecutor
+from common.inference.repository import OpenModel
+from common.inference.session import open_model
 from common.jobs.http import HandOver, job_routes
 from common.jobs.in_process import InProcessJobs
 from common.jobs.store import MemoryJobStore
 from common.observability.log import Logs
 from common.page import page_routes
+from common.preprocessing.items import ItemPreparer
 from common.roles.predictor import Predictor, host_models
 from common.roles.process import ServiceProcess
 from common.service import Service
 from patterns.synchronous.classify import Classifier, ClassifyRoute
 from patterns.synchronous.settings import Settings
 
-__all__ = ["Settings", "create_process"]
+__all__ = ["Settings", "api_process", "create_process"]
 HERE = Path(__file__).parent
 
 
 def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
-    """A picture classifier behind /classify, its jobs, two standard protocols and a page."""
+    """The API with ONNX models."""
+    return api_process(settings, logs, open_model)
+
+
+def api_process(settings: Settings, logs: Logs, open_files: OpenModel) -> ServiceProcess:
+    """A classifier behind /classify, its jobs, three standard protocols and a page."""
     service = Service(settings, logs, samples=HERE / "samples")
-    models = host_models(service, settings)
-    predictor = Predictor(service, settings, models, grpc_services=[add_tfserving])
+    models = host_models(service, settings, open_files)
     executor = BoundedExecutor(settings.decode_threads, settings.decode_queue, service.metrics)
-    classifier = Classifier(models.backend, executor, settings)
+    items = ItemPreparer(executor, settings.max_pixels)
+    predictor = Predictor(service, settings, models, grpc_services=[partial(add_tfserving, items=items)])
+    classifier = Classifier(models.backend, models.backend.metrics.seconds, items, settings)
     store = MemoryJobStore(settings.jobs_limit, settings.job_ttl_seconds)
     jobs = InProcessJobs(service, store, classifier.classify, settings.job_timeout_seconds)
     hand_over = HandOver(service, jobs, classifier.classify, on_timeout=settings.on_timeout == "job")
@@ -46,11 +57,17 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
         service,
         routers=[
             *predictor.routers,
-            tfserving_routes(models.backend),
+            tfserving_routes(predictor.backend, items),
+            torchserve_routes(models.backend, service.health),
             job_routes(jobs),
             page_routes(HERE / "panel.js", service.samples),
         ],
-        direct=[*predictor.direct, TfServingRoute(models.backend), ClassifyRoute(hand_over)],
+        direct=[
+            *predictor.direct,
+            TfServingRoute(predictor.backend, items),
+            TorchServeRoute(predictor.backend, items),
+            ClassifyRoute(classifier, hand_over),
+        ],
         resources=running,
     )
     return ServiceProcess(app)

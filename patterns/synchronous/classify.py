@@ -1,126 +1,107 @@
-"""POST /classify: takes a JPEG or PNG file, returns the most probable classes, or a job when it takes too long."""
+"""POST /classify: takes a picture or named values, returns the most probable classes, or a job if it takes too long."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qs
 
-import numpy as np
-
 from common import RELEASE
-from common.endpoints.backend import InferRequest
-from common.errors import InvalidInput, NotFound, UnsupportedMedia
+from common.endpoints.backend import InferenceBackend, InferRequest
+from common.endpoints.labels import most_probable
+from common.errors import InvalidInput, NotFound, NotReady
 from common.http.reply import Reply
-from common.inference.executor import BoundedExecutor
-from common.inference.onnx_backend import OnnxBackend
 from common.inference.repository import LoadedModel
 from common.jobs.http import HandOver
 from common.jobs.record import JobInput, Result
-from common.preprocessing.pictures import open_picture
-from common.preprocessing.steps import Preparer, preparer
+from common.observability.metrics import Histogram
+from common.preprocessing.items import ItemPreparer
 from common.protocol.json_body import Payload
-from common.protocol.tensors import Array
-from common.request.context import Headers, RequestContext
-from common.request.disconnect import cancel_on_disconnect
+from common.protocol.media import JSON, PICTURES, UNSPECIFIC, stated_media
+from common.request.context import RequestContext
 from patterns.synchronous.settings import Settings
 
 PATH = "/classify"
-MEDIA = ("image/jpeg", "image/png", "application/octet-stream")
+MEDIA = {"picture": PICTURES, "values": (JSON,), "text": ("text/plain",)}
 DEFAULT_TOP, MAX_TOP = 5, 10  # classes in a response
 
 
 class Classifier:
-    """Classifies an image file in stages, and measures the time of each stage."""
+    """Classifies one item, in stages, and measures the time of each stage. The model says what an item is."""
 
-    def __init__(self, backend: OnnxBackend, executor: BoundedExecutor, settings: Settings) -> None:
-        self._backend, self._seconds, self._executor = backend, backend.metrics.seconds, executor
-        self._name, self._max_pixels = settings.models[0], settings.max_pixels
-        self._compiled: tuple[LoadedModel, Preparer] | None = None
+    def __init__(
+        self,
+        backend: InferenceBackend[LoadedModel],
+        stage_seconds: Histogram,
+        items: ItemPreparer,
+        settings: Settings,
+    ) -> None:
+        self._backend, self._seconds, self._items = backend, stage_seconds, items
+        self._name = settings.models[0]
 
-    async def classify(self, context: RequestContext, picture: JobInput) -> Result:
+    def media(self) -> tuple[str, ...]:
+        """The content types that the model takes. Raises NotReady, and NotFound for a model that is no classifier."""
+        model = self._backend.resolve(self._name)
+        kind = self._items.kind(model)
+        if kind is None or not model.manifest.task.endswith("classification"):
+            raise NotFound(
+                f"model {model.name!r} does not classify single items; send requests to /v2/models/{model.name}/infer"
+            )
+        return MEDIA[kind]
+
+    def document_body(self) -> dict[str, Any]:
+        """The request bodies in the documentation, by content type; those of pictures while the model is not ready."""
+        try:
+            media = self.media()
+        except (NotReady, NotFound):
+            media = PICTURES
+        if media == PICTURES:
+            return dict.fromkeys((*PICTURES, UNSPECIFIC[0]), _PICTURE)
+        model = self._backend.resolve(self._name)
+        features = {one.name: one.example or 0.0 for one in model.manifest.inputs[0].features}
+        return {one: {"schema": {}, **({"example": features} if features else {})} for one in media}
+
+    async def classify(self, context: RequestContext, item: JobInput) -> Result:
         """The body of the response; the parameter `top` is the number of classes in it.
 
-        Raises InvalidInput when the body is not a picture, and whatever the backend raises.
+        Raises InvalidInput when the body is not what the model takes, and whatever the backend raises.
         """
         model = self._backend.resolve(self._name)
-        began = perf_counter()
-        steps, most = self._preparer(model), self._max_pixels
-        async with cancel_on_disconnect(context):
-            inputs, decode, prepare = await self._executor.run(context.deadline, _prepared, steps, picture.body, most)
-        top = int(picture.parameters["top"])
-        del picture  # the file is not needed any more, and a job may wait long for the model
-        waited = perf_counter() - began - decode - prepare
-        context.stages |= {"decode": decode * 1e3, "prepare": prepare * 1e3}
+        inputs = await self._items.prepare(context, model, item.body)
+        top, waited = int(item.parameters["top"]), context.stages.pop("queue")
+        del item  # the file is not needed any more, and a job may wait long for the model
         response = await self._backend.infer(InferRequest(context, model, inputs))
-        context.stages["queue"] += waited * 1e3
+        context.stages["queue"] = context.stages.get("queue", 0.0) + waited
         began = perf_counter()
-        predictions = _most_probable(model, response.outputs, top)
+        predictions = most_probable(model, response.outputs, top)
         context.stages["postprocess"] = (perf_counter() - began) * 1e3
         for stage in ("decode", "prepare", "queue", "postprocess"):  # the batcher counts the run
             self._seconds.labelled(model.name, model.version, stage).observe(context.stages[stage] / 1e3)
         return {
-            "predictions": predictions,
+            "predictions": [{"label": label, "probability": round(share, 6)} for label, share in predictions],
             "model_name": response.model_name,
             "model_version": response.model_version,
             "release": RELEASE,
         }
 
-    def _preparer(self, model: LoadedModel) -> Preparer:
-        """The preprocessing of a version, which is compiled at its first request."""
-        if self._compiled is None or self._compiled[0] is not model:
-            if model.manifest.task != "image-classification":
-                raise NotFound(
-                    f"model {model.name!r} does not classify images; send requests to /v2/models/{model.name}/infer"
-                )
-            self._compiled = (model, preparer(model.manifest))
-        return self._compiled[1]
-
-
-def _prepared(preparer: Preparer, body: Payload, max_pixels: int) -> tuple[dict[str, Array], float, float]:
-    """The model's inputs, the seconds of decoding, and the seconds of the other preprocessing steps."""
-    start = perf_counter()
-    picture = open_picture(body, max_pixels)
-    decoded = perf_counter()
-    return preparer.prepare(picture), decoded - start, perf_counter() - decoded
-
-
-def _most_probable(model: LoadedModel, outputs: Mapping[str, Array], top: int) -> list[dict[str, Any]]:
-    """The `top` most probable classes: the graph's output `labels`, or else a softmax over its first output."""
-    if "labels" in outputs:
-        pairs = zip(outputs["labels"][0, :top], outputs["scores"][0, :top].tolist(), strict=True)
-    else:
-        logits = outputs[model.output_names[0]][0].astype(np.float64)
-        shares = np.exp(logits - logits.max())
-        shares /= shares.sum()
-        best = np.argsort(-shares)[:top]
-        pairs = zip((model.manifest.labels[one] for one in best), shares[best].tolist(), strict=True)
-    return [{"label": label, "probability": round(share, 6)} for label, share in pairs]
-
 
 class ClassifyRoute:
-    """POST /classify, for every model that classifies images: its manifest states the preprocessing."""
+    """POST /classify, for every classifier whose manifest states what an item is and how to prepare it."""
 
-    def __init__(self, hand_over: HandOver) -> None:
-        self._hand_over = hand_over
+    def __init__(self, classifier: Classifier, hand_over: HandOver) -> None:
+        self._classifier, self._hand_over = classifier, hand_over
 
     def match(self, path: str) -> bool:
         return path == PATH
 
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = PATH
-        _check_media(context.headers)
+        stated_media(context.headers, self._classifier.media())
         return await self._hand_over.reply(context, JobInput(body, {"top": str(_top(context.query))}))
 
     def document(self) -> dict[str, Any]:
-        return {"paths": {PATH: {"post": _OPERATION}}, "components": {"schemas": {}}}
-
-
-def _check_media(headers: Headers) -> None:
-    given = headers.get(b"content-type", b"").decode("latin-1")
-    if given.partition(";")[0].strip().lower() not in MEDIA:
-        raise UnsupportedMedia.at("Content-Type", f"expected {' or '.join(MEDIA)}, got {given[:60]!r}")
+        body = {"required": True, "content": self._classifier.document_body()}
+        return {"paths": {PATH: {"post": {**_OPERATION, "requestBody": body}}}, "components": {"schemas": {}}}
 
 
 def _top(query: bytes) -> int:
@@ -143,7 +124,7 @@ _ERRORS = {
 }
 _OPERATION = {
     "tags": ["classify"],
-    "summary": "Classify a photo",
+    "summary": "Classify a photo, or named values",
     "description": "After the timeout: 504, or with `Prefer: respond-async, wait=0.5` a job that can be fetched later.",
     "operationId": "classify",
     "parameters": [
@@ -154,7 +135,6 @@ _OPERATION = {
         },
         {"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["respond-async, wait=0.5"]}},
     ],
-    "requestBody": {"required": True, "content": dict.fromkeys(MEDIA, _PICTURE)},
     "responses": {
         str(code): {"description": text}
         for code, text in {200: "The most probable classes", 202: "The request has become a job", **_ERRORS}.items()

@@ -17,8 +17,13 @@ SAMPLES = Path(__file__).parent / "samples"
 
 
 def main(url: str) -> None:
-    """Prints the response of `POST /classify` for the sample photos."""
+    """Prints the response of `POST /classify` for the sample photos, or for the examples of a model of values."""
     console = Console(highlight=False)
+    with urlopen(f"{url}/metadata", timeout=10) as answer:
+        model = json.load(answer)["model"]
+    if model and model["inputs"][0]["features"]:
+        _values(console, url, model)
+        return
     photos = {path.name: path.read_bytes() for path in sorted(SAMPLES.glob("*.jpg"))}
     console.print(_table(url, photos))
     _hand_over(console, url, photos["chelsea.jpg"])
@@ -32,6 +37,19 @@ def main(url: str) -> None:
     console.print("\nsend a request yourself:")
     sample = (SAMPLES / "chelsea.jpg").relative_to(Path.cwd()) if SAMPLES.is_relative_to(Path.cwd()) else SAMPLES
     console.print(f"  curl {url}/classify -H 'Content-Type: image/jpeg' --data-binary @{sample}", soft_wrap=True)
+
+
+def _values(console: Console, url: str, model: dict[str, Any]) -> None:
+    """Sends the examples of a model that takes named values, as the variant estimator does."""
+    names = [feature["name"] for feature in model["inputs"][0]["features"]]
+    body = ""
+    for example in model["examples"]:
+        body = json.dumps(dict(zip(names, example["features"], strict=True)))
+        with urlopen(Request(f"{url}/classify", body.encode(), {"Content-Type": "application/json"})) as answer:
+            best = json.load(answer)["predictions"][0]
+        console.print(f"{body}: {best['label']} ({best['probability']:.0%}), is {example['answer']}", soft_wrap=True)
+    console.print("\nsend a request yourself:")
+    console.print(f"  curl {url}/classify -H 'Content-Type: application/json' -d '{body}'", soft_wrap=True)
 
 
 def _ask(url: str, photo: bytes | None = None, prefer: str = "") -> tuple[int, dict[str, Any], dict[str, str]]:

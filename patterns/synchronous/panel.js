@@ -1,5 +1,5 @@
-// The panel of synchronous: a photo, how long to wait, and the most probable labels. Sends a first request.
-import { bars, call, debounced, errors, h, milliseconds, percent } from "./parts.js";
+// The panel of synchronous: a photo and how long to wait, or named values; then the most probable labels.
+import { bars, call, debounced, errors, h, milliseconds, percent, sentence, words } from "./parts.js";
 import { latestOnly, sampleFile } from "./samples.js";
 
 export const about = "A photo goes in and the caller waits: decoding, preparing, inference and labelling happen inside one request.";
@@ -8,6 +8,39 @@ const WAITS = [["until it is done"], ["5 ms, then a job", "wait=0.005"], ["do no
 const TOP = 5;
 
 export function mount(element, context) {
+  const features = context.metadata.model?.inputs?.[0]?.features ?? [];
+  return features.length ? mountValues(element, context, features) : mountPhotos(element, context);
+}
+
+/** The form of a model that takes named values; a button for each example. */
+function mountValues(element, context, features) {
+  const { examples = [] } = context.metadata.model;
+  const view = answerView(context.answer);
+  let truth;
+  const ask = debounced(async () => {
+    const item = Object.fromEntries(boxes.map(({ name, box }) => [name, box.value === "" ? null : Number(box.value)]));
+    const reply = await context.call("POST", `/classify?top=${TOP}`, item);
+    if (reply.ok) view.answer(reply.body, truth);
+  });
+  const boxes = features.map(({ name, unit, example }) => {
+    const box = h("input", { id: name, type: "number", step: "any", inputmode: "decimal", value: example ?? "" });
+    box.addEventListener("input", () => { truth = undefined; ask(); });
+    return { name, box, field: h("div", { class: "field" }, h("label", { for: name }, `${sentence(words(name))}${unit ? `, ${unit}` : ""}`), box) };
+  });
+  const pick = (example) => {
+    boxes.forEach(({ box }, i) => { box.value = example.features[i]; });
+    truth = example.answer;
+    ask();
+  };
+  const buttons = examples.map((example) => h("button", { type: "button", onclick: () => pick(example) }, example.answer));
+  element.replaceChildren(
+    h("div", { class: "chips", role: "group", "aria-label": "Real examples" }, h("small", {}, "Real examples"), ...buttons),
+    ...boxes.map(({ field }) => field));
+  if (examples.length) pick(examples[0]);
+  else ask();
+}
+
+function mountPhotos(element, context) {
   const { model, samples = [] } = context.metadata;
   const photos = samples.filter((name) => /\.(jpe?g|png)$/.test(name));
   const truths = Object.fromEntries((model.examples ?? []).map(({ photo, answer }) => [photo, answer]));
@@ -95,7 +128,7 @@ function answerView(element) {
   const said = h("div", { "aria-live": "polite", "aria-atomic": "true" });
   const list = h("ol", { class: "meters bars", "aria-label": "The most probable labels" });
   const maker = h("p", { class: "note" });
-  element.replaceChildren(photo, said, list, maker);
+  element.replaceChildren(said, list, maker);
   const show = (words, entries, made) => {
     said.replaceChildren(...words);
     bars(list, entries);
@@ -105,6 +138,7 @@ function answerView(element) {
     picture(file) {
       URL.revokeObjectURL(photo.src);
       photo.src = URL.createObjectURL(file);
+      if (!photo.isConnected) element.prepend(photo);
     },
     lost: (refusal) => show([refusal], [], ""),
     handedOver({ id, status, error }) {

@@ -50,6 +50,14 @@ def test_the_patterns_own_route_gives_the_right_answers(served: Served) -> None:
         served.answered(request)
 
 
+def test_a_request_without_a_content_type_gets_the_same_answer(served: Served) -> None:
+    for request in served.row.requests:
+        response = served.ask("POST", request.path, content=request.content)
+        assert "content-type" not in response.request.headers
+        assert response.status_code == 200, f"{request.path}: {response.text}"
+        request.check(response.json())
+
+
 def test_callers_at_the_same_time_get_their_own_answers(served: Served) -> None:
     callers = served.row.callers
     asked = [served.row.requests[number % len(served.row.requests)] for number in range(2 * callers)]

@@ -270,9 +270,22 @@ def test_an_image_carries_only_what_it_runs() -> None:
 def test_every_lock_pins_what_is_tested() -> None:
     with rule("what is deployed is what is tested: the pins of requirements/dev.txt") as offenders:
         tested = pins("dev")
-        for lock in ("api", "prep", "model", "vision", "japanese", "build", "run"):
+        # not prep and model: each side of prep_pred is pinned by itself, and tested in its image
+        for lock in ("api", "vision", "japanese", "estimator", "build", "run"):
             for pin in sorted(pins(lock) - tested):
                 offenders.add(f"requirements/{lock}.txt", pin, "the same version as in requirements/dev.txt")
+
+
+def test_each_side_of_prep_pred_has_a_lock_file_of_its_own() -> None:
+    makefile = source("Makefile").text
+    with rule("the images of prep_pred's sides are installed from one lock file each, with hashes") as offenders:
+        for side in ("prep", "model"):
+            copied = f"COPY requirements/{side}.txt /tmp/requirements.txt" in DOCKERFILE.text
+            offenders.require(copied, DOCKERFILE.name, f"no copy of {side}.txt", "one, in the stage of its packages")
+            offenders.require(f"EXTRAS_{side} :=" in makefile, "Makefile", f"no SIDE={side}", "make lock SIDE=...")
+            lines = source(f"requirements/{side}.txt").text.splitlines()
+            bare = [line for line in lines if "==" in line and not line.endswith("\\")]
+            offenders.require(not bare, f"requirements/{side}.txt", bare, "a hash for every package")
 
 
 def pins(lock: str) -> set[str]:

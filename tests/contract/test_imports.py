@@ -13,7 +13,7 @@ from tests.contract.sources import PRODUCT, ROOT, Source, modules, rule
 
 # who alone may import a library
 RESERVED = {
-    "onnxruntime": ("common/inference/", "models/", "tests/unit/models/", "bench/rivals/"),
+    "onnxruntime": ("common/inference/", "models/", "tests/unit/models/", "tests/models/", "bench/rivals/"),
     "sqlalchemy": ("common/database/", "patterns/batch/"),
     "redis": ("common/jobs/brokers/redis_streams.py", "common/cache/", "patterns/parallel/feature_store.py"),
     "aio_pika": ("common/jobs/brokers/rabbitmq.py",),

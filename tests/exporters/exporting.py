@@ -14,7 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from common.inference.manifest import Manifest
-from common.inference.session import open_model, warm_up
+from common.inference.session import open_model
+from common.inference.warm_up import warm_up
 from common.protocol.tensors import Array
 from models.exporters.__main__ import app
 

@@ -34,14 +34,23 @@ def test_a_csv_file_has_column_names(tmp_path: Path) -> None:
     assert samples.only().tolist() == [[1, 2.5], [3, 4]]
 
 
+def test_a_csv_file_with_text_and_a_byte_order_mark_has_an_array_for_each_column(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes("\ufeffsex,fare\nmale,7.5\n\nfémale,\n".encode())
+    samples = read(tmp_path / "x.csv")
+    assert samples.columns == ["sex", "fare"]
+    assert samples.arrays["sex"].tolist() == [["male"], ["fémale"]]
+    assert samples.arrays["fare"].dtype == np.float32
+    assert np.array_equal(samples.arrays["fare"], [[7.5], [np.nan]], equal_nan=True)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
         ("x.csv", b"a,b\n1,2\n", "at least two rows"),
         ("x.csv", b"a,b\n", "at least two rows"),
         ("x.csv", b"", "not enough values"),
-        ("x.csv", b"a,b\n1,x\n", "could not convert string to float: 'x'"),
-        ("x.csv", b"a,b\n1,2\n3\n", "inhomogeneous"),
+        ("x.csv", b"a,a\n1,2\n3,4\n", "the header names a column twice"),
+        ("x.csv", b"a,b\n1,2\n3\n", "row 3 has 1 values, expected 2, one for each column"),
         ("x.npy", b"\x80\x04K\x05.", "x.npy: "),
         ("x.npz", b"PK", "x.npz: "),
         ("x.txt", b"", "found the suffix '.txt', expected .npz, .npy or .csv"),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 COLUMNS = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
@@ -36,6 +38,13 @@ def two_targets() -> Any:
     """A regressor that predicts the last two columns from the first two."""
     rows, _ = load_iris(return_X_y=True)
     return Ridge().fit(rows[:, :2], rows[:, 2:])
+
+
+def passengers() -> Any:
+    """A classifier of a table with text and numbers."""
+    table = np.array([["male", 30], ["female", 7.5], ["male", 8], ["female", 50]], object)
+    columns = ColumnTransformer([("sex", OneHotEncoder(), [0]), ("fare", "passthrough", [1])])
+    return make_pipeline(columns, LogisticRegression()).fit(table, ["lost", "lost", "lost", "saved"])
 
 
 def not_fitted() -> Any:

@@ -68,13 +68,13 @@ WRONG_FLOWERS = (
 
 
 def wrong_pictures(
-    path: str, field: str, cut: bytes, *, unsupported: int = 415, huge: int = 413, by_type: bool = True
+    path: str, field: str, cut: bytes, *, unsupported: int = 415, huge: int = 413
 ) -> tuple[WrongRequest, ...]:
-    """What no pattern takes for a picture; `by_type` where the Content-Type is looked at before the content."""
+    """What no pattern takes for a picture."""
     return (
         WrongRequest("no picture", path, b"a cat on a mat", field, unsupported, JPEG),
         WrongRequest("cut short", path, cut, field, 400, JPEG),
         WrongRequest("a bomb", path, pictures.bomb(), field, huge, PNG),
         WrongRequest("animated", path, pictures.animated_png(), field, 400, PNG),
-        WrongRequest("another content type", path, b"a,b", "Content-Type" if by_type else field, 415, CSV),
+        WrongRequest("another content type", path, b"a,b", "Content-Type", 415, CSV),
     )

@@ -10,8 +10,6 @@ from tests.oip import texts
 from tests.patterns.checks import (
     JPEG,
     Check,
-    classes,
-    prepared,
     wrong_pictures,
 )
 from tests.rows import Array, Inference, Page, Request, Row
@@ -42,7 +40,7 @@ DEFAULT = Row(
         Request("/read", serial.sample("page.jpg"), reads("page.json", 6), JPEG),
         Request("/read", serial.sample("invoice_turned.jpg"), reads("invoice.json", 41), JPEG),
     ),
-    wrong=wrong_pictures("/read", "picture", serial.sample("page.jpg")[:9000], by_type=False),
+    wrong=wrong_pictures("/read", "picture", serial.sample("page.jpg")[:9000]),
     inference=Inference("serial", lambda: {"image": texts(serial.sample("page.jpg"))}, reads_page),
     page=Page(".lines tbody tr", "Page", "Region-based segmentation"),
     stages=(*serial.STAGES, "own"),
@@ -59,11 +57,6 @@ ROWS = (
         services=("api",),
         entry="api",
         predictors=("api",),
-        inference=Inference(
-            "page_orientation",
-            prepared("page_orientation", lambda: serial.picture("invoice_turned.jpg")),
-            classes("probabilities", 1),
-        ),
         behind={},
     ),
 )

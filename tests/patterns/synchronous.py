@@ -10,6 +10,7 @@ from tests import pictures
 from tests.asking import synchronous
 from tests.patterns.checks import (
     ESPRESSO,
+    FEATURES,
     JPEG,
     classes,
     likeliest,
@@ -17,6 +18,7 @@ from tests.patterns.checks import (
     wrong_pictures,
 )
 from tests.rows import Array, Inference, Page, Request, Row, WrongRequest
+from tests.support import SETOSA_BY_NAME
 
 
 def first_label(outputs: dict[str, Array]) -> None:
@@ -46,8 +48,27 @@ DEFAULT = Row(
     route="/classify",
 )
 
+FLOWER = {"sepal_length": 6.3, "sepal_width": 3.3, "petal_length": 6.0, "petal_width": 2.5}
+
 ROWS = (
     DEFAULT,
+    replace(
+        DEFAULT,
+        variant="estimator",
+        requests=(
+            Request("/classify", SETOSA_BY_NAME, likeliest("setosa")),
+            Request("/classify?top=1", FLOWER, likeliest("virginica")),
+        ),
+        wrong=(
+            WrongRequest("text for a number", "/classify", FLOWER | {"petal_width": "wide"}, "petal_width"),
+            WrongRequest("a feature is missing", "/classify", {"petal_width": 1}, "sepal_length"),
+            WrongRequest("unknown feature", "/classify", FLOWER | {"colour": 1}, "colour"),
+            WrongRequest("a picture", "/classify", synchronous.CAT, "Content-Type", 415, JPEG),
+            WrongRequest("no such number of classes", "/classify?top=0", FLOWER, "top"),
+        ),
+        inference=Inference("iris_estimator", lambda: {"features": FEATURES}, classes("label", 0, 2)),
+        page=Page("#answer .verdict", "virginica", "virginica"),
+    ),
     replace(
         DEFAULT,
         variant="end_to_end",

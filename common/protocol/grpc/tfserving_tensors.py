@@ -9,16 +9,7 @@ import numpy as np
 from common.errors import InvalidInput, PayloadTooLarge
 from common.protocol.grpc import tfserving_tensor_pb2 as pb
 from common.protocol.stated import StatedTensor
-from common.protocol.tensors import (
-    DATATYPES,
-    MAX_RANK,
-    Array,
-    TensorSpec,
-    check_finite,
-    check_shape,
-    datatype_of,
-    from_binary,
-)
+from common.protocol.tensors import DATATYPES, MAX_RANK, Array, TensorSpec, check_shape, datatype_of, from_binary
 
 # by OIP datatype: TensorFlow's datatype, and the field that has its values
 _TYPES: dict[str, tuple[pb.DataType, str]] = {
@@ -85,8 +76,6 @@ def _from_values(tensor: pb.TensorProto, datatype: str, shape: list[int], where:
     array = np.empty(count, DATATYPES[datatype])
     array[: len(values)] = _narrowed(values, datatype, f"{where}.{field}")
     array[len(values) :] = array[len(values) - 1] if values else b"" if datatype == "BYTES" else 0
-    if array.dtype.kind == "f":
-        check_finite(array, where)
     return array.reshape(shape)
 
 

@@ -102,7 +102,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "no rows": ({"instances": []}, "instances", "expected either rows here"),
     "nothing": ({}, "instances", "expected either rows here"),
     "empty": (b"", "body", "not valid JSON"),
-    "rows and items": ({"instances": [GOOD], "items": ["1"]}, "instances", "not both"),
+    "rows and items": ({"instances": [GOOD], "items": ["1"]}, "instances", "got both"),
     "items without a store": ({"items": ["1"]}, "items", "no feature store"),
     "number for an item": ({"items": [1]}, "items[0]", "expected `str`"),
     "unknown field": ({"instances": [GOOD], "agregate": "vote"}, "body", "agregate"),

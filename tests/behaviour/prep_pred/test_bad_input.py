@@ -115,7 +115,7 @@ BAD_BODIES: dict[str, tuple[bytes, str, int, str]] = {
     "instance of a number": (b'{"instances": [7]}', "application/json", 400, "instances[0]: expected `str | object`"),
     "picture for values": (sample("coffee.jpg"), "image/jpeg", 400, "instances[0]: "),
     "another kind of picture": (pictures.animated_gif(), "image/gif", 415, "Content-Type: expected image/jpeg"),
-    "form": (b"a=1", "application/x-www-form-urlencoded", 415, "Content-Type: expected image/jpeg"),
+    "form": (b"a=1", "multipart/form-data; boundary=x", 415, "Content-Type: expected image/jpeg"),
 }
 
 

@@ -100,6 +100,14 @@ async def test_the_predictor_refuses_what_was_prepared_otherwise(stack: Stack) -
         assert manifest("penguins").preprocessing.fingerprint in caught.value.detail
 
 
+async def test_the_predictor_refuses_tensors_that_do_not_say_how_they_were_prepared(stack: Stack) -> None:
+    instance, _ = items("penguins")[0]
+    tensors = preparer(manifest("penguins")).prepare(instance)
+    for url in urls(stack, "predictor"):
+        with pytest.raises(InvalidInput, match=r"parameters.preprocessing_fingerprint: is missing; expected 'sha256:"):
+            await infer(url, "penguins", tensors)
+
+
 async def test_a_wrong_instance_is_refused_in_the_words_of_prep(stack: Stack) -> None:
     entry = stack.options.compose_file().entry.name
     for url in urls(stack, entry):

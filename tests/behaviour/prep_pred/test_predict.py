@@ -14,6 +14,7 @@ from common.protocol.oip import HEADER_LENGTH
 from common.protocol.oip_caller import decode_response, encode_request
 from runtimes.base import Stack
 from tests.asking.prep_pred import (
+    FINGERPRINT,
     LAYOUTS,
     MODELS,
     PENGUIN,
@@ -69,7 +70,8 @@ def test_the_numbers_are_those_of_one_process(stack: Stack, model: str) -> None:
 
 def inferred(stack: Stack, model: str, tensors: dict[str, Any]) -> Any:
     """The main output's one row, asked of the predictor itself."""
-    body, length = encode_request(tensors, ())
+    stated = {FINGERPRINT: manifest(model).preprocessing.fingerprint}
+    body, length = encode_request(tensors, (), parameters=stated)
     url = f"{stack.url('predictor')}/v2/models/{model}/infer"
     answer = httpx.post(url, content=body, headers={HEADER_LENGTH: str(length)}, timeout=20)
     assert answer.status_code == 200, answer.text

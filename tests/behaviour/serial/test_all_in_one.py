@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
 import pytest
 
+from common.protocol.oip import BINARY, HEADER_LENGTH
 from runtimes.base import Stack
 from tests.asking.serial import encoded, picture, post, sample
 from tests.conftest import Start
@@ -42,4 +44,28 @@ def test_its_models_answer_over_the_protocol_as_well(http: httpx.Client, twin: S
         "text_detection",
         "text_recognition",
         "text_recognition_heavy",
+        "serial",
     ]
+    square = {"name": "image", "shape": [1, 224, 224, 3], "datatype": "UINT8", "data": [255] * (224 * 224 * 3)}
+    answer = http.post(f"{twin.url()}/v2/models/page_orientation/infer", json={"inputs": [square]})
+    (probabilities,) = answer.json()["outputs"]
+    assert sum(probabilities["data"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_model_serial_answers_over_the_protocol_as_the_chain_does(
+    http: httpx.Client, chain: Stack, twin: Stack
+) -> None:
+    file = sample("page.jpg")
+    element = len(file).to_bytes(4, "little") + file
+    image = {"name": "image", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(element)}}
+    header = json.dumps({"inputs": [image]}).encode()
+    headers = {"Content-Type": BINARY, HEADER_LENGTH: str(len(header))}
+    answers, described = [], []
+    for stack in (chain, twin):
+        url = f"{stack.url()}/v2/models/serial"
+        answers.append(http.post(f"{url}/infer", content=header + element, headers=headers).json())
+        told = http.get(url).json()
+        described.append({name: told[name] for name in ("name", "versions", "inputs", "outputs", "properties")})
+    assert answers[0]["outputs"]
+    assert answers[0] == answers[1]
+    assert described[0] == described[1]

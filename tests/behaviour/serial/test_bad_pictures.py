@@ -10,7 +10,7 @@ from PIL import Image
 
 from runtimes.base import Stack
 from tests import pictures
-from tests.asking.serial import all_runs, encoded, expected, picture, post, read, sample, texts
+from tests.asking.serial import ROOT, all_runs, encoded, expected, picture, post, read, sample, texts
 from tests.conftest import Start
 from tests.support import metric
 
@@ -46,6 +46,13 @@ def test_what_is_no_picture_is_refused_before_any_inference(stack: Stack, case: 
     assert problem["errors"][0]["field"] == "picture"
     assert problem["request_id"] == answer.headers["X-Request-ID"]
     assert all_runs(stack) == before
+
+
+@pytest.mark.parametrize("name", ["chelsea.jpg", "coffee.jpg"])
+def test_a_photo_without_text_has_no_line(stack: Stack, name: str) -> None:
+    """The detection marks some pixels of both, which the recognisers read as "9" with little confidence."""
+    reading = read(stack.url(), (ROOT / "patterns/synchronous/samples" / name).read_bytes())
+    assert (reading["lines"], reading["uncertain"]) == ([], 1)
 
 
 def sixteen_bits(page: Image.Image) -> bytes:

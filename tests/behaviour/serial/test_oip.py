@@ -29,7 +29,7 @@ def infer(http: httpx.Client, stack: Stack, file: bytes) -> httpx.Response:
 def test_its_answer_tells_the_release_of_the_models_and_the_turn(http: httpx.Client, stack: Stack) -> None:
     answer = infer(http, stack, sample("invoice_turned.jpg")).json()
     assert (answer["model_name"], answer["model_version"]) == ("serial", "1")
-    assert answer["parameters"] == {"model_release": "1", "turned": 90}
+    assert answer["parameters"] == {"model_release": "1", "turned": 90, "uncertain": 0}
 
 
 def test_what_is_no_picture_is_refused_there_too(http: httpx.Client, stack: Stack) -> None:

@@ -11,7 +11,7 @@ from common import RELEASE
 from runtimes.base import Stack
 from tests.asking.synchronous import CAT, PHOTOS, STAGES, TRUTH, names, opened, post, saved, shares
 from tests.conftest import Start
-from tests.support import metric
+from tests.support import SETOSA_BY_NAME, metric
 
 TOLERANCE = 0.002  # between Pillow and the same filter inside the graph
 VARIANTS = [None, "end_to_end"]
@@ -82,8 +82,17 @@ def test_every_stage_is_told_with_the_answer_and_counted(http: httpx.Client, sta
     assert [after - was for after, was in zip(counted(), before, strict=True)] == [1] * 5
 
 
-def test_a_model_that_takes_no_pictures_says_where_to_ask_it(http: httpx.Client, start_local: Start) -> None:
+def test_a_model_of_named_values_takes_those_and_says_so(http: httpx.Client, start_local: Start) -> None:
     stack = start_local("synchronous", MODEL="iris")
     answer = post(http, stack.url(), CAT)
+    assert answer.status_code == 415
+    assert "expected application/json" in answer.json()["detail"]
+    best = http.post(f"{stack.url()}/classify?top=1", json=SETOSA_BY_NAME).json()["predictions"]
+    assert [one["label"] for one in best] == ["setosa"]
+
+
+def test_a_model_that_is_no_classifier_says_where_to_ask_it(http: httpx.Client, start_local: Start) -> None:
+    stack = start_local("synchronous", MODEL="petal_width")
+    answer = post(http, stack.url(), CAT)
     assert answer.status_code == 404
-    assert "/v2/models/iris/infer" in answer.json()["detail"]
+    assert "/v2/models/petal_width/infer" in answer.json()["detail"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_pb2_grpc as pb_grpc
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
 from runtimes.base import Stack
-from tests.asking.synchronous import opened
+from tests.asking.synchronous import PHOTOS, opened
 from tests.conftest import Start
 from tests.support import metric
 
@@ -67,6 +68,22 @@ def best(stack: Stack, http: httpx.Client, predictions: Any) -> str:
         return str(predictions["labels"][0])
     labels = http.get(f"{stack.url()}/metadata").json()["model"]["labels"]
     return str(labels[int(np.argmax(predictions))])
+
+
+def test_files_of_photos_over_rest_and_grpc(
+    http: httpx.Client, stack: Stack, models: str, channel: grpc.Channel, variant: str | None
+) -> None:
+    """As an image SavedModel takes them: base64 in JSON, strings over gRPC."""
+    photos = [PHOTOS["coffee.jpg"], PHOTOS["rocket.jpg"]]
+    instances = [{"b64": base64.b64encode(photo).decode()} for photo in photos]
+    rows = http.post(f"{models}:predict", json={"instances": instances}).json()["predictions"]
+    assert [best(stack, http, row) for row in rows] == ["espresso", "missile"]
+    stub: Any = pb_grpc.PredictionServiceStub(channel)
+    files = tensor_pb.TensorProto(dtype=tensor_pb.DT_STRING, string_val=photos[:1])
+    files.tensor_shape.dim.add(size=1)
+    asked = pb.PredictRequest(model_spec={"name": NAMES[variant]}, inputs={"image_bytes": files})
+    outputs = stub.Predict(asked, timeout=20).outputs
+    assert all(outputs[name].tensor_shape.dim[0].size == 1 for name in outputs)
 
 
 def test_a_picture_over_rest(http: httpx.Client, stack: Stack, models: str) -> None:

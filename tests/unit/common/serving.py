@@ -16,8 +16,10 @@ from tests.unit.common.polling import PATIENCE_SECONDS
 class RunningServer:
     """`url` is where it answers."""
 
-    def __init__(self, app: App, keep_alive_seconds: int | None = None, head_seconds: float | None = None) -> None:
-        listener = listen("127.0.0.1", 0)
+    def __init__(
+        self, app: App, keep_alive_seconds: int | None = None, port: int = 0, head_seconds: float | None = None
+    ) -> None:
+        listener = listen("127.0.0.1", port)
         self.app, self.port = app, listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = DrainingServer(app, listener)
@@ -53,13 +55,13 @@ class RunningServer:
 
 @contextmanager
 def served(
-    app: App, keep_alive_seconds: int | None = None, head_seconds: float | None = None
+    app: App, keep_alive_seconds: int | None = None, port: int = 0, head_seconds: float | None = None
 ) -> Iterator[RunningServer]:
     """An application while it is served.
 
     Idle connections are kept for uvicorn's 5 s, or for `keep_alive_seconds`; a head may take 10 s, or `head_seconds`.
     """
-    running = RunningServer(app, keep_alive_seconds, head_seconds)
+    running = RunningServer(app, keep_alive_seconds, port, head_seconds)
     running.start()
     try:
         yield running

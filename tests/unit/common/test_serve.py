@@ -18,7 +18,9 @@ import httpx
 import pytest
 
 from common import serve
+from common.settings import ServiceSettings
 from tests.unit.common.inference import tiny_models as tiny
+from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
 from tests.unit.common.ports import free_port
 from tests.unit.common.protocol.request_bodies import body, tensor
@@ -140,3 +142,19 @@ def test_a_stopped_process_finishes_accepted_requests_and_exits_with_0(tmp_path:
         events = [line["event"] for line in served.end()]
     assert [answer.json()["outputs"][0]["data"] for answer in answers] == [[3.0]]
     assert events.index("model ready") < events.index("draining") < events.index("stopped") == len(events) - 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "warns"),
+    [
+        ({"host": "0.0.0.0"}, True),
+        ({"host": "service.example"}, True),
+        ({"host": "127.0.0.1"}, False),
+        ({"host": "::1"}, False),
+        ({"host": "0.0.0.0", "api_keys": f"ada:{'0' * 64}"}, False),
+    ],
+)
+def test_a_service_that_everyone_may_call_says_so(settings: dict[str, str], warns: bool) -> None:
+    logged = CapturedLog()
+    serve.warn_if_open(ServiceSettings.model_validate(settings), logged.logs)
+    assert [line["level"] for line in logged.lines("callers need no API key")] == ["warning"] * warns

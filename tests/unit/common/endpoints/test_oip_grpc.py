@@ -31,7 +31,7 @@ class Running:
     """A served repository and a client of it."""
 
     def __init__(self, repository: TemporaryRepository, service: Service, channel: grpc.aio.Channel) -> None:
-        self.repository, self.service = repository, service
+        self.repository, self.service, self.channel = repository, service, channel
         self.client: Any = pb_grpc.GRPCInferenceServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
 
@@ -94,8 +94,6 @@ async def test_models_and_versions_are_listed(running: Running) -> None:
         (question(1, model="other"), Code.NOT_FOUND, "model 'other' is not served here; the models are: tiny"),
         (question(1, version="4"), Code.NOT_FOUND, "is not served here; the versions are: 3"),
         (question(1, outputs=("z",)), Code.INVALID_ARGUMENT, "has no output 'z'"),
-        (question(), Code.INVALID_ARGUMENT, "inputs[0].shape: expected at least one row"),
-        (question(np.nan), Code.INVALID_ARGUMENT, "inputs[0].data: expected finite numbers"),
         (pb.ModelInferRequest(model_name="tiny"), Code.INVALID_ARGUMENT, "inputs: expected 'x', got []"),
     ],
 )
@@ -231,3 +229,41 @@ async def test_leaving_waits_for_calls_in_flight(tmp_path: Path) -> None:
                 asyncio.get_running_loop().call_later(0.1, repository.release)
             assert (await call).model_version == "1"
     assert json.dumps(repository.logged.lines("unhandled error")) == "[]"
+
+
+async def test_a_malformed_message_is_refused_in_one_line(running: Running, capfd: pytest.CaptureFixture[str]) -> None:
+    for service, method in (("inference.GRPCInferenceService", "ModelInfer"), ("grpc.health.v1.Health", "Check")):
+        call: Any = running.channel.unary_unary(f"/{service}/{method}")
+        code, details = await failure(call(b"\x0a\xff\xff"))
+        assert (code, "not valid protobuf" in details) == (Code.INVALID_ARGUMENT, True)
+        (line,) = [line for line in running.repository.logged.lines() if line.get("route") == f"/{service}/{method}"]
+        assert (line["status"], "not valid protobuf" in line["error"]) == ("INVALID_ARGUMENT", True)
+    watch: Any = running.channel.unary_stream("/grpc.health.v1.Health/Watch")
+    assert (await failure(watch(b"\x0a\xff\xff").read()))[0] == Code.INVALID_ARGUMENT
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("length", [10, 1200])
+@pytest.mark.parametrize("letter", ["a", "é", "字", "\x01", "%"])
+async def test_an_unknown_model_is_not_found_however_long_its_name(running: Running, length: int, letter: str) -> None:
+    name = letter * length
+    for call in (
+        running.client.ModelInfer(pb.ModelInferRequest(model_name=name)),
+        running.client.ModelInfer(question(1, version=name)),
+        running.client.ModelMetadata(pb.ModelMetadataRequest(name=name)),
+        running.client.ModelReady(pb.ModelReadyRequest(name="tiny", version=name)),
+    ):
+        code, details = await failure(call)
+        assert (code, "is not served here" in details) == (Code.NOT_FOUND, True)
+        assert len(details) < 1000
+
+
+async def test_what_triton_offers_beyond_the_protocol_is_refused_by_name(running: Running) -> None:
+    asked = question(1)
+    asked.inputs[0].parameters["shared_memory_region"].string_param = "region"
+    code, details = await failure(running.client.ModelInfer(asked))
+    assert (code, "inputs[0].parameters.shared_memory_region" in details) == (Code.INVALID_ARGUMENT, True)
+    asked = question(1, outputs=("y",))
+    asked.outputs[0].parameters["classification"].int64_param = 3
+    code, details = await failure(running.client.ModelInfer(asked))
+    assert (code, "outputs[0].parameters.classification" in details) == (Code.INVALID_ARGUMENT, True)

@@ -150,9 +150,10 @@ async def test_examples_are_regressed_with_what_their_context_has(surface: Surfa
         (pb.Input(), "examples: expected at least one"),
         (pb.Input(example_list={"examples": [example(length=1)]}), "examples[0]: expected features"),
         (pb.Input(example_list={"examples": [tensor_pb.Example(features={"feature": {
-            "length": {"bytes_list": {"value": [b"1"]}}, "width": {}}})]}), "examples[0].length: expected a number"),
+            "length": {"bytes_list": {"value": [b"1"]}}, "width": {"float_list": {"value": [1]}}}})]}),
+            "expected a number"),
         (pb.Input(example_list={"examples": [tensor_pb.Example(features={"feature": {
-            "length": {"float_list": {"value": [1]}}, "width": {}}})]}), "examples[0].width: expected one number"),
+            "length": {"float_list": {"value": [1]}}, "width": {}}})]}), "width: expected one value, got 0"),
     ],
 )  # fmt: skip
 async def test_a_wrong_example_is_refused(surface: Surface, given: pb.Input, reason: str) -> None:
@@ -162,7 +163,7 @@ async def test_a_wrong_example_is_refused(surface: Surface, given: pb.Input, rea
 
 async def test_a_model_without_named_features_takes_no_examples(surface: Surface) -> None:
     listed = pb.Input(example_list={"examples": [example(length=1)]})
-    request = pb.RegressionRequest(model_spec={"name": "captions"}, input=listed)
+    request = pb.RegressionRequest(model_spec={"name": "broken"}, input=listed)
     said = await refusal(surface.prediction.Regress(request, timeout=20), Code.INVALID_ARGUMENT)
     assert "it has no named features" in said
 

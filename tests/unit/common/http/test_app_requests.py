@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from common.http.app import plain_path
 from tests.unit.common.http.example_app import example_app
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
@@ -230,3 +231,17 @@ def test_draining_says_unready_and_closes_connections_and_answers_all_the_same()
         assert client.get("/livez").status_code == 200
         assert client.post("/direct/echo", content=b"x").headers["connection"] == "close"
     assert [line["event"] for line in logged.lines() if line["event"] != "request"] == ["draining", "stopped"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "path"),
+    [
+        ("/v2/models/m/", "/v2/models/m"),
+        ("/v2/models/a%2Fb/infer", "/v2/models/a%2Fb/infer"),
+        ("/v2/models/a%2fb%20c/infer", "/v2/models/a%2Fb c/infer"),
+        ("/v2/models/a%252Fb", "/v2/models/a%2Fb"),
+        ("/samples/%E5%AD%97", "/samples/字"),
+    ],
+)
+def test_an_escaped_slash_separates_no_parts_of_a_path(raw: str, path: str) -> None:
+    assert plain_path(raw) == path

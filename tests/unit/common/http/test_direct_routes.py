@@ -165,14 +165,6 @@ def test_a_content_length_with_leading_zeros_cannot_smuggle_a_request(running: R
         assert one.answer()[::2] == (200, body)
 
 
-def test_a_body_behind_an_offer_to_upgrade_is_refused_and_never_a_request(running: RunningServer) -> None:
-    with connected(running) as one:
-        one.send(request("echo", request("echo", b"smuggled"), "Connection: Upgrade", "Upgrade: h2c"))
-        status, headers, text = one.answer()
-        assert (status, headers["connection"], b"Upgrade" in text) == (400, "close", True)
-        assert one.closed()
-
-
 def test_a_large_body_is_freed_after_its_response() -> None:
     size, callers = 8_000_000, 8
     service = CapturedLog().service(max_body_bytes=size, max_buffered_bytes=2 * size)

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import suppress
-
-import pytest
 
 from tests.unit.common.http.example_app import example_app
 from tests.unit.common.http.test_direct_routes import connected, request
@@ -14,26 +11,7 @@ from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
 from tests.unit.common.serving import served
 
-UPGRADE = "Connection: Upgrade", "Upgrade: h2c"
-HIDDEN = request("length", b"hidden")
 MOST_PIPELINED = 3000  # requests: about 256 KiB of them, the most that is read at once
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
-        request("length", b"", *UPGRADE),
-        b"GET /hello/me HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
-    ],
-    ids=["a direct route", "a FastAPI route"],
-)
-def test_bytes_behind_an_upgrade_are_not_taken_for_a_request(head: bytes) -> None:
-    with served(example_app(CapturedLog().service())) as running, connected(running) as one:
-        one.send(head + request("length", HIDDEN)[: -len(HIDDEN)])
-        assert one.answer()[0] == 200
-        with suppress(ConnectionError):  # the server has closed the connection
-            one.send(HIDDEN)
-            assert one.closed()
 
 
 def test_http_1_0_gets_no_100_continue() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from common.inference.batcher import Batcher
-from common.inference.batching import BatcherMetrics, BatchPolicy, ServerLoad
-from common.inference.session import RunCost, Session
+from common.inference.batching import BatcherMetrics, BatchPolicy
+from common.inference.session import Session
+from common.inference.warm_up import RunCost
 from common.observability.metrics import ROWS, SECONDS, CounterValue, HistogramValue
 from common.protocol.tensors import Array
 from common.request.deadline import Deadline
@@ -62,28 +62,14 @@ def batcher_metrics() -> BatcherMetrics:
     )
 
 
-@dataclass
-class FakeLoad:
-    """A server with so many requests that are about to start, and with this one alone or not."""
-
-    starting: int = 0
-    only: bool = False
-
-    def requests_starting(self) -> int:
-        return self.starting
-
-    def is_only_request(self) -> bool:
-        return self.only
-
-
 def batcher(
     session: Session,
     cost: RunCost,
     limits: BatchPolicy = ROOMY,
     noted: BatcherMetrics | None = None,
-    load: ServerLoad | None = None,
+    requests_starting: Callable[[], int] | None = None,
 ) -> Batcher:
-    return Batcher(session, cost, limits, noted or batcher_metrics(), "test", load=load)
+    return Batcher(session, cost, limits, noted or batcher_metrics(), "test", requests_starting=requests_starting)
 
 
 def rows(*values: float, width: int = 2) -> dict[str, Array]:

@@ -8,13 +8,12 @@ import pytest
 
 from common.errors import DeadlineExceeded, NotReady, Overloaded
 from common.inference.batching import BatchPolicy
-from common.inference.session import RunCost
+from common.inference.warm_up import RunCost
 from tests.unit.common.inference.fake_sessions import (
     IN_THREAD,
     INLINE,
     INLINE_WHILE_SMALL,
     ROOMY,
-    FakeLoad,
     HeldSession,
     SumSession,
     ask,
@@ -35,17 +34,7 @@ async def test_requests_of_one_turn_share_a_run() -> None:
     assert [len(run) for run in session.runs] == [4]
 
 
-async def test_the_only_request_of_a_server_runs_at_once() -> None:
-    shared = batcher(SumSession(), INLINE, load=FakeLoad(only=True))
-    assert await ask(shared, 1) == [2]
-    session = SumSession()
-    shared = batcher(session, INLINE, load=FakeLoad(only=False))
-    first, second = ask(shared, 1), ask(shared, 2)
-    assert [await first, await second] == [[2], [4]]
-    assert [len(run) for run in session.runs] == [2]
-
-
-async def test_a_request_without_a_server_waits_for_one_turn_of_the_loop() -> None:
+async def test_a_lone_request_runs_at_once() -> None:
     shared = batcher(SumSession(), INLINE)
     answer = ask(shared, 1)
     for _ in range(4):  # turns of the loop: the task, its run, its answer
@@ -54,20 +43,20 @@ async def test_a_request_without_a_server_waits_for_one_turn_of_the_loop() -> No
 
 
 async def test_a_run_waits_for_requests_that_have_been_read_already() -> None:
-    session, load = SumSession(), FakeLoad(starting=1)
-    shared = batcher(session, INLINE, load=load)
+    session, starting = SumSession(), 1
+    shared = batcher(session, INLINE, requests_starting=lambda: starting)
     first = ask(shared, 1)
     await asyncio.sleep(0)
     second = ask(shared, 2)
     await asyncio.sleep(0)
-    load.starting = 0
+    starting = 0
     assert [await first, await second] == [[2], [4]]
     assert [len(run) for run in session.runs] == [2]
 
 
 async def test_a_run_does_not_wait_for_ever_for_requests_that_are_never_begun() -> None:
     session = SumSession()
-    assert await ask(batcher(session, INLINE, load=FakeLoad(starting=1)), 1) == [2]
+    assert await ask(batcher(session, INLINE, requests_starting=lambda: 1), 1) == [2]
 
 
 async def test_a_slow_request_does_not_block_the_event_loop() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from common.errors import DeadlineExceeded, ModelFailed
 from common.inference.batcher import Batcher
 from common.inference.batching import BatchPolicy, RunResult
-from common.inference.session import RunCost
+from common.inference.warm_up import RunCost
 from common.request.deadline import Deadline
 from tests.unit.common.inference.fake_sessions import (
     IN_THREAD,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from common.endpoints.backend import InferRequest
 from common.errors import DeadlineExceeded, InvalidInput
-from common.inference.onnx_backend import OnnxBackend
+from common.inference.onnx_backend import OnnxBackend, loggable
 from common.protocol.tensors import Array
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
@@ -58,3 +59,25 @@ async def test_an_input_may_be_a_single_number(repository: TemporaryRepository) 
     tiny.write(repository.root, tiny.graph(tiny.node("Neg", "x", "y"), x=[], y=[]), inputs=inputs, outputs=outputs)
     async with repository.open("tiny"):
         assert await infer(repository, {"x": np.array(3, np.float32)}) == {"y": -3}
+
+
+@pytest.mark.parametrize(
+    ("array", "labels", "logged"),
+    [
+        (np.array([[1, 2]], np.uint8), (), {"shape": (1, 2), "data": [1, 2]}),
+        (np.array(["a"], object), (), {"shape": (1,), "data": ["a"]}),
+        (np.zeros((1, 8, 8, 3), np.uint8), (), {"shape": (1, 8, 8, 3), "sha256": sha256(bytes(192)).hexdigest()}),
+        (np.array([b"JPEG" * 1000], object), (), {"shape": (1,), "sha256": sha256(b"JPEG" * 1000).hexdigest()}),
+        (np.eye(100)[[7]], [f"class {at}" for at in range(100)], {"class 7": 1.0}),
+    ],
+    ids=["numbers", "text", "pixels", "an encoded picture", "scores"],
+)
+def test_a_picture_is_logged_as_a_digest_and_its_scores_with_labels(
+    array: Array, labels: list[str], logged: dict[str, Any]
+) -> None:
+    found = loggable(array, labels)
+    if not labels:
+        assert found == logged
+        return
+    (top,) = found["labels"]
+    assert (len(top), next(iter(top.items()))) == (5, next(iter(logged.items())))

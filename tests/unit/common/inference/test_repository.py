@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,8 +97,8 @@ async def test_a_rebuilt_model_of_the_same_version_is_reloaded(repository: Tempo
         assert await repository.ask() == ("1", 10)
 
 
-def replace_by(model: bytes) -> Callable[[Path], object]:
-    return lambda folder: tiny.write(folder.parents[1], model, version="2")
+def replace_by(model: bytes, **changes: Any) -> Callable[[Path], object]:
+    return lambda folder: tiny.write(folder.parents[1], model, version="2", **changes)
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -105,7 +106,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no manifest": (lambda folder: (folder / "model.yaml").unlink(), "No such file or directory"),
     "not text": (lambda folder: (folder / "model.yaml").write_bytes(b"\xff\x00"), "expected text in UTF-8"),
     "wrong shape": (replace_by(tiny.fixed_rows()), "but model.yaml says FP32 [-1, 2]"),
-    "fails": (replace_by(tiny.always_fails()), "the warm-up run failed"),
+    "fails": (replace_by(tiny.always_fails(), examples=[{"features": [1, 2]}]), "the model fails on its example 0"),
     "misplaced": (lambda folder: folder.rename(folder.with_name("3")), "but its folder is tiny/3"),
 }
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from common.inference.manifest import ModelLoadError
-from common.inference.session import open_model, warm_up
+from common.inference.session import open_model
+from common.inference.warm_up import warm_up
 from tests.unit.common.inference import tiny_models as tiny
 
 

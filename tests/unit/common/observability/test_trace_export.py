@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import http.server
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,12 +17,16 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from common.observability.tracing import Spans
+from common.request.trace import continue_trace
 from common.roles.predictor import Settings, create_process
 from tests.unit.common.inference import tiny_models as tiny
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
+from tests.unit.common.ports import free_port
 from tests.unit.common.protocol.request_bodies import body, tensor
 from tests.unit.common.serving import served
+from tests.unit.common.test_serve import predictor
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -60,6 +67,7 @@ def collector() -> Iterator[Collector]:
         thread = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_on")
         yield collector
         collector.shutdown()
         thread.join()
@@ -120,3 +128,36 @@ def test_without_a_collector_nothing_that_exports_is_imported() -> None:
     code = "import sys, common.roles.predictor; print([name for name in sys.modules if 'opentelemetry.sdk' in name])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"
+
+
+def test_a_tenth_is_sampled_unless_the_environment_or_the_caller_decides(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sampled(traceparent: str | None = None) -> int:
+        spans, traces = Spans("sampled", "1"), [continue_trace(traceparent) for _ in range(1000)]
+        started = [spans.start("POST", trace) for trace in traces]
+        assert [one.trace_id for one in started] == [one.trace_id for one in traces]
+        assert all((one.span is not None) == bool(int(one.flags, 16) & 1) for one in started)
+        assert spans.close()
+        return sum(one.span is not None for one in started)
+
+    monkeypatch.delenv("OTEL_TRACES_SAMPLER")
+    assert 50 < sampled() < 150
+    assert sampled(f"00-{TRACE}-{PARENT}-01") == 1000
+    assert sampled(f"00-{TRACE}-{PARENT}-00") == 0
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    assert sampled(f"00-{TRACE}-{PARENT}-01") == 0
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.5")
+    assert 400 < sampled() < 600
+
+
+def test_a_collector_that_is_not_there_does_not_hold_up_a_stop(tmp_path: Path) -> None:
+    address = f"http://127.0.0.1:{free_port()}"
+    with predictor(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=address, OTEL_TRACES_SAMPLER="always_on") as served:
+        assert served.client.get("/v2").status_code == 200
+        stopped = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        events = [line["event"] for line in served.end()]  # with exit code 0
+    assert time.monotonic() - stopped < 15
+    assert "spans lost: the trace collector did not take them in time" in events

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.preprocessing import MinMaxScaler
 
 from common.errors import InvalidInput
 from common.inference.manifest import ModelLoadError
@@ -21,6 +22,7 @@ ONE_HOT = {
     }
 }
 STANDARDISE = {"standardise": {"mass": {"mean": 4200.0, "scale": 800.0}}}
+MIN_MAX = {"min_max": {"mass": {"minimum": 2700.0, "maximum": 6300.0}}}
 ORDER = {"order": ["island=Biscoe", "island=Dream", "island=other", "mass", "sex=female", "sex=unknown", "length"]}
 STEPS = [IMPUTE, ONE_HOT, STANDARDISE, ORDER, {"cast": "FP32"}]
 PENGUIN = {"island": "Dream", "sex": "female", "mass": 5000, "length": 40.5}
@@ -46,6 +48,15 @@ def refusal(item: Any) -> dict[str, str]:
 
 def test_columns_come_in_their_order() -> None:
     assert row() == [0, 1, 0, 1, 1, 0, 40.5]
+
+
+def test_a_range_becomes_0_to_1_as_scikit_learn_scales_it() -> None:
+    steps = preparer(manifest([IMPUTE, MIN_MAX, {"order": ["mass"]}, {"cast": "FP32"}], [-1, 1], "row"))
+    masses = np.array([[2700.0], [4500.0], [6300.0], [7000.0], [np.nan]])
+    trained = np.where(np.isnan(masses), IMPUTE["impute"]["mass"], masses)
+    expected = MinMaxScaler().fit([[2700.0], [6300.0]]).transform(trained)
+    items = [{"mass": None if np.isnan(mass) else mass} for mass in masses[:, 0]]
+    assert steps.prepare_many(items)["row"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_missing_number_takes_the_one_of_training() -> None:
@@ -137,7 +148,7 @@ def test_fields_say_what_a_caller_names() -> None:
 @pytest.mark.parametrize(
     ("steps", "reason"),
     [
-        ([IMPUTE, ONE_HOT, STANDARDISE], "expected the steps impute, one_hot, standardise, order"),
+        ([IMPUTE, ONE_HOT, STANDARDISE], "expected the steps impute, one_hot, standardise, min_max, order"),
         ([STANDARDISE, IMPUTE, ONE_HOT, ORDER], "expected the steps"),
         ([IMPUTE, IMPUTE, ONE_HOT, ORDER], "expected the steps"),
         ([{"impute": {"mas": 1.0}}, ONE_HOT, ORDER], "mas: has parameters, but `order` does not name"),
@@ -145,6 +156,9 @@ def test_fields_say_what_a_caller_names() -> None:
         ([{"impute": {"island": 1.0}}, ONE_HOT, ORDER], "island: has parameters, but"),
         ([{"standardise": {"mass": {"mean": 1.0, "scale": 0.0}}}, ORDER], "mass: expected a scale above 0, got 0.0"),
         ([{"standardise": {"mass": {"mean": 1.0}}}, ORDER], "missing required field `scale`"),
+        ([{"min_max": {"mass": {"minimum": 1.0, "maximum": 1.0}}}, ORDER], "expected a maximum above the minimum 1.0"),
+        ([STANDARDISE, MIN_MAX, ORDER], "mass: expected one scaling, got standardise and min_max"),
+        ([{"min_max": {"mas": {"minimum": 0.0, "maximum": 1.0}}}, ORDER], "mas: has parameters, but"),
         ([{"one_hot": {"sex": {"categories": []}}}, ORDER], "Expected `array` of length >= 1"),
         (
             [{"one_hot": {"sex": {"categories": ["a"], "missing_as": "b"}}}, ORDER],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.errors import InvalidInput, ModelFailed, UpstreamFailed
+from common.errors import InvalidInput, UpstreamFailed
 from common.protocol.oip import DecodedRequest, InferResponseJson, RequestedOutput, encode_response
 from common.protocol.oip_caller import decode_response
 from common.protocol.tensors import DATATYPES, Array
@@ -82,7 +82,9 @@ def test_json_and_binary_outputs_mix() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_nan_and_infinity_are_sent_only_in_binary(value: float) -> None:
     outputs = {"y": np.array([1, value], np.float32)}
-    with pytest.raises(ModelFailed, match="output 'y' contains NaN or infinity"):
+    with pytest.raises(
+        InvalidInput, match=f"'y' has {value} at element 1, which JSON cannot carry; request it with param"
+    ):
         encode_response(DecodedRequest({}), "m", "1", outputs)
     raw, length = encode_response(DecodedRequest({}, all_binary=True), "m", "1", outputs)
     assert raw[length:] == outputs["y"].tobytes()
@@ -95,7 +97,7 @@ def test_the_word_null_in_an_answer_is_no_nan() -> None:
 
 
 def test_fp16_has_no_json_form() -> None:
-    with pytest.raises(InvalidInput, match="'y' is FP16, which has no JSON form; request it with binary_data"):
+    with pytest.raises(InvalidInput, match=r"'y' is FP16, which has no JSON form; request it with parameters\.binary"):
         encode_response(DecodedRequest({}), "m", "1", {"y": np.array([1], np.float16)})
 
 

@@ -79,7 +79,6 @@ def test_a_header_of_0_means_that_the_body_is_the_one_input() -> None:
         (bytes(16), [spec("FP32", -1, -1)], "expected a multiple of 4 bytes"),
         (bytes(16), [*FLOWERS, spec("FP32", -1, name="y")], "0 is allowed for a model with one input; this one has 2"),
         (b"text", [spec("BYTES", -1, 2)], "0 is allowed for an input of one BYTES element"),
-        (np.array([np.nan] * 4, np.float32).tobytes(), FLOWERS, "expected finite numbers"),
     ],
 )
 def test_a_raw_body_that_is_not_the_one_input_is_refused(raw: bytes, specs: Any, reason: str) -> None:
@@ -156,7 +155,7 @@ GOOD = tensor("FP32", [1, 4], ROW)
         (body(tensor("FP64", [1, 4], ROW)), "inputs[0].datatype", "expected FP32, got FP64"),
         (body(tensor("FP32", [4], ROW)), "inputs[0].shape", "expected [-1, 4], got [4]"),
         (body(tensor("FP32", [2, 2], ROW)), "inputs[0].shape", "expected [-1, 4], got [2, 2]"),
-        (body(tensor("FP32", [0, 4], [])), "inputs[0].shape", "expected at least one row"),
+        (body(tensor("FP32", [1, 4], [1, None, 1, 1])), "inputs[0].data[1]", "or say `missing: true` for this input"),
         (body(tensor("FP32", [1, 4], [1, True, 1, 1])), "inputs[0].data[1]", "expected `float`, got `bool`"),
         (body(tensor("FP32", [1, 4], [[1, 1, True, 1]])), "inputs[0].data[0][2]", "expected `float`, got `bool`"),
     ],
@@ -190,3 +189,24 @@ def test_a_refusal_quotes_no_more_than_a_line_of_what_came() -> None:
     field, reason = refusal(body({**GOOD, "datatype": "A" * 1_000_000}))
     assert field == "inputs[0].datatype"
     assert len(reason) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("changes", "rest", "field", "reason"),
+    [
+        ({"shared_memory_region": "r"}, {}, "inputs[0].parameters.shared_memory_region", "send the tensor in"),
+        ({}, {"outputs": [{"name": "y", "parameters": {"classification": 3}}]},
+         "outputs[0].parameters.classification", "request the scores"),
+        ({}, {"outputs": [{"name": "y", "parameters": {"shared_memory_byte_size": 3}}]},
+         "outputs[0].parameters.shared_memory_byte_size", "not supported"),
+        ({}, {"outputs": [{"name": "y", "parameters": {"binary_data": "no"}}]},
+         "outputs[0].parameters.binary_data", "expected true or false, got 'no'"),
+        ({}, {"parameters": {"binary_data_output": 1}}, "parameters.binary_data_output", "expected true or false"),
+    ],
+)  # fmt: skip
+def test_what_triton_offers_beyond_the_protocol_is_refused_by_name(
+    changes: dict[str, Any], rest: dict[str, Any], field: str, reason: str
+) -> None:
+    found = refusal(body({**tensor("FP32", [1, 4], ROW), "parameters": changes}, **rest))
+    assert found[0] == field
+    assert reason in found[1]

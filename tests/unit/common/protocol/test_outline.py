@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from common.errors import InvalidInput
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc.outline import MOST_FIELDS, parsed_size
 
-KIND = pb.ModelInferRequest.DESCRIPTOR
+KIND: Any = pb.ModelInferRequest.DESCRIPTOR
 Tensor = pb.ModelInferRequest.InferInputTensor
 
 

@@ -15,6 +15,7 @@ from common.protocol.tensors import (
     DATATYPES,
     MAX_ELEMENTS,
     Array,
+    TensorSpec,
     check_finite,
     datatype_of,
     from_binary,
@@ -170,10 +171,15 @@ def test_an_empty_tensor_has_its_shape() -> None:
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_binary_nan_and_infinity_are_refused_with_their_place(datatype: str, value: float) -> None:
-    raw = np.array([0, 1, value, 3], DATATYPES[datatype]).tobytes()
-    with pytest.raises(InvalidInput, match=r"expected finite numbers, got -?(nan|inf) at element 2"):
-        from_binary(raw, datatype, [2, 2], "x")
+def test_binary_nan_and_infinity_are_values_unless_an_input_takes_only_finite_numbers(
+    datatype: str, value: float
+) -> None:
+    sent = np.array([[0, 1], [value, 3]], DATATYPES[datatype])
+    array = from_binary(sent.tobytes(), datatype, [2, 2], "x")
+    assert array.tobytes() == sent.tobytes()
+    TensorSpec("x", datatype, (-1, 2)).check(array, "x")
+    with pytest.raises(InvalidInput, match=r"x\.data: expected finite numbers, got -?(nan|inf) at element 2"):
+        TensorSpec("x", datatype, (-1, 2), finite=True).check(array, "x")
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])

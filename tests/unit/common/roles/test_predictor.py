@@ -68,6 +68,31 @@ def usual(root: Path) -> Iterator[Predictor]:
         yield made
 
 
+STATED = "sha256:aa"
+
+
+@pytest.fixture(scope="module")
+def demanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Predictor]:
+    """It holds a model with preprocessing and one without, and demands the fingerprint."""
+    root = tmp_path_factory.mktemp("prepared")
+    tiny.write(root, tiny.total(), preprocessing={"steps": [{"order": ["a", "b"]}], "fingerprint": STATED})
+    tiny.write(root, tiny.total(), "plain")
+    with predictor(root, model="tiny,plain", require_fingerprint=True) as made:
+        yield made
+
+
+def test_a_fingerprint_can_be_demanded(demanding: Predictor) -> None:
+    raw, length = binary_body((ROW, np.array([[1, 2]], np.float32).tobytes()))
+    for content, headers in ((USUAL, {}), (raw, {"Inference-Header-Content-Length": length})):
+        answer = demanding.infer(content, headers=headers)
+        assert answer.status_code == 400
+        assert f"parameters.preprocessing_fingerprint: is missing; expected '{STATED}'" in answer.json()["error"]
+    for stated, status in ((STATED, 200), ("sha256:bb", 409), (None, 400)):
+        answer = demanding.infer(body(ROW, parameters={"preprocessing_fingerprint": stated}))
+        assert answer.status_code == status, answer.text
+    assert demanding.infer(path="/v2/models/plain/infer").status_code == 200
+
+
 @pytest.mark.parametrize("path", [INFER, f"{INFER}/", "/v2/models/tiny/versions/1/infer"])
 def test_a_request_is_answered(usual: Predictor, path: str) -> None:
     answer = usual.infer(body(ROW, id="7"), path)
@@ -111,6 +136,7 @@ def test_a_batch_takes_rows_that_are_not_aligned_in_memory(usual: Predictor) -> 
         (body(ROW), "/v2/models/tiny/versions/2/infer", JSON, 404, "'tiny' is not served here; the versions are: 1"),
         (body(ROW), "/v2/models/tiny/versions//infer", JSON, 404, "no path"),
         (body(ROW), "/v2/models/a/b/infer", JSON, 404, "no path"),
+        (body(ROW), "/v2/models/tiny%2Fversions%2F1/infer", JSON, 404, "model 'tiny%2Fversions%2F1' is not served"),
         (body(ROW, outputs=[{"name": "z"}]), INFER, JSON, 400, "outputs: model 'tiny' has no output 'z', only y"),
         (body(ROW), INFER, {"Inference-Header-Content-Length": "9999"}, 400, "states 9999 bytes"),
         (body(ROW), INFER, {**JSON, "X-Request-Timeout-Seconds": "0"}, 400, "expected more than 0 seconds"),
@@ -168,6 +194,9 @@ def test_loading_over_the_api_has_to_be_allowed(usual: Predictor, root: Path) ->
         assert allowed.client.post("/v2/repository/models/tiny/unload").json()["state"] == "UNLOADED"
         assert allowed.infer().status_code == 503
         assert allowed.client.post("/v2/repository/index").json()[0]["state"] == "UNLOADED"
+        for path in ("/readyz", "/v2/health/ready", "/v2/models/tiny/ready"):
+            assert allowed.client.get(path).status_code == 503, path
+        assert "every model has been unloaded" in allowed.client.get("/readyz").text
         assert allowed.client.post("/v2/repository/models/tiny/load").json()["version"] == "1"
         assert allowed.infer().status_code == 200
         assert allowed.client.post("/v2/repository/models/..%2Ftiny/load").status_code == 404
@@ -182,6 +211,8 @@ def test_injected_faults_come_and_go(usual: Predictor) -> None:
     usual.faults()
     assert usual.infer().status_code == 200
     assert usual.client.post("/faults", json={"error_share": 2}).status_code == 400
+    unknown = usual.client.post("/faults", json={"latency": 1})
+    assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (400, "latency")
     assert usual.client.get("/faults").json()["error_share"] == 0
 
 
@@ -248,3 +279,13 @@ def test_a_model_from_elsewhere_leaves_nothing_behind(
     with predictor(root / "nowhere", model_uri=uri) as made:
         assert made.infer().status_code == 200
     assert not list(tmp_path.iterdir())
+
+
+def test_files_of_the_page_are_no_requests_to_the_service(usual: Predictor) -> None:
+    for path in ("/", "/page/page.js", "/docs", "/openapi.json"):
+        assert usual.client.get(path).status_code == 200
+    assert usual.client.get("/page/unknown.js").status_code == 404
+    counted = [line for line in usual.client.get("/metrics").text.splitlines() if "requests_total{" in line]
+    assert not [line for line in counted if 'route="/page' in line or 'route="/"' in line or 'route="/docs' in line]
+    assert [line for line in counted if 'route="unmatched"' in line]
+    assert usual.metric("serving_requests_in_progress") == 1

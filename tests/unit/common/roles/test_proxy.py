@@ -66,13 +66,14 @@ def predictor(root: Path, port: int = 0) -> Iterator[RunningServer]:
 
 
 @contextmanager
-def proxy(predictors: str, grpc_port: int = 0) -> Iterator[RunningServer]:
+def proxy(predictors: str, grpc_port: int = 0, port: int = 0) -> Iterator[RunningServer]:
     settings = ProxySettings.model_validate({"predictors": predictors, "grpc_port": grpc_port, "pattern": "p"})
     service = Service(settings, CapturedLog().logs)
     clients = PredictorClients(service, settings)
     backend = CompositionBackend([Twice(clients["tiny"])], service.health.failed_readiness_checks)
     role = Proxy(service, settings, backend, clients, HealthMonitor(clients))
-    with served(build_app(service, routers=role.routers, direct=role.direct, resources=role.running)) as running:
+    app = build_app(service, routers=role.routers, direct=role.direct, resources=role.running)
+    with served(app, port=port) as running:
         yield running
 
 
@@ -113,11 +114,9 @@ async def test_a_proxy_may_stand_behind_a_proxy(front: RunningServer) -> None:
 
 
 def away(url: str) -> bool:
-    """Whether it is unready because the one behind it cannot answer, and, over HTTP, says why that one cannot."""
+    """Whether it is unready because the one behind it cannot answer, and says why that one cannot."""
     told = httpx.get(f"{url}/readyz").text
-    return (
-        "tiny cannot answer: answered 503: predictor tiny cannot answer" in told or "tiny cannot answer: is un" in told
-    )
+    return any(f"tiny cannot answer: answered {code}: predictor tiny cannot" in told for code in ("503", "UNAVAILABLE"))
 
 
 def test_a_proxy_that_cannot_respond_is_unavailable_to_the_proxy_that_calls_it(root: Path) -> None:
@@ -127,6 +126,19 @@ def test_a_proxy_that_cannot_respond_is_unavailable_to_the_proxy_that_calls_it(r
         for outer in outers:
             wait_until(partial(away, outer.url), "the outer one is unready, and says what the inner one lacks")
         assert httpx.get(f"{inner.url}/v2/models/twice/ready").status_code == 503
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_a_proxy_that_lists_itself_is_named_as_a_circle_at_once(scheme: str) -> None:
+    port, grpc_port = free_port(), free_port()
+    address = f"{scheme}://127.0.0.1:{port if scheme == 'http' else grpc_port}#twice"
+    with proxy(f"tiny={address}", grpc_port, port) as running:
+        wait_until(lambda: "a circle; its PREDICTORS lists itself" in readiness(running), "the circle is named")
+        assert httpx.get(f"{running.url}/v2/models/twice/ready").status_code == 503
+
+
+def readiness(running: RunningServer) -> str:
+    return httpx.get(f"{running.url}/readyz").text
 
 
 async def test_the_proxys_model_tells_of_itself(front: RunningServer) -> None:

@@ -1,0 +1,124 @@
+"""The role `api` of the variant estimator: serves a scikit-learn estimator itself, behind the same routes.
+
+The folder of the version holds model.yaml and the estimator as model.skops, whose sha256 the manifest states under
+`source`. A pickle is never read: it may run any code when it is opened, and skops opens only types that are trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from common.inference.manifest import Manifest, ModelLoadError, read_manifest
+from common.observability.log import Logs
+from common.protocol.tensors import Array
+from common.roles.process import ServiceProcess
+from patterns.synchronous import api
+
+FILE = "model.skops"
+
+
+class Settings(api.Settings):
+    """The environment of the `api` service of this variant."""
+
+    model: str = Field("iris_estimator", pattern=r"\w", description="The model to serve; its folder has model.skops.")
+    trusted_types: str = Field(
+        "", description="Types in model.skops that may be loaded beside those that skops trusts, separated by commas."
+    )
+
+    @property
+    def trusted(self) -> list[str]:
+        return [name.strip() for name in self.trusted_types.split(",") if name.strip()]
+
+
+def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
+    """The API with estimators in place of ONNX models."""
+    return api.api_process(settings, logs, partial(open_estimator, settings.trusted))
+
+
+class EstimatorSession:
+    """A classifier or a regressor of scikit-learn, as a session: it takes and gives the tensors of the manifest."""
+
+    facts = None  # of a graph: there is none, so no run is known to be short, and all of them take the thread
+
+    def __init__(self, estimator: Any, manifest: Manifest) -> None:
+        self._estimator, self._input = estimator, manifest.inputs[0].name
+        self._classifies = manifest.task.endswith("classification")
+        self._outputs = manifest.output_specs()
+
+    def run(self, inputs: dict[str, Array]) -> Sequence[Array]:
+        rows = inputs[self._input]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+            if self._classifies:
+                shares = np.asarray(self._estimator.predict_proba(rows))
+                found = {"probabilities": shares, "label": shares.argmax(axis=1)}
+            else:
+                found = {self._outputs[0].name: np.asarray(self._estimator.predict(rows)).reshape(len(rows), -1)}
+        return [found[spec.name].astype(spec.dtype) for spec in self._outputs]
+
+
+def open_estimator(trusted: Collection[str], folder: Path, threads: int) -> tuple[Manifest, EstimatorSession]:
+    """Opens the estimator in the folder of a version.
+
+    Raises ModelLoadError when a file is missing, when its sha256 is not the one in model.yaml, when it holds a type
+    that is not trusted, or when its inputs and outputs differ from the manifest. `threads` is for ONNX models.
+    """
+    manifest, path = read_manifest(folder / "model.yaml"), folder / FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelLoadError(f"{path}: {error.strerror}; save the estimator with skops.io.dump") from None
+    stated, found = manifest.source.get(FILE, ""), hashlib.sha256(content).hexdigest()
+    if found != stated:
+        raise ModelLoadError(
+            f"{path}: sha256 is {found}, but model.yaml states {stated or 'none'} under `source: {{{FILE}: ...}}`; "
+            "copy both files again, or state the digest of a file that you trust"
+        )
+    session = EstimatorSession(_loaded(content, trusted, path), manifest)
+    _check_outputs(session, manifest, path)
+    return manifest, session
+
+
+def _loaded(content: bytes, trusted: Collection[str], path: Path) -> Any:
+    try:
+        from skops import io  # with scikit-learn, which only the image of this variant has
+    except ImportError as error:
+        raise ModelLoadError(f"{path}: {error}; install requirements/estimator.txt") from None
+    try:
+        unknown = sorted(set(io.get_untrusted_types(data=content)) - set(trusted))
+        if unknown:
+            raise ModelLoadError(
+                f"{path}: holds the types {', '.join(unknown)}, which are not trusted; if you know them, "
+                "list them in TRUSTED_TYPES"
+            )
+        return io.loads(content, trusted=list(trusted))
+    except ModelLoadError:
+        raise
+    except Exception as error:  # skops and the constructors of an estimator raise many classes here
+        raise ModelLoadError(f"{path}: skops cannot load it: {' '.join(str(error).split())[:300]}") from None
+
+
+def _check_outputs(session: EstimatorSession, manifest: Manifest, path: Path) -> None:
+    """Raises ModelLoadError unless a row gives the outputs of the manifest."""
+    (spec, *others) = manifest.input_specs()
+    if others or len(spec.shape) != 2 or spec.datatype == "BYTES":
+        raise ModelLoadError(f"{path}: expected a manifest with one input of rows of numbers")
+    try:
+        outputs = session.run({spec.name: np.zeros((1, spec.shape[1]), spec.dtype)})
+    except Exception as error:  # an estimator raises many classes here
+        text = " ".join(str(error).split())[:300]
+        raise ModelLoadError(f"{path}: the estimator does not fit model.yaml: {type(error).__name__}: {text}") from None
+    for wanted, given in zip(manifest.output_specs(), outputs, strict=True):
+        if len(given.shape) != len(wanted.shape) or given.shape[1:] != wanted.shape[1:]:
+            raise ModelLoadError(
+                f"{path}: the estimator gives {wanted.name!r} of shape {list(given.shape)} for one row, "
+                f"but model.yaml says {list(wanted.shape)}"
+            )

@@ -1,0 +1,78 @@
+"""Tables with text, and ONNX files as other tools write them, are exported to what a service serves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from tests.exporters.exporting import LoadedExport, exported, refused, run_module
+from tests.models.case import N, case, entry, node
+from tests.models.refused import WEIGHTS, external, of_type
+
+TOYS = "tests.exporters.toys_sklearn"
+TABLE = "\ufeffsex,fare\nmale,30\nfemale,7.5\nmale,8\nfemale,50\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tables")
+    (folder / "table.csv").write_text(TABLE, encoding="utf-8")
+    (folder / "pairs.csv").write_text("a,b\n1,2\n3,\n", encoding="utf-8")
+    (folder / "whole.csv").write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
+    return folder
+
+
+def test_a_table_with_text_becomes_a_model_with_an_input_for_each_column(folder: Path) -> None:
+    version = exported(folder, "sklearn", f"{TOYS}:passengers", "passengers", "table.csv")
+    model = LoadedExport(version)
+    assert [(one.name, one.datatype) for one in model.manifest.inputs] == [("sex", "BYTES"), ("fare", "FP32")]
+    assert [one.features[0].example for one in model.manifest.inputs] == ["male", 30]
+    assert model.manifest.examples[1] == {"features": {"sex": "female", "fare": 7.5}}
+    assert model.warm.warning is None
+    code, output = run_module("models", "check", str(version), folder=folder)
+    assert code == 0, output
+    assert "/predict: takes sex, fare; answers one of 2 labels from output 'probabilities'" in output
+
+
+def test_a_check_says_why_a_model_cannot_be_served(folder: Path) -> None:
+    written = case("broken", [node("Neg", "x", "y")], [entry("x", "FP32", N, 2)], [entry("y", "FP32", N, 2)], {})
+    written.manifest["inputs"] = [entry("x", "FP32", N, 3)]
+    code, output = run_module("models", "check", str(written.write(folder)), folder=folder)
+    assert code == 1
+    assert "input 'x' is FP32 [-1, 2], but model.yaml says FP32 [-1, 3]" in output
+    assert run_module("models", "check", folder=folder)[0] == 2
+
+
+def test_the_zipmap_of_a_classifier_is_removed(folder: Path) -> None:
+    kind = helper.make_sequence_type_proto(
+        helper.make_map_type_proto(TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    )
+    zipmap = node("ZipMap", "x", "y", domain="ai.onnx.ml", classlabels_strings=["no", "yes"])
+    (folder / "zipmap.onnx").write_bytes(of_type([zipmap], kind))
+    model = LoadedExport(exported(folder, "onnx", "zipmap.onnx", "zipmap", "whole.csv"))
+    assert model.manifest.labels == ["no", "yes"]
+    rows = np.array([[1, 2], [3, 4]], np.float32)
+    assert model.infer({"x": rows})["y"].tolist() == rows.tolist()
+
+
+def test_missing_numbers_and_other_datatypes_are_taken_from_a_table(folder: Path) -> None:
+    wide = case("wide", [node("Abs", "x", "y")], [entry("x", "FP64", N, 2)], [entry("y", "FP64", N, 2)], {})
+    whole = case("whole", [node("Abs", "x", "y")], [entry("x", "INT64", N, 2)], [entry("y", "INT64", N, 2)], {})
+    for one in (wide, whole):
+        (folder / f"{one.name}.onnx").write_bytes(one.model)
+    model = LoadedExport(exported(folder, "onnx", "wide.onnx", "wide", "pairs.csv"))
+    assert model.manifest.inputs[0].missing
+    assert model.manifest.examples[1] == {"features": {"a": 3, "b": None}}
+    assert LoadedExport(exported(folder, "onnx", "whole.onnx", "whole", "whole.csv")).manifest.inputs[0].features
+    assert "values of 'x' do not fit in int64" in refused(folder, "onnx", "whole.onnx", "other", "pairs.csv")
+
+
+def test_weights_in_a_second_file_are_put_into_the_model(folder: Path) -> None:
+    (folder / "beside.onnx").write_bytes(external("beside").model)
+    assert "model.onnx.data" in refused(folder, "onnx", "beside.onnx", "beside", "whole.csv")
+    (folder / "model.onnx.data").write_bytes(WEIGHTS)
+    model = LoadedExport(exported(folder, "onnx", "beside.onnx", "beside", "whole.csv"))
+    assert model.infer({"x": np.zeros((1, 2), np.float32)})["y"].tolist() == [[0, 1]]

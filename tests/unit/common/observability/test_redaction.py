@@ -1,0 +1,79 @@
+"""No text that leaves the process has the credentials of a URL, or a secret of this process by its value."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.client import ModelMetadata
+from common.composition.predictor_health import HealthMonitor
+from common.errors import NotReady
+from common.observability.redaction import redacted, remember_secrets
+from common.request.deadline import Deadline
+from tests.unit.common.observability.captured_log import CapturedLog
+from tests.unit.common.polling import until
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("nothing to hide: 1 + 1 = 2?", "nothing to hide: 1 + 1 = 2?"),
+        ("https://ada:pa55word@store/m/1: refused", "https://***@store/m/1: refused"),
+        ("redis://:pa55word@redis:6379/0", "redis://***@redis:6379/0"),
+        ("https://store/m?sig=abc&se=2026: refused", "https://store/m?***: refused"),
+        ("'s3://bucket/m@2/1' failed", "'s3://bucket/m@2/1' failed"),
+        ("a=http://u:one@a:1,b=grpc://u:two@b:2#m", "a=http://***@a:1,b=grpc://***@b:2#m"),
+        ("see http://localhost:8000/docs#x.", "see http://localhost:8000/docs#x."),
+    ],
+)
+def test_urls_are_told_without_their_credentials(text: str, told: str) -> None:
+    assert redacted(text) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said", "told"),
+    [
+        ("REDIS_URL", "redis://:p%40ss-one@redis:6379", "wrong p@ss-one or p%40ss-one", "wrong *** or ***"),
+        ("PREDICTORS", "a=http://u:half/of-it@a:1,b=http://b:2", "cannot find half/of-it@a", "cannot find ***@a"),
+        ("MODEL_URI", "https://store/m?sig=s1gn%2Fature&v=1", "GET m?s1gn/ature, s1gn%2Fature", "GET m?***, ***"),
+        ("MODEL_URI", "https://t0ken-alone@store/m?who=a@b", "with t0ken-alone", "with ***"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "x=h3ader,y=Bearer%20b3arer", "sent h3ader, b3arer", "sent ***, ***"),
+        ("REDIS_PASSWORD", 'quo"ted\\part', r"""{"a": "quo\"ted\\part"} quo"ted\part""", '{"a": "***"} ***'),
+        ("AWS_SECRET_ACCESS_KEY", "aws-s3cret", "signed with aws-s3cret", "signed with ***"),
+    ],
+)
+def test_a_secret_is_hidden_wherever_it_is_repeated(name: str, value: str, said: str, told: str) -> None:
+    remember_secrets({name: value})
+    assert redacted(said) == told
+
+
+def test_what_is_no_secret_is_told() -> None:
+    remember_secrets({"MODEL_URI": "file:///models/iris-model/1", "KEYS_FILE": "/etc/keys/all", "SHORT_KEY": "iris"})
+    assert redacted("models/iris-model in /etc/keys/all") == "models/iris-model in /etc/keys/all"
+
+
+async def test_errors_logs_and_health_pass_through_it() -> None:
+    logged = CapturedLog()
+    service = logged.service()
+    url = "http://ada:pl4inted@store/m?sig=pl4inted2"
+    assert NotReady(f"{url} failed").detail == "http://***@store/m?*** failed"
+    logged.logs.log.error("failed", reason=url, at=[url])
+    try:
+        raise RuntimeError(url)
+    except RuntimeError:
+        logged.logs.log.exception("broken")
+    service.health.add_readiness_check(lambda: url)
+    service.health.add_liveness_check(lambda: url)
+    monitor = HealthMonitor({"one": _Broken(url)})
+    async with monitor.running():
+        await until(lambda: "cannot be used" in str(monitor.unready()), "the failure")
+        told = [monitor.unready(), service.health.not_ready_reasons(), service.health.not_live_reasons()]
+    assert "pl4inted" not in str([logged.lines(), told])
+    assert str(told).count("***@store") == 3
+
+
+class _Broken:
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
+        raise RuntimeError(self._url)

@@ -1,0 +1,111 @@
+"""scikit-learn's own objects as models: what is opened, what is refused, and that they answer as their ONNX twin."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.svm import SVC
+from skops import io
+
+from common.inference.manifest import ModelLoadError
+from patterns.synchronous.estimator import FILE, open_estimator
+
+ROWS, SPECIES = load_iris(return_X_y=True)
+TRUSTED = ["sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"]
+CLASSES = [
+    {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]},
+    {"name": "label", "datatype": "INT64", "shape": [-1]},
+]
+
+
+def write(folder: Path, content: bytes, task: str = "classification", **changes: Any) -> Path:
+    """The folder of a version whose model.skops has this content."""
+    manifest = {
+        "name": "flowers", "version": "1", "task": task, "sha256": "0" * 64,
+        "inputs": [{"name": "features", "datatype": "FP32", "shape": [-1, 4]}], "outputs": CLASSES,
+        "source": {FILE: hashlib.sha256(content).hexdigest()}, **changes,
+    }  # fmt: skip
+    (folder / FILE).write_bytes(content)
+    (folder / "model.yaml").write_text(yaml.safe_dump(manifest))
+    return folder
+
+
+def logistic() -> bytes:
+    return bytes(io.dumps(LogisticRegression(max_iter=500).fit(ROWS, SPECIES)))
+
+
+def test_a_classifier_gives_the_tensors_of_its_manifest(tmp_path: Path) -> None:
+    _, session = open_estimator([], write(tmp_path, logistic()), 1)
+    shares, labels = session.run({"features": ROWS.astype(np.float32)})
+    expected = LogisticRegression(max_iter=500).fit(ROWS, SPECIES).predict_proba(ROWS)
+    assert (shares.dtype.name, labels.dtype.name) == ("float32", "int64")
+    assert shares == pytest.approx(expected, abs=1e-4)
+    assert np.array_equal(labels, expected.argmax(axis=1))
+
+
+def test_a_regressor_does_too(tmp_path: Path) -> None:
+    content = io.dumps(LinearRegression().fit(ROWS, ROWS[:, 3]))
+    folder = write(tmp_path, content, "regression", outputs=[{"name": "value", "datatype": "FP32", "shape": [-1, 1]}])
+    _, session = open_estimator([], folder, 1)
+    (values,) = session.run({"features": ROWS.astype(np.float32)})
+    assert values[:, 0] == pytest.approx(ROWS[:, 3], abs=1e-4)
+
+
+def refusal(folder: Path, *trusted: str) -> str:
+    with pytest.raises(ModelLoadError) as caught:
+        open_estimator(trusted, folder, 1)
+    return caught.value.detail
+
+
+def test_a_type_that_is_not_trusted_is_named_and_not_loaded(tmp_path: Path) -> None:
+    estimator = CalibratedClassifierCV(SVC(), ensemble=False).fit(ROWS, SPECIES)
+    folder = write(tmp_path, io.dumps(estimator))
+    assert "holds the types sklearn.calibration._CalibratedClassifier, sklearn" in refusal(folder)
+    assert "holds the types sklearn.calibration._SigmoidCalibration, which" in refusal(folder, TRUSTED[0])
+    open_estimator(TRUSTED, folder, 1)
+
+
+class Planted:
+    """A pickle that leaves a mark when it is opened."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self._mark,))
+
+
+def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
+    mark = tmp_path / "opened"
+    assert "skops cannot load it" in refusal(write(tmp_path, pickle.dumps(Planted(mark))))
+    assert not mark.exists()
+
+
+def test_what_does_not_fit_is_refused_with_the_reason(tmp_path: Path) -> None:
+    content = logistic()
+    assert "No such file" in refusal(write_without_file(tmp_path))
+    assert "model.yaml states none" in refusal(write(tmp_path, content, source={}))
+    assert "model.yaml states 00" in refusal(write(tmp_path, content, source={FILE: "00" * 32}))
+    narrow = [{"name": "features", "datatype": "FP32", "shape": [-1, 3]}]
+    assert "does not fit model.yaml: ValueError: X has 3 features" in refusal(write(tmp_path, content, inputs=narrow))
+    fewer = [{**CLASSES[0], "shape": [-1, 2]}, CLASSES[1]]
+    assert "of shape [1, 3] for one row, but model.yaml says [-1, 2]" in refusal(
+        write(tmp_path, content, outputs=fewer)
+    )
+    other = [{**CLASSES[0], "name": "scores"}]
+    assert "does not fit model.yaml: KeyError: 'scores'" in refusal(write(tmp_path, content, outputs=other))
+
+
+def write_without_file(folder: Path) -> Path:
+    write(folder, b"")
+    (folder / FILE).unlink()
+    return folder
