@@ -35,7 +35,7 @@ class ServiceSettings(BaseSettings):
         16_000_000, gt=0, description="Largest gRPC message, after decompression; a larger one is RESOURCE_EXHAUSTED."
     )
     max_buffered_bytes: int = Field(
-        256_000_000,
+        128_000_000,
         gt=0,
         description="Most bytes of all requests together (bodies, messages, tensors, responses); beyond it: 503.",
     )
