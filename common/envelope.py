@@ -47,7 +47,7 @@ class Envelope:
     """Opens a request's context and runs its call."""
 
     def __init__(self, service: Service) -> None:
-        self._service, self._keys = service, service.keys
+        self._service, self._capacity, self._keys = service, service.capacity, service.keys
         self._longest = service.settings.request_timeout_seconds
 
     def open(
@@ -71,7 +71,9 @@ class Envelope:
             trace = continue_trace(traceparent.decode("latin-1"), headers.get(b"tracestate", b"").decode("latin-1"))
         seconds = self._longest if timeout_seconds is None else min(timeout_seconds, self._longest)
         identity = request_id(headers.get(b"x-request-id"), trace)
-        return RequestContext(method, path, identity, trace, Deadline.after(seconds), disconnected, headers, query)
+        return RequestContext(
+            method, path, identity, trace, Deadline.after(seconds), disconnected, headers, query, self._capacity
+        )
 
     async def run(self, context: RequestContext, call: Call[R]) -> R:
         """Counts the request, handles it, sends its response or an error response, and counts its end.
@@ -100,5 +102,7 @@ class Envelope:
             outcome = await call.respond(context, response)
             return response
         finally:
+            if context.held:
+                context.release()
             current.reset(token)
             self._service.request_finished(context, outcome.code, outcome.bytes_out, failed=outcome.failed)

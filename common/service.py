@@ -17,6 +17,7 @@ from common.observability.metrics import Metrics
 from common.observability.redaction import remember_secrets
 from common.observability.tracing import Spans
 from common.request.api_keys import ApiKeys
+from common.request.capacity import Capacity
 from common.request.context import RequestContext
 from common.settings import ServiceSettings
 
@@ -52,6 +53,7 @@ class Service:
     health: Health = field(default_factory=Health)
     metrics: Metrics = field(default_factory=Metrics)
     spans: Spans | None = None
+    capacity: Capacity = field(init=False)
     requests_read: Callable[[], int] | None = None
     """The number of requests that the server has read and not answered; None when the server does not count them."""
     held_responses: asyncio.Event | None = None
@@ -71,6 +73,7 @@ class Service:
         if settings.api_keys or settings.api_keys_file:
             rate = settings.api_key_requests_per_second
             self.keys = ApiKeys(settings.api_keys, settings.api_keys_file, rate, self.logs.log)
+        self.capacity = Capacity(settings.max_body_bytes, settings.max_buffered_bytes, settings.max_rows, self.metrics)
 
     def requests_starting(self) -> int:
         """The number of requests that have been read and whose handlers start in the next turn of the event loop."""

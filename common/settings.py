@@ -31,9 +31,15 @@ class ServiceSettings(BaseSettings):
     )
     access_log: bool = Field(True, description="Logs one JSON line for each request.")
     max_body_bytes: int = Field(64_000_000, gt=0, description="Largest request body; a larger one gets 413.")
-    max_buffered_bytes: int = Field(
-        256_000_000, gt=0, description="Largest total of all request bodies in memory; a request beyond it gets 503."
+    max_message_bytes: int = Field(
+        16_000_000, gt=0, description="Largest gRPC message, after decompression; a larger one is RESOURCE_EXHAUSTED."
     )
+    max_buffered_bytes: int = Field(
+        128_000_000,
+        gt=0,
+        description="Most bytes of all requests together (bodies, messages, tensors, responses); beyond it: 503.",
+    )
+    max_rows: int = Field(100_000, gt=0, description="Most rows in one request of an inference protocol; more get 413.")
     request_timeout_seconds: float = Field(
         30.0, gt=0, description="Longest time for a request, and the time for a request that sets none."
     )

@@ -54,7 +54,8 @@ class _GrpcCall(Generic[Message]):
         return await self._handler(context)
 
     def error_response(self, error: ServingError, context: RequestContext) -> Message | ServingError:
-        return error
+        # its traceback has the frame that is given the error: together they would keep the request until a collection
+        return error.with_traceback(None)
 
     async def respond(self, context: RequestContext, response: Message | ServingError) -> Outcome:
         """Sets the trailing metadata; grpcio sends it with the message, or when the call is aborted."""

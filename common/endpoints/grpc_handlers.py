@@ -18,8 +18,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
-from common.errors import InvalidInput
-from common.request.context import RequestContext
+from common.endpoints.grpc_messages import Turns, UnaryMethod
 from common.service import Service
 
 QUIET_SECONDS = 0.15  # without a new call, until no more are taken to be on their way
@@ -38,7 +37,7 @@ class GrpcHandlers:
 
     def __init__(self, server: grpc.aio.Server, service: Service) -> None:
         self._server, self._service = server, service
-        self._arrived = 0
+        self._arrived, self._turns = 0, Turns()
 
     def add_generic_rpc_handlers(self, _: object) -> None:
         """Nothing: the generated functions register each handler a second time, by its name."""
@@ -69,21 +68,20 @@ class GrpcHandlers:
             quiet = self._arrived == before and time() - due < QUIET_SECONDS / 3
 
     def _wrapped(self, calls: GrpcCalls, method: str, handler: Any) -> Any:
-        readable = handler._replace(request_deserializer=_lenient(handler.request_deserializer))
         if handler.unary_unary is None:
+            readable = handler._replace(request_deserializer=_lenient(handler.request_deserializer))
             return readable._replace(unary_stream=_refusing_stream(handler.unary_stream))
-        answer, service = handler.unary_unary, self._service
+        service = self._service
+        unary = UnaryMethod(calls, method, handler, service, self._turns)
 
-        async def answer_or_refuse(request: Any, call: CallContext) -> Any:
+        async def answer(_: object, call: CallContext) -> Any:
             self._arrived += 1
-            if type(request) is MalformedMessage:
-                return await calls.run(method, call, _refusal(request))
-            response = await answer(request, call)
+            response = await unary.run(call)
             if service.held_responses is not None:
                 await service.held_responses.wait()
             return response
 
-        return readable._replace(unary_unary=answer_or_refuse)
+        return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
 
 
 def _lenient(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -96,13 +94,6 @@ def _lenient(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return MalformedMessage(str(error))
 
     return read
-
-
-def _refusal(malformed: MalformedMessage) -> Callable[[RequestContext], Any]:
-    async def refuse(_: RequestContext) -> Any:
-        raise InvalidInput(f"the message is not valid protobuf of this method's request type: {malformed.reason}")
-
-    return refuse
 
 
 def _refusing_stream(answer: Callable[[Any, CallContext], AsyncIterator[Any]]) -> Any:

@@ -23,14 +23,17 @@ from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
 from common.protocol.grpc.parameters import parameter, parameter_value
 from common.protocol.oip_parameters import check_input_parameters, check_output_parameters
+from common.protocol.stated import StatedTensor, check_stated, json_size
 from common.protocol.tensors import (
     Array,
+    TensorSpec,
     check_shape,
     datatype_of,
     dtype_of,
     from_binary,
     to_binary,
 )  # fmt: skip
+from common.request.capacity import LARGE
 from common.request.context import RequestContext
 from common.service import Service
 
@@ -40,6 +43,7 @@ _CONTENTS = {
     "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 _WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # by itself numpy converts some large integers to floats
+_PIECE = 65_536  # values
 _SERVICE = "inference.GRPCInferenceService"
 
 AddServices = Callable[[GrpcHandlers, InferenceBackend[Any], Service], Sequence[str]]
@@ -91,23 +95,42 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: pb.ModelInferRequest, call: CallContext) -> pb.ModelInferResponse:
         async def infer(context: RequestContext) -> pb.ModelInferResponse:
             model = self._backend.resolve(request.model_name, request.model_version)
-            _check_parameters(request)
-            inputs = decode(request)
-            oip.check_inputs(inputs, model.inputs)
+            if (size := request.ByteSize()) <= LARGE:
+                inputs = decode_for(request, model.inputs, context.most_rows)
+            else:
+                inputs = await context.in_thread(decode_for, request, model.inputs, context.most_rows)
+                context.hold(size)
             parameters = {name: parameter_value(value) for name, value in request.parameters.items()}
             context.stages["decode"] = (perf_counter() - context.started) * 1e3
             outputs = [output.name for output in request.outputs]
             response = await self._backend.infer(InferRequest(context, model, inputs, outputs, parameters))
-            return encode(request, response)
+            if (size := json_size(response.outputs)) <= LARGE:
+                return encode(request, response)
+            context.hold(size)
+            return await context.in_thread(encode, request, response)
 
         return await self._calls.run("ModelInfer", call, infer)
 
 
-def _check_parameters(request: pb.ModelInferRequest) -> None:
-    for index, tensor in enumerate(request.inputs):
+def decode_for(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], most_rows: int) -> dict[str, Array]:
+    """The inputs of a request for a model, from typed or raw contents. Raises InvalidInput that names the field.
+
+    What the request states of its tensors is compared with the model before any of them is decoded.
+    """
+    _check_parameters(request.inputs[: len(specs) + 1], request.outputs)
+    check_stated(
+        [StatedTensor(one.name, one.datatype, one.shape) for one in request.inputs[: len(specs) + 1]], specs, most_rows
+    )
+    arrays = decode(request)
+    oip.check_inputs(arrays, specs)
+    return arrays
+
+
+def _check_parameters(inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    for index, tensor in enumerate(inputs):
         if tensor.parameters:
             check_input_parameters(tensor.parameters, f"inputs[{index}]")
-    for index, output in enumerate(request.outputs):
+    for index, output in enumerate(outputs):
         if output.parameters:
             values = {name: parameter_value(value) for name, value in output.parameters.items()}
             check_output_parameters(values, f"outputs[{index}]")
@@ -149,10 +172,18 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, where: str) -> Array:
         array = np.empty(count, dtype=object)
         array[:] = list(values)
         return array.reshape(tensor.shape)
-    wide = np.array(values, dtype=_WIDE.get(dtype.kind, dtype))
+    wide = _in_pieces(values, np.dtype(_WIDE.get(dtype.kind, dtype)))
     if dtype.kind in "iu" and count and not (np.iinfo(dtype).min <= wide.min() and wide.max() <= np.iinfo(dtype).max):
         raise InvalidInput.at(f"{where}.contents", f"contains a value outside the range of {tensor.datatype}")
     return wide.astype(dtype).reshape(tensor.shape)
+
+
+def _in_pieces(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
+    """An array of a field's values. Between two pieces, other threads get their turn."""
+    array = np.empty(len(values), dtype)
+    for start in range(0, len(values), _PIECE):
+        array[start : start + _PIECE] = values[start : start + _PIECE]
+    return array
 
 
 def encode(request: pb.ModelInferRequest, response: InferResponse) -> pb.ModelInferResponse:
@@ -177,11 +208,12 @@ async def serve_grpc(
 
     Raises RuntimeError when the port cannot be opened.
     """
-    limit = service.settings.max_body_bytes
+    settings = service.settings
     server = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", limit),
-            ("grpc.max_send_message_length", limit),
+            ("grpc.max_receive_message_length", min(settings.max_message_bytes, settings.max_body_bytes)),
+            ("grpc.max_send_message_length", settings.max_body_bytes),
+            ("grpc.http2.bdp_probe", 0),  # the window of a call whose turn has not come stays at 64 KiB
             ("grpc.so_reuseport", 0),
         ]
     )

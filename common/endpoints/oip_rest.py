@@ -16,7 +16,10 @@ from common.http.reply import Reply
 from common.observability.health import Health
 from common.protocol import oip
 from common.protocol.json_body import Payload, check_json
+from common.protocol.oip_large import decode_large
+from common.protocol.stated import json_size
 from common.protocol.tensors import TensorSpec
+from common.request.capacity import LARGE, SMALL
 from common.request.context import Headers, RequestContext
 
 if TYPE_CHECKING:
@@ -38,15 +41,21 @@ class InferRoute:
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         name, version = self._parse_path(context)
         model = self._backend.resolve(name, version)
-        decoded = _decode(context.headers, body, model.inputs)
+        if len(body) <= SMALL:
+            decoded = _decode(context.headers, body, model.inputs)
+        else:
+            decoded = await _decode_large(context, body, model.inputs)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         outputs = [output.name for output in decoded.outputs]
         request = InferRequest(context, model, decoded.inputs, outputs, decoded.parameters)
         response = await self._backend.infer(request)
         start = perf_counter()
-        encoded, header_length = oip.encode_response(
-            decoded, response.model_name, response.model_version, response.outputs, response.parameters
-        )
+        answer = decoded, response.model_name, response.model_version, response.outputs, response.parameters
+        if (size := json_size(response.outputs)) <= SMALL:
+            encoded, header_length = oip.encode_response(*answer)
+        else:
+            context.hold(size)
+            encoded, header_length = await context.in_thread(oip.encode_response, *answer)
         context.stages["encode"] = (perf_counter() - start) * 1e3
         if header_length is None:
             return Reply(200, encoded)
@@ -93,6 +102,19 @@ def _decode(headers: Headers, body: Payload, inputs: list[TensorSpec]) -> oip.De
         return oip.decode_binary(body, length.decode("latin-1"), inputs)
     check_json(headers)
     return oip.decode_request(body, inputs)
+
+
+async def _decode_large(context: RequestContext, body: Payload, inputs: list[TensorSpec]) -> oip.DecodedRequest:
+    """Decodes a body beside the event loop if it is very large; its tensors count as memory that is held."""
+    length = context.headers.get(b"inference-header-content-length")
+    if length is None:
+        check_json(context.headers)
+    arguments = body, length.decode("latin-1") if length is not None else None, inputs, context.most_rows
+    if len(body) <= LARGE:
+        return decode_large(*arguments)
+    decoded = await context.in_thread(decode_large, *arguments)
+    context.hold(sum(array.nbytes for array in decoded.inputs.values() if array.base is None or length is None))
+    return decoded
 
 
 def model_routes(backend: InferenceBackend[Any], health: Health) -> APIRouter:

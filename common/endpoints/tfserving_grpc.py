@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from time import perf_counter
 from typing import Any
 
@@ -30,14 +31,16 @@ from common.endpoints.tfserving import (
     takes_files,
     values,
 )
-from common.errors import InvalidInput, MethodNotAllowed
+from common.errors import InvalidInput, MethodNotAllowed, PayloadTooLarge
 from common.preprocessing.items import ItemPreparer
 from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_pb2_grpc as pb_grpc
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
-from common.protocol.grpc.tfserving_tensors import decode, encode
+from common.protocol.grpc.tfserving_tensors import decode, encode, stated_tensor
 from common.protocol.oip import check_inputs
-from common.protocol.tensors import Array
+from common.protocol.stated import check_stated, json_size
+from common.protocol.tensors import Array, TensorSpec
+from common.request.capacity import LARGE
 from common.request.context import RequestContext
 from common.service import Service
 
@@ -66,9 +69,12 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
             model = _find(self._backend, request.model_spec)
             takes = takes_files(self._items, model)
             check_signature(model, request.model_spec.signature_name, PREDICT, takes)
-            inputs = {
-                name: decode(tensor, f"inputs[{name!r}]", self._most_bytes) for name, tensor in request.inputs.items()
-            }
+            specs = None if takes else model.inputs
+            if (size := request.ByteSize()) <= LARGE:
+                inputs = self._decoded(request, specs, context.most_rows)
+            else:
+                inputs = await context.in_thread(self._decoded, request, specs, context.most_rows)
+                context.hold(size)
             outputs = list(request.output_filter)
             files = _files(inputs, file_names(model)) if takes else None
             if files is not None and self._items is not None:
@@ -78,10 +84,23 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
                 check_inputs(inputs, model.inputs)
                 context.stages["decode"] = (perf_counter() - context.started) * 1e3
                 response = await self._backend.infer(InferRequest(context, model, inputs, outputs))
-            encoded = {name: encode(array) for name, array in response.outputs.items()}
+            if (size := json_size(response.outputs)) <= LARGE:
+                encoded = _encoded(response.outputs)
+            else:
+                context.hold(size)
+                encoded = await context.in_thread(_encoded, response.outputs)
             return pb.PredictResponse(outputs=encoded, model_spec=_response_spec(response, request.model_spec))
 
         return await self._calls.run("Predict", call, predict)
+
+    def _decoded(
+        self, request: pb.PredictRequest, specs: Sequence[TensorSpec] | None, most_rows: int
+    ) -> dict[str, Array]:
+        """The inputs by name. They are compared with `specs` before they are decoded; None: they may be files."""
+        if specs is not None:
+            named = islice(request.inputs.items(), len(specs) + 1)
+            check_stated([stated_tensor(name, tensor) for name, tensor in named], specs, most_rows)
+        return {name: decode(tensor, f"inputs[{name!r}]", self._most_bytes) for name, tensor in request.inputs.items()}
 
     async def Classify(self, request: pb.ClassificationRequest, call: CallContext) -> pb.ClassificationResponse:
         async def classify(context: RequestContext) -> pb.ClassificationResponse:
@@ -129,8 +148,10 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
         self, context: RequestContext, model: ModelHandle, examples: pb.Input, method: str
     ) -> tuple[InferResponse, int]:
         """The outputs for the examples, and the number of examples."""
-        inputs = rows(model, _features(examples), method)
-        check_inputs(inputs, model.inputs)
+        if examples.ByteSize() <= LARGE:
+            inputs = _rows(model, examples, method, context.most_rows)
+        else:
+            inputs = await context.in_thread(_rows, model, examples, method, context.most_rows)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         return await self._backend.infer(InferRequest(context, model, inputs)), row_count(inputs)
 
@@ -187,6 +208,19 @@ def _spec(name: str, version: str, requested: pb.ModelSpec) -> pb.ModelSpec:
     """The version that computed the response, and the signature of the request."""
     signature = requested.signature_name or DEFAULT_SIGNATURE
     return pb.ModelSpec(name=name, version=Int64Value(value=int(version)), signature_name=signature)
+
+
+def _encoded(outputs: Mapping[str, Array]) -> dict[str, tensor_pb.TensorProto]:
+    return {name: encode(array) for name, array in outputs.items()}
+
+
+def _rows(model: ModelHandle, examples: pb.Input, method: str, most_rows: int) -> dict[str, Array]:
+    count = max(len(examples.example_list.examples), len(examples.example_list_with_context.examples))
+    if count > most_rows:
+        raise PayloadTooLarge.at("examples", f"expected at most {most_rows}, got {count}; send several requests")
+    inputs = rows(model, _features(examples), method)
+    check_inputs(inputs, model.inputs)
+    return inputs
 
 
 def _features(examples: pb.Input) -> list[Features]:

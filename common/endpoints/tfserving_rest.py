@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVarTuple
 
 import msgspec
 import numpy as np
@@ -39,8 +39,13 @@ from common.preprocessing.items import ItemPreparer
 from common.protocol import tfserving
 from common.protocol.json_body import Payload
 from common.protocol.oip import check_inputs
+from common.protocol.rows import check_size
+from common.protocol.stated import json_size
+from common.protocol.tensors import Array
+from common.request.capacity import LARGE, SMALL
 from common.request.context import RequestContext
 
+Ts = TypeVarTuple("Ts")
 _PREFIX = "/v1/models/"
 _VERSION_PATHS = ("", "/versions/{version}", "/labels/{label}")
 _METHODS = (PREDICT, CLASSIFY, REGRESS)
@@ -89,6 +94,8 @@ class TfServingRoute:
         return _Target(find_model(self._backend, match["name"], match["version"], match["label"]), match["method"])
 
     async def _predict(self, context: RequestContext, model: ModelHandle, body: Payload) -> Reply:
+        if len(body) > LARGE:
+            tfserving.check_size(body, model.inputs, context.most_rows)
         request = tfserving.decode_predict(body)
         takes = takes_files(self._items, model)
         check_signature(model, request.signature_name, PREDICT, takes)
@@ -98,27 +105,30 @@ class TfServingRoute:
         elif request.signature_name == FILES_SIGNATURE:
             raise InvalidInput.at("instances", 'expected files as {"b64": text} for this signature')
         else:
-            inputs = tfserving.arrays(request, model.inputs)
+            if len(body) <= LARGE:
+                inputs = tfserving.arrays(request, model.inputs)
+            else:
+                inputs = await context.in_thread(tfserving.arrays, request, model.inputs)
             check_inputs(inputs, model.inputs)
             context.stages["decode"] = (perf_counter() - context.started) * 1e3
             response = await self._backend.infer(InferRequest(context, model, inputs))
         start = perf_counter()
-        encoded = tfserving.encode_predictions(response.outputs, request.by_row)
+        encoded = await _encoded(
+            context, response.outputs, tfserving.encode_predictions, response.outputs, request.by_row
+        )
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
     async def _examples(self, context: RequestContext, target: _Target, body: Payload) -> Reply:
         model = target.model
-        request = tfserving.decode_examples(body)
-        check_signature(model, request.signature_name, target.method)
-        inputs = rows(model, tfserving.features(request), target.method)
-        check_inputs(inputs, model.inputs)
+        if len(body) <= LARGE:
+            inputs = _example_rows(target, body, context.most_rows)
+        else:
+            inputs = await context.in_thread(_example_rows, target, body, context.most_rows)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         outputs = (await self._backend.infer(InferRequest(context, model, inputs))).outputs
         count = row_count(inputs)
-        read = classes if target.method == CLASSIFY else values
-        results: Sequence[Any] = read(model, outputs, count)
-        return Reply(200, tfserving.encode_results(results))
+        return Reply(200, await _encoded(context, outputs, _results, target, outputs, count))
 
     def document(self) -> dict[str, Any]:
         """The routes' part of the OpenAPI document."""
@@ -137,6 +147,33 @@ class TfServingRoute:
             for place in _VERSION_PATHS
         }
         return {"paths": paths, "components": {"schemas": schemas}}
+
+
+def _example_rows(target: _Target, body: Payload, most_rows: int) -> dict[str, Array]:
+    """The input of a :classify or :regress request."""
+    check_size(body, columns(target.model), most_rows)
+    request = tfserving.decode_examples(body)
+    check_signature(target.model, request.signature_name, target.method)
+    inputs = rows(target.model, tfserving.features(request), target.method)
+    check_inputs(inputs, target.model.inputs)
+    return inputs
+
+
+def _results(target: _Target, outputs: Mapping[str, Array], count: int) -> bytes:
+    """The body of the response to :classify or :regress."""
+    read = classes if target.method == CLASSIFY else values
+    results: Sequence[Any] = read(target.model, outputs, count)
+    return tfserving.encode_results(results)
+
+
+async def _encoded(
+    context: RequestContext, outputs: Mapping[str, Array], encode: Callable[[*Ts], bytes], *arguments: *Ts
+) -> bytes:
+    """Calls `encode`, beside the event loop if the outputs are large."""
+    if (size := json_size(outputs)) <= SMALL:
+        return encode(*arguments)
+    context.hold(size)
+    return await context.in_thread(encode, *arguments)
 
 
 def _example(body: dict[str, Any] | None, place: str) -> dict[str, Any]:

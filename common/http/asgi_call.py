@@ -15,6 +15,8 @@ from common.http.reply import Reply, render_error
 from common.request.context import RequestContext
 from common.service import Service
 
+WAIT_UNTIL_READ = "serving.wait_until_read"
+"""In the scope: a function that waits while much of the response waits to be sent."""
 Channel = tuple[Receive, Send]
 
 
@@ -119,6 +121,8 @@ class AsgiCall:
         elif message["type"] == "http.response.body":
             self._size += len(message.get("body", b""))
         await self._send(message)
+        if message["type"] == "http.response.body" and (wait := self._scope.get(WAIT_UNTIL_READ)) is not None:
+            await wait(self._context)
 
 
 def _pairs(lines: bytes) -> list[tuple[bytes, bytes]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from common.errors import ClientDisconnected, DeadlineExceeded, InvalidInput, Overloaded, PayloadTooLarge, ServingError
+from common.errors import ClientDisconnected, DeadlineExceeded, InvalidInput, PayloadTooLarge, ServingError
+from common.protocol.json_body import MAX_BYTES as MAX_JSON
 from common.protocol.json_body import Payload
+from common.request.capacity import SMALL
 from common.request.context import Headers
 from common.request.deadline import Deadline
 from common.service import Service
 
-SMALL = 65_536  # bytes; smaller bodies are not counted, since the socket buffers use as much
+JSON, JSON_HEADER = b"application/json", b"inference-header-content-length"  # with the second, binary data follow
 LONGEST_CONTENT_LENGTH = 20  # digits
 
 
@@ -18,10 +20,15 @@ class BodyMemory:
     """The bounds on what request bodies hold: MAX_BODY_BYTES each, MAX_BUFFERED_BYTES all together."""
 
     def __init__(self, service: Service) -> None:
-        self._each, self._all = service.settings.max_body_bytes, service.settings.max_buffered_bytes
-        self.uncounted = min(SMALL, self._each)
-        self._rejected = service.metrics.rejected
-        self.held = 0
+        self._capacity = service.capacity
+        self.check_size, self.hold = self._capacity.check_size, self._capacity.hold
+        self.give_back = self._capacity.give_back
+        self.uncounted = min(SMALL, self._capacity.most_each)
+
+    @property
+    def held(self) -> int:
+        """The bytes that all requests together hold."""
+        return self._capacity.held
 
     def content_length(self, headers: Headers) -> int | None:
         """The size that a request states; None when it states none. Raises PayloadTooLarge, InvalidInput."""
@@ -34,23 +41,9 @@ class BodyMemory:
             )
         size = int(stated)
         self.check_size(size)
+        if size > MAX_JSON and JSON_HEADER not in headers and headers.get(b"content-type", b"").startswith(JSON):
+            raise PayloadTooLarge.at("body", f"expected at most {MAX_JSON} bytes of JSON, got {size}; send binary data")
         return size
-
-    def check_size(self, size: int) -> None:
-        """Raises PayloadTooLarge for a body of more bytes than one may have."""
-        if size > self._each:
-            self._rejected.labelled("body_too_large").inc()
-            raise PayloadTooLarge.at("body", f"expected at most {self._each} bytes, got at least {size}")
-
-    def hold(self, size: int) -> None:
-        """Counts bytes as held. Raises Overloaded when all bodies together hold too many."""
-        self.held += size
-        if self.held > self._all:
-            self._rejected.labelled("bodies_full").inc()
-            raise Overloaded(
-                f"the request bodies being received hold more than {self._all} bytes in all; retry later",
-                retry_after=1,
-            )
 
 
 class RequestBody:
@@ -106,8 +99,8 @@ class RequestBody:
         try:
             self._memory.check_size(self.size)
             if self.size > SMALL:
-                more, self._held = self.size - self._held, self.size
-                self._memory.hold(more)
+                self._memory.hold(self.size - self._held)
+                self._held = self.size
         except ServingError as error:
             self.refuse(error)
         return not self._dropped
@@ -143,7 +136,7 @@ class RequestBody:
 
     def release(self) -> None:
         """Gives its memory back, and drops what still arrives."""
-        self._memory.held -= self._held
+        self._memory.give_back(self._held)
         self._held = 0
         self._error = None
         self._drop()

@@ -33,6 +33,10 @@ class ServerConnection(Protocol):
 
     def on_response_complete(self) -> None: ...
 
+    def close(self) -> None: ...
+
+    async def wait_until_read(self, context: RequestContext) -> None: ...
+
 
 class DirectRequestCycle(RequestResponseCycle):
     """One request to a direct route. It replaces uvicorn's RequestResponseCycle, which speaks ASGI."""
@@ -101,8 +105,11 @@ class DirectRequestCycle(RequestResponseCycle):
             self.transport.write(head if self._method == "HEAD" else head + response.body)
             self.response_complete = True
             if not self.keep_alive:
-                self.transport.close()
+                self._connection.close()
             self._connection.on_response_complete()
+            if self.flow.write_paused:
+                self.request_body.release()
+                await self._connection.wait_until_read(context)
         return Outcome(str(response.status), len(response.body), response.status >= 500)
 
     async def _wait_for_room(self, context: RequestContext) -> None:

@@ -8,15 +8,41 @@ the FastAPI application.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from contextvars import Context
-from typing import cast
+from operator import attrgetter
+from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from common.errors import InvalidInput
 from common.http.app import App, plain_path
+from common.http.asgi_call import WAIT_UNTIL_READ
 from common.http.cycle import DirectRequestCycle
+from common.http.limits import (
+    FEW_PIECES,
+    FRAMING_BYTES,
+    HEAD_TOO_LARGE,
+    HEAD_TOO_SLOW,
+    MOST_FIELDS,
+    MOST_HEAD,
+    MOST_TARGET,
+    PIECE_BYTES,
+    STALL_SECONDS,
+    TARGET_TOO_LONG,
+    TOO_MANY_PIECES,
+    TOO_MUCH_FRAMING,
+    Linger,
+    Refusal,
+    RefusedRequestError,
+    most_connections,
+)
 from common.http.upgrade import head_without_offer
+from common.request.context import RequestContext
+
+MOST_CONNECTIONS = most_connections()
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -26,12 +52,132 @@ class HttpProtocol(HttpToolsProtocol):
     """The direct request that is being handled."""
     offered = False
     """Whether the head that has just been parsed offers to upgrade the connection: it is parsed again without that."""
+    _linger: Linger | None = None
+    _wrong: Refusal | None = None
+    _in_head = _in_body = _measure_head = False
+    _head_since: float | None = None  # when an incomplete head began
+    _received = _body_size = _pieces = 0  # of the request that is arriving
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._idle_since = self.loop.time()
+        if len(self.connections) > MOST_CONNECTIONS:
+            close_longest_idle(self.connections)
+
+    def data_received(self, data: bytes) -> None:
+        if self._linger is not None:
+            self._linger.drop(len(data))
+            return
+        self._received += len(data)
+        if len(data) > MOST_HEAD:
+            self._measure_head = True
+        self._read(data)
+        if self._in_head:
+            self._check_incomplete_head()
+        elif self._in_body and self._received - self._body_size > FRAMING_BYTES + MOST_HEAD * self._pieces:
+            self._refuse(TOO_MUCH_FRAMING)
+
+    def _check_incomplete_head(self) -> None:
+        if self._head_since is None:
+            self._head_since, self._received, self._measure_head = self.loop.time(), 0, True
+        if self._received > MOST_HEAD and self._linger is None:
+            self._refuse(HEAD_TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what cannot be parsed, or was refused in a callback of the parser; uvicorn calls it."""
+        self._refuse(self._wrong or Refusal(400, msg))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answers a request that is not read to its end; the connection is closed after the response."""
+        if self._linger is not None:
+            return
+        self._linger = Linger(self.transport)
+        cycle, in_body = self.cycle, self._in_body
+        self._in_head = self._in_body = False
+        if cycle is None or cycle.response_complete:
+            self._write_refusal(refusal)
+        elif not in_body:  # the connection ends after the response to the earlier request
+            cycle.keep_alive = False
+        elif isinstance(cycle, DirectRequestCycle):
+            cycle.keep_alive = False
+            cycle.request_body.refuse(InvalidInput.at("body", refusal.text))
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._write_refusal(refusal)
+
+    def _write_refusal(self, refusal: Refusal) -> None:
+        body = b"%b\n" % refusal.text.encode()
+        self.transport.write(
+            b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (STATUS_LINE[refusal.status], len(body), body)
+        )
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection after its last response, without losing it when the request is still arriving."""
+        if self._linger is None and (self._in_body or self._in_head):
+            self._linger = Linger(self.transport)
+        if self._linger is not None:
+            self._linger.start()
+        else:
+            self.transport.close()
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when nobody waits for a response on this connection; None while somebody does."""
+        busy = self.cycle is not None and not self.cycle.response_complete
+        return None if busy or self.pipeline else self._idle_since
+
+    def close_if_late(self, now: float, head_seconds: float) -> None:
+        """Closes a connection whose client takes too long to send a head, or its first byte."""
+        if self._linger is not None or self.idle_since is None:
+            return
+        if self._in_head and self._head_since is not None:
+            if now - self._head_since > head_seconds:
+                self._refuse(HEAD_TOO_SLOW)
+        elif self.cycle is None and now - self._idle_since > head_seconds:
+            self.transport.close()
+
+    async def wait_until_read(self, context: RequestContext) -> None:
+        """Waits while much of a response waits to be sent, which counts as held. Disconnects a client that stalls."""
+        while self.flow.write_paused and not self.transport.is_closing():
+            waiting = self.transport.get_write_buffer_size()
+            context.release()
+            context.hold(waiting, even_if_full=True)
+            try:
+                async with asyncio.timeout(min(STALL_SECONDS, max(context.deadline.remaining, 1.0))):
+                    await self.flow.drain()
+            except TimeoutError:
+                if self.transport.get_write_buffer_size() >= waiting:
+                    self.transport.abort()
+                    return
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._in_head, self._head_since = True, None
 
-    def data_received(self, data: bytes) -> None:
-        """As the parent's, but an offer to upgrade the connection is ignored."""
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+        if len(self.url) > MOST_TARGET:
+            self._wrong = TARGET_TOO_LONG
+            raise RefusedRequestError
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        if len(self.headers) > MOST_FIELDS:
+            self._wrong = HEAD_TOO_LARGE
+            raise RefusedRequestError
+
+    def _measured_head(self) -> None:
+        """Raises RefusedRequestError for a head that is too large; asked only after a large segment."""
+        self._measure_head = False
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MOST_HEAD:
+            self._wrong = HEAD_TOO_LARGE
+            raise RefusedRequestError
+
+    def _read(self, data: bytes) -> None:
+        """As the parent's data_received, but an offer to upgrade the connection is ignored."""
         self._unset_keepalive_if_required()
         try:
             while data:
@@ -59,6 +205,10 @@ class HttpProtocol(HttpToolsProtocol):
         if connect and self.parser.get_method() != b"CONNECT":
             self.offered = True
             return
+        if self._measure_head:
+            self._measured_head()
+        self._in_head, self._in_body = False, True
+        self._received = self._body_size = self._pieces = 0
         url = httptools.parse_url(self.url)
         path = plain_path(url.path.decode("ascii") if url.path else "")
         app = cast(App, self.app)
@@ -83,9 +233,16 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = saved
         self.scope["headers"] = self.headers
+        cast(dict[str, Any], self.scope)[WAIT_UNTIL_READ] = self.wait_until_read
         super().on_headers_complete()
+        self.cycle.transport = CycleTransport(self)  # type: ignore[assignment]  # the part that a cycle uses
 
     def on_body(self, body: bytes) -> None:
+        self._pieces += 1
+        self._body_size += len(body)
+        if self._pieces > FEW_PIECES and self._pieces - FEW_PIECES > self._body_size // PIECE_BYTES:
+            self._wrong = TOO_MANY_PIECES
+            raise RefusedRequestError
         if isinstance(self.cycle, DirectRequestCycle):
             self.cycle.request_body.feed(body)
         else:
@@ -94,6 +251,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self.offered:  # only the head of this message is complete
             return
+        self._in_body = False
         if isinstance(self.cycle, DirectRequestCycle):
             self.cycle.more_body = False
             self.cycle.request_body.complete()
@@ -110,8 +268,12 @@ class HttpProtocol(HttpToolsProtocol):
             if not self.pipeline:  # while requests are queued, reading more would only lengthen the queue
                 self.flow.resume_reading()
             return
+        if self._linger is not None:
+            return
         self.flow.resume_reading()
         self._idle_since = self.loop.time()
+        if self._head_since is not None:
+            self._head_since = self._idle_since
         if self.timeout_keep_alive_task is None:
             self._start_idle_timer(self.timeout_keep_alive)
 
@@ -121,7 +283,10 @@ class HttpProtocol(HttpToolsProtocol):
         if left > 0:
             self._start_idle_timer(left)
         elif self.cycle.response_complete:  # otherwise the response starts the timer again
-            super().timeout_keep_alive_handler()
+            if self.transport.get_write_buffer_size():
+                self.transport.abort()  # the client does not read
+            else:
+                super().timeout_keep_alive_handler()
 
     def _start_idle_timer(self, seconds: float) -> None:
         # an empty context: the current one would keep the request's objects alive until the timer fires
@@ -141,3 +306,17 @@ class HttpProtocol(HttpToolsProtocol):
             if isinstance(cycle, DirectRequestCycle):
                 cycle.request_body.release()
         self.pipeline.clear()
+
+
+class CycleTransport:
+    """The transport as uvicorn's cycle uses it, but closing it does not lose the response."""
+
+    def __init__(self, connection: HttpProtocol) -> None:
+        self.write, self.close = connection.transport.write, connection.close
+
+
+def close_longest_idle(connections: Iterable[object]) -> None:
+    """Closes the connection that has been idle for the longest time, so that a new one has a file descriptor."""
+    idle = [one for one in connections if isinstance(one, HttpProtocol) and one.idle_since is not None]
+    if idle:
+        min(idle, key=attrgetter("idle_since")).transport.abort()

@@ -14,11 +14,13 @@ from typing import Any
 import uvicorn
 
 from common.http.app import App
+from common.http.limits import HEAD_SECONDS
 from common.http.protocol import HttpProtocol
 
 ACCEPT_SECONDS = 0.02  # for the kernel to finish handshakes under way
 LINGER_SECONDS = 0.25  # for open connections to send a request, and learn from its response that they are to close
 SILENT_SECONDS = 1.0  # the most that connections which have not sent a request yet get
+TICKS_BETWEEN_CHECKS = 10  # of uvicorn's main loop, each of which takes 0.1 s
 GC_THRESHOLD = 10_000  # young objects: requests in flight make many, and they are not garbage
 
 
@@ -39,7 +41,7 @@ class DrainingServer(uvicorn.Server):
             timeout_graceful_shutdown=math.ceil(app.service.settings.drain_timeout_seconds),
         )
         super().__init__(config)
-        self._app = app
+        self._app, self.head_seconds = app, HEAD_SECONDS
         self._spare = listener.dup()  # keeps the kernel's queue of connections when the event loop closes its own
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -49,6 +51,14 @@ class DrainingServer(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
         gc.enable()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_BETWEEN_CHECKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in self.server_state.connections.copy():
+                if isinstance(connection, HttpProtocol):
+                    connection.close_if_late(now, self.head_seconds)
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self._app.service.health.draining = True

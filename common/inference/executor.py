@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self, TypeVar, TypeVarTuple
+from typing import Generic, Self, TypeVar, TypeVarTuple
 
 from common.errors import DeadlineExceeded, Overloaded
 from common.observability.metrics import CounterValue, Metrics
@@ -42,8 +42,9 @@ class BoundedExecutor:
         if not self._slots.acquire(blocking=False):
             self._refused.inc()
             raise Overloaded("too many requests are being prepared at once; retry later", retry_after=1)
+        call = _Call(deadline, lambda: work(*arguments))
         try:
-            future = self._pool.submit(lambda: _before_deadline(deadline, work, *arguments))
+            future = self._pool.submit(call.run)
         except BaseException:
             self._slots.release()
             raise
@@ -53,6 +54,9 @@ class BoundedExecutor:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed while the request was being prepared") from None
+        finally:
+            call.work = None
+            del future  # its error refers to this frame, and so to the arguments, until the garbage collector runs
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +70,16 @@ class BoundedExecutor:
         self._slots.release()
 
 
-def _before_deadline(deadline: Deadline, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    deadline.check("its preparation started")
-    return work(*arguments)
+class _Call(Generic[T]):
+    """A call that waits for the thread. The pool keeps it until then, so its work is dropped once nobody waits."""
+
+    def __init__(self, deadline: Deadline, work: Callable[[], T]) -> None:
+        self._deadline = deadline
+        self.work: Callable[[], T] | None = work
+
+    def run(self) -> T:
+        work = self.work
+        self._deadline.check("its preparation started")
+        if work is None:
+            raise DeadlineExceeded("the deadline passed before its preparation started")
+        return work()

@@ -13,7 +13,7 @@ import numpy as np
 
 from common.endpoints.backend import InferRequest, InferResponse
 from common.endpoints.fingerprint import FINGERPRINT
-from common.errors import ClientDisconnected, InvalidInput, ModelFailed, PreprocessingMismatch
+from common.errors import ClientDisconnected, InvalidInput, ModelFailed, PayloadTooLarge, PreprocessingMismatch
 from common.inference.batching import RunResult
 from common.inference.repository import LoadedModel, ModelRepository
 from common.observability.log import Log
@@ -60,6 +60,8 @@ class OnnxBackend:
         if model.texts:
             inputs = _with_text(inputs, model.texts)
         rows = (next(iter(inputs.values())).shape or (1,))[0]
+        if rows > context.most_rows:
+            _check_rows(model, rows, context.most_rows)
         future = model.batcher.submit(inputs, rows, context.deadline)
         try:
             result = await (self._unless_disconnected(context, future) if model.batcher.slow(rows) else future)
@@ -119,6 +121,11 @@ def _without_elements(inputs: Mapping[str, Array], error: ModelFailed) -> Invali
 
 def _cancel(future: asyncio.Future[RunResult], _: object) -> None:
     future.cancel()
+
+
+def _check_rows(model: LoadedModel, rows: int, most: int) -> None:
+    if model.inputs[0].shape[:1] == (-1,):
+        raise PayloadTooLarge.at("inputs[0].shape", f"expected at most {most} rows, got {rows}; send several requests")
 
 
 def _check_fingerprint(model: LoadedModel, stated: object) -> None:

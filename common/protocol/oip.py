@@ -99,7 +99,7 @@ _request = msgspec.json.Decoder(InferRequestJson)
 
 def decode_request(body: Payload, inputs: Sequence[TensorSpec]) -> DecodedRequest:
     """Decodes a request without binary tensors. Raises InvalidInput that names the field."""
-    return _decoded_request(decode_json(_request, body), memoryview(b""), inputs)
+    return decoded_request(decode_json(_request, body), memoryview(b""), inputs)
 
 
 def decode_binary(body: Payload, header_length: str, inputs: Sequence[TensorSpec]) -> DecodedRequest:
@@ -107,14 +107,15 @@ def decode_binary(body: Payload, header_length: str, inputs: Sequence[TensorSpec
 
     The arrays are views of `body`. Raises InvalidInput that names the field.
     """
-    length = _header_length(header_length, len(body))
+    length = parse_header_length(header_length, len(body))
     if length == 0:
         return _raw(body, inputs)
     view = memoryview(body)
-    return _decoded_request(decode_json(_request, body[:length]), view[length:], inputs)
+    return decoded_request(decode_json(_request, body[:length]), view[length:], inputs)
 
 
-def _header_length(text: str, size: int) -> int:
+def parse_header_length(text: str, size: int) -> int:
+    """The number of bytes of the JSON header. Raises InvalidInput for one that the body does not have."""
     if not text.isascii() or not text.isdigit() or len(text) > 20:
         raise InvalidInput.at(HEADER_LENGTH, f"expected a number of bytes, got {text[:40]!r}")
     length = int(text)
@@ -123,7 +124,8 @@ def _header_length(text: str, size: int) -> int:
     return length
 
 
-def _decoded_request(request: InferRequestJson, binary: memoryview, specs: Sequence[TensorSpec]) -> DecodedRequest:
+def decoded_request(request: InferRequestJson, binary: memoryview, specs: Sequence[TensorSpec]) -> DecodedRequest:
+    """Decodes the tensors of a request; `binary` has those that follow the JSON. Raises InvalidInput."""
     _check_parameters(request)
     arrays: dict[str, Array] = {}
     at = 0

@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from common.errors import FieldError, InvalidInput
+from common.errors import FieldError, InvalidInput, PayloadTooLarge
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import Array, TensorSpec
+from common.request.capacity import LARGE, SMALL
 
 MAX_REPORTED = 20
+_MOST_UNKNOWN = 16  # values of a row, for a model whose columns are not known now
+_OTHER_MARKS = 64  # in a body, outside its rows
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -24,6 +27,23 @@ class _UntypedRows(msgspec.Struct):
 
 
 _untyped = msgspec.json.Decoder(_UntypedRows)
+
+
+def check_size(body: Payload, names: Sequence[str], most_rows: int) -> None:
+    """Raises PayloadTooLarge for a large body that has more rows or values than a request may have.
+
+    It counts characters, which takes a hundredth of the time of decoding them to objects.
+    """
+    if len(body) <= SMALL:
+        return
+    text, values = bytes(body), most_rows * max(len(names), _MOST_UNKNOWN)
+    for mark, most in ((b"{", most_rows), (b":", values), (b",", values + most_rows), (b'"', 2 * values)):
+        in_names = sum(name.encode().count(mark) for name in names)
+        found = text.count(mark)
+        if found > (most + _OTHER_MARKS) * (1 + in_names):
+            raise PayloadTooLarge.at(
+                "instances", f"expected at most {most_rows} rows of {len(names)} values, got {found} of {mark.decode()}"
+            )
 
 
 class Column(NamedTuple):
@@ -151,6 +171,8 @@ _FLOATS = {"FP32": np.float32, "FP64": np.float64}
 
 def explain_error(error: InvalidInput, body: Payload, names: Sequence[str], *, exact: bool) -> InvalidInput:
     """An error that names the values which are not numbers, for a body that could not be decoded; else `error`."""
+    if len(body) > LARGE:  # values of any type take many times their size
+        return error
     try:
         found = _row_errors(decode_json(_untyped, body).instances, names, exact)
     except InvalidInput:

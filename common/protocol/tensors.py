@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from common.errors import InvalidInput
 from common.protocol.json_body import decode_json
+from common.protocol.json_pieces import PIECE, decode_in_pieces
 
 Array = npt.NDArray[Any]
 
@@ -119,6 +120,12 @@ def from_json(
 
 def nested_json(data: msgspec.Raw | bytes, dtype: np.dtype[Any], where: str, missing: bool = False) -> Array:
     """An array from the JSON text of a list, with the shape of its nesting. Raises InvalidInput like `from_json`."""
+    if memoryview(data).nbytes > 2 * PIECE and dtype.kind != "O":
+        return decode_in_pieces(bytes(data), lambda piece: _nested(piece, dtype, where, missing), where)
+    return _nested(data, dtype, where, missing)
+
+
+def _nested(data: msgspec.Raw | bytes, dtype: np.dtype[Any], where: str, missing: bool) -> Array:
     try:
         return _array(_values(data, dtype.kind, where, missing), dtype)
     except OverflowError:

@@ -15,10 +15,11 @@ import msgspec
 import numpy as np
 import orjson
 
-from common.errors import InvalidInput
+from common.errors import InvalidInput, PayloadTooLarge
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import DATATYPES, MAX_RANK, Array, TensorSpec, datatype_of, nested_json
 from common.protocol.values import check_json_numbers
+from common.request.capacity import SMALL
 
 Tensor = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"description": "A value, or nested lists of them."})]
 _BYTES_SUFFIX = "_bytes"  # as in TensorFlow Serving, strings of outputs with this suffix are sent as base64
@@ -60,6 +61,17 @@ _rows = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 _columns = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _anything = msgspec.json.Decoder()
 _text = msgspec.json.Decoder(str)
+
+
+def check_size(body: Payload, specs: Sequence[TensorSpec], most_rows: int) -> None:
+    """Raises PayloadTooLarge for a large body with more rows in row format than a request may have.
+
+    Every row of named inputs, and every value in base64, has a brace. So has text, whose model may get more.
+    """
+    if len(body) > SMALL and not any(spec.datatype == "BYTES" for spec in specs):
+        found = bytes(body).count(b"{")
+        if found > most_rows + 64:
+            raise PayloadTooLarge.at("instances", f"expected at most {most_rows} rows, got {found}")
 
 
 def decode_predict(body: Payload) -> TfServingPredictRequest:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter
+from typing import TypeVar, TypeVarTuple
 
+from common.request.capacity import SMALL, Capacity
 from common.request.deadline import Deadline
 from common.request.trace import Trace
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 _SAFE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 Headers = Mapping[bytes, bytes]
@@ -39,13 +44,14 @@ class RequestContext:
 
     `headers` are the HTTP headers or the gRPC metadata, `query` is the URL's query string (empty over gRPC). `stages`
     are milliseconds by name; they go out as `Server-Timing`. `choices` are the branches that a composition has taken.
+    `capacity` is what this request shares with the others, and `held` are the bytes that it has counted there.
     `tenant` is the name of the caller's API key, where keys are needed.
     `disconnected` gives a future that is done once the client has disconnected; add callbacks to it, do not cancel it.
     """
 
     __slots__ = (
-        "_outgoing_headers", "bytes_in", "choices", "deadline", "disconnected", "error", "headers", "method", "model",
-        "path", "query", "request_id", "route", "stages", "started", "tenant", "trace",
+        "_outgoing_headers", "bytes_in", "capacity", "choices", "deadline", "disconnected", "error", "headers", "held",
+        "method", "model", "path", "query", "request_id", "route", "stages", "started", "tenant", "trace",
     )  # fmt: skip
 
     def __init__(
@@ -58,6 +64,7 @@ class RequestContext:
         disconnected: Disconnected = never_disconnected,
         headers: Headers | None = None,
         query: bytes = b"",
+        capacity: Capacity | None = None,
     ) -> None:
         self.started = perf_counter()
         self.method = method
@@ -72,10 +79,37 @@ class RequestContext:
         self.model = ""
         self.tenant = ""
         self.error = ""
-        self.bytes_in = 0
+        self.bytes_in = self.held = 0
+        self.capacity = capacity
         self.stages: dict[str, float] = {}
         self.choices: dict[str, str] = {}
         self._outgoing_headers: OutgoingHeaders | None = None
+
+    @property
+    def most_rows(self) -> int:
+        """The most rows that this request may have."""
+        return self.capacity.most_rows if self.capacity is not None else sys.maxsize
+
+    def hold(self, size: int, even_if_full: bool = False) -> None:
+        """Counts bytes that this request holds until it ends, unless they are few. Raises Overloaded.
+
+        `even_if_full`: it holds them already, so they are counted and nothing is raised.
+        """
+        if size > SMALL and self.capacity is not None:
+            self.capacity.hold(size, even_if_full)
+            self.held += size
+
+    def release(self) -> None:
+        """Counts what this request has held as given back."""
+        if self.held and self.capacity is not None:
+            self.capacity.give_back(self.held)
+            self.held = 0
+
+    async def in_thread(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """Calls `work` in the thread for large work, within the deadline. Raises Overloaded and DeadlineExceeded."""
+        if self.capacity is None:
+            return work(*arguments)
+        return await self.capacity.in_thread(self.deadline, work, *arguments)
 
     def server_timing(self) -> str:
         """The `Server-Timing` header: each stage and the total so far, in milliseconds."""

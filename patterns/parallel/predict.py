@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -15,7 +15,8 @@ from common.composition.flow import Gathered
 from common.errors import InvalidInput
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, check_json, decode_json
-from common.protocol.rows import explain_error, rows_to_array
+from common.protocol.rows import check_size, explain_error, rows_to_array
+from common.request.capacity import LARGE
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
 from patterns.parallel.aggregate import predictions
@@ -79,10 +80,10 @@ class EnsembleRoute:
         ensemble.skipped()  # raises NotReady when too few predictors can be called
         context.deadline.check("the predictors were asked")
         exact = not ensemble.unusable  # while metadata are unknown, a feature may belong to that predictor
-        try:
-            request = decode_json(_request, body)
-        except InvalidInput as error:
-            raise explain_error(error, body, ensemble.columns, exact=exact) from None
+        if len(body) <= LARGE:
+            request = self._decoded(body, ensemble.columns, exact)
+        else:
+            request = await context.in_thread(self._decoded, body, ensemble.columns, exact)
         if bool(request.instances) == bool(request.items):
             found = "both" if request.items else "neither"
             raise InvalidInput.at("instances", f"expected either rows here or ids in `items`, got {found}")
@@ -95,6 +96,13 @@ class EnsembleRoute:
         rows = rows_to_array(request.instances, ensemble.columns, exact=exact)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         return ensemble.calls(context, rows, ensemble.columns, self.parallel.via), aggregation
+
+    def _decoded(self, body: Payload, columns: Sequence[str], exact: bool) -> EnsembleRequest:
+        check_size(body, columns, self._max_rows)
+        try:
+            return decode_json(_request, body)
+        except InvalidInput as error:
+            raise explain_error(error, body, columns, exact=exact) from None
 
     async def _calls_by_item(self, context: RequestContext, ids: list[str]) -> Calls:
         ensemble, columns = self.parallel.ensemble, self.parallel.ensemble.columns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -11,12 +11,13 @@ import orjson
 from common import RELEASE
 from common.composition.backend import CompositionBackend
 from common.endpoints.backend import InferRequest
-from common.errors import InvalidInput, UpstreamFailed
+from common.errors import InvalidInput, PayloadTooLarge, UpstreamFailed
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.media import JSON, PICTURES, stated_media
 from common.protocol.tensors import Array
 from common.protocol.values import OIP_INSTEAD, check_json_numbers
+from common.request.capacity import LARGE
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
 from patterns.prep_pred.pairs import Pair
@@ -31,10 +32,13 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
+AnyValue = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"description": "A value of any type."})]
+
+
 class RawInputRequest(msgspec.Struct):
     """Rows of named values, or texts."""
 
-    instances: list[dict[str, Any] | str]
+    instances: list[dict[str, AnyValue] | str]
 
 
 _request = msgspec.json.Decoder(RawInputRequest)
@@ -54,7 +58,11 @@ class RawInputRoute:
         context.route, name = PATH, context.path.rpartition("/")[2]
         pair = self._pairs.resolve(name)
         context.model = name
-        given = _instances(_takes_picture(context, pair), body)
+        picture = _takes_picture(context, pair)
+        if len(body) <= LARGE:
+            given = _instances(picture, body, context.most_rows)
+        else:
+            given = await context.in_thread(_instances, picture, body, context.most_rows)
         async with cancel_on_disconnect(context):
             response = await pair.infer(InferRequest(context, pair, {INSTANCES.name: given}))
             version, outputs = response.model_version, response.outputs
@@ -97,13 +105,15 @@ def _takes_picture(context: RequestContext, pair: Pair) -> bool:
     return media in PICTURES if media else pair.properties.get("kind") == "picture"
 
 
-def _instances(picture: bool, body: Payload) -> Array:
+def _instances(picture: bool, body: Payload, most_rows: int) -> Array:
     """The elements of INSTANCES: the body itself when it is a picture, else the instances in its JSON."""
     if picture:
         return np.array([bytes(body)], object)
     listed = decode_json(_request, body).instances
     if not listed:
         raise InvalidInput.at("instances", "is empty; send at least one")
+    if len(listed) > most_rows:
+        raise PayloadTooLarge.at("instances", f"expected at most {most_rows}, got {len(listed)}")
     return np.array([one.encode() if isinstance(one, str) else msgspec.json.encode(one) for one in listed], object)
 
 

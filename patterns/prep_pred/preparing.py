@@ -20,6 +20,7 @@ from common.inference.manifest import Manifest, ModelLoadError, read_manifest
 from common.preprocessing.steps import Preparer, preparer
 from common.protocol.json_body import decode_json
 from common.protocol.tensors import Array, TensorSpec
+from common.request.capacity import SMALL
 from common.request.deadline import Deadline
 
 INSTANCES = TensorSpec("instances", "BYTES", (-1,))
@@ -82,6 +83,8 @@ class Preparation:
             deadline.check("the next instance was prepared")
             match self._read[1].kind:
                 case "values":
+                    if len(item) > SMALL:
+                        raise InvalidInput.at(f"instances[{index}]", f"expected at most {SMALL} bytes, got {len(item)}")
                     yield decode_json(_values, item, f"instances[{index}]")
                 case "text":
                     yield item.decode(errors="replace")

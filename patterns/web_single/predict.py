@@ -14,8 +14,9 @@ from common.http.reply import Reply
 from common.inference.manifest import Feature, Manifest
 from common.inference.repository import LoadedModel
 from common.protocol.json_body import Payload, check_json
-from common.protocol.rows import columns_of
-from common.protocol.tensors import TensorSpec
+from common.protocol.rows import check_size, columns_of
+from common.protocol.tensors import Array, TensorSpec
+from common.request.capacity import LARGE
 from common.request.context import RequestContext
 from patterns.web_single.columns import Columns, range_of
 
@@ -38,7 +39,10 @@ class PredictRoute:
         model = self._backend.resolve(self._model)
         columns = self._columns(model)
         check_json(context.headers)
-        inputs = columns.inputs(body, self._max_rows)
+        if len(body) <= LARGE:
+            inputs = self._inputs(columns, body)
+        else:
+            inputs = await context.in_thread(self._inputs, columns, body)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         response = await self._backend.infer(InferRequest(context, model, inputs))
         start = perf_counter()
@@ -49,6 +53,7 @@ class PredictRoute:
             "release": RELEASE,
         }
         encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+        context.hold(len(encoded))
         context.stages["encode"] = (perf_counter() - start) * 1e3
         return Reply(200, encoded)
 
@@ -57,6 +62,10 @@ class PredictRoute:
         if self._known is None or self._known[0] is not model:
             self._known = model, Columns(model.manifest)
         return self._known[1]
+
+    def _inputs(self, columns: Columns, body: Payload) -> dict[str, Array]:
+        check_size(body, columns.names, self._max_rows)
+        return columns.inputs(body, self._max_rows)
 
     def document(self) -> dict[str, Any]:
         """The route's part of the OpenAPI document, with the features of the loaded model and a valid example."""

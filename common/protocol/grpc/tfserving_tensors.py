@@ -8,7 +8,8 @@ import numpy as np
 
 from common.errors import InvalidInput, PayloadTooLarge
 from common.protocol.grpc import tfserving_tensor_pb2 as pb
-from common.protocol.tensors import DATATYPES, Array, TensorSpec, check_shape, datatype_of, from_binary
+from common.protocol.stated import StatedTensor
+from common.protocol.tensors import DATATYPES, MAX_RANK, Array, TensorSpec, check_shape, datatype_of, from_binary
 
 # by OIP datatype: TensorFlow's datatype, and the field that has its values
 _TYPES: dict[str, tuple[pb.DataType, str]] = {
@@ -41,6 +42,14 @@ def decode(tensor: pb.TensorProto, where: str, most_bytes: int) -> Array:
     if tensor.tensor_content:
         return _from_content(tensor.tensor_content, datatype, shape, where)
     return _from_values(tensor, datatype, shape, where)
+
+
+def stated_tensor(name: str, tensor: pb.TensorProto) -> StatedTensor:
+    """What a tensor states of itself. An unknown datatype is named by its number. Raises InvalidInput."""
+    if tensor.tensor_shape.unknown_rank:
+        raise InvalidInput.at(f"inputs[{name!r}].tensor_shape", "expected a known rank")
+    shape = [one.size for one in tensor.tensor_shape.dim[: MAX_RANK + 1]]
+    return StatedTensor(name, _DATATYPES.get(tensor.dtype, str(tensor.dtype)), shape)
 
 
 def _name(number: int) -> str:

@@ -16,13 +16,17 @@ from tests.unit.common.polling import PATIENCE_SECONDS
 class RunningServer:
     """`url` is where it answers."""
 
-    def __init__(self, app: App, keep_alive_seconds: int | None = None, port: int = 0) -> None:
+    def __init__(
+        self, app: App, keep_alive_seconds: int | None = None, port: int = 0, head_seconds: float | None = None
+    ) -> None:
         listener = listen("127.0.0.1", port)
         self.app, self.port = app, listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self._server = DrainingServer(app, listener)
         if keep_alive_seconds is not None:
             self._server.config.timeout_keep_alive = keep_alive_seconds
+        if head_seconds is not None:
+            self._server.head_seconds = head_seconds
         self.thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
 
     def start(self) -> None:
@@ -50,9 +54,14 @@ class RunningServer:
 
 
 @contextmanager
-def served(app: App, keep_alive_seconds: int | None = None, port: int = 0) -> Iterator[RunningServer]:
-    """An application while it is served; idle connections are kept for uvicorn's 5 s, or for `keep_alive_seconds`."""
-    running = RunningServer(app, keep_alive_seconds, port)
+def served(
+    app: App, keep_alive_seconds: int | None = None, port: int = 0, head_seconds: float | None = None
+) -> Iterator[RunningServer]:
+    """An application while it is served.
+
+    Idle connections are kept for uvicorn's 5 s, or for `keep_alive_seconds`; a head may take 10 s, or `head_seconds`.
+    """
+    running = RunningServer(app, keep_alive_seconds, port, head_seconds)
     running.start()
     try:
         yield running

@@ -109,7 +109,7 @@ async def test_strings_go_in_and_out(surface: Surface) -> None:
         ({"name": "area"}, {"x": encode(np.zeros((1, 3), np.float32))}, Code.INVALID_ARGUMENT, "expected [-1, 2]"),
         ({"name": "area"}, {"x": encode(np.zeros((1, 2)))}, Code.INVALID_ARGUMENT, "expected FP32, got FP64"),
         ({"name": "area"}, {"x": tensor_pb.TensorProto(dtype="DT_FLOAT", float_val=[1], tensor_shape={"dim": [
-            {"size": 1 << 36}, {"size": 2}]})}, Code.RESOURCE_EXHAUSTED, "at most 100000 bytes"),
+            {"size": 1 << 36}, {"size": 2}]})}, Code.RESOURCE_EXHAUSTED, "at most 100000 rows"),
     ],
 )  # fmt: skip
 async def test_a_wrong_request_is_refused_and_says_why(

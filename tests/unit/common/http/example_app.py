@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from common.errors import DeadlineExceeded, InvalidInput, NotReady, Overloaded
@@ -56,6 +57,10 @@ def routes() -> APIRouter:
     @router.get("/hello/{name}")
     async def hello(name: str) -> dict[str, str]:
         return {"hello": name, "request_id": current.get().request_id}
+
+    @router.get("/large")
+    async def large() -> Response:
+        return Response(bytes(8_000_000))
 
     @router.post("/items")
     async def items(items: list[Item]) -> int:

@@ -138,7 +138,7 @@ def wait_for_a_refusal(one: Caller) -> dict[str, str]:
     one.send(bytes(LIMIT - 1))
     status, headers, body = one.answer()
     assert status == 503
-    assert "bodies being received hold more than 300000 bytes in all; retry later" in json.loads(body)["detail"]
+    assert "the requests being handled hold more than 300000 bytes in all; retry later" in json.loads(body)["detail"]
     return headers
 
 

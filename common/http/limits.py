@@ -1,0 +1,71 @@
+"""The bounds of a connection: how large a request's head and framing may be, and how long a client may take.
+
+uvicorn reads a head of any size for any time, and closes a connection in a way that can lose the last response.
+tests/unit/common/http/test_connection_limits.py shows each bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from typing import NamedTuple
+
+MOST_TARGET = 8_192  # bytes of a request's target, that is its path and query
+MOST_HEAD = 65_536  # bytes of a head: the target and the header fields
+MOST_FIELDS = 100  # header fields
+HEAD_SECONDS = 10.0  # for a head to arrive, and for a new connection to send its first byte
+STALL_SECONDS = 10.0  # for a client to read some of a response that waits to be sent
+LINGER_SECONDS = 5.0  # for a client to read its last response while it still sends
+LINGER_BYTES = 100_000_000  # that are dropped in this time
+FEW_PIECES = 4_096  # pieces of a body that may be of any size
+PIECE_BYTES = 32  # bytes that further pieces have on average
+FRAMING_BYTES = 1_048_576  # bytes of a body's framing: chunk extensions and trailers
+
+
+class Refusal(NamedTuple):
+    """A status and one sentence, for a request that is not read to its end."""
+
+    status: int
+    text: str
+
+
+TARGET_TOO_LONG = Refusal(414, f"the request's target is longer than {MOST_TARGET} bytes; send values in the body")
+HEAD_TOO_LARGE = Refusal(431, f"the head has more than {MOST_HEAD} bytes or {MOST_FIELDS} header fields; send fewer")
+HEAD_TOO_SLOW = Refusal(408, f"the request's head was not complete in time, usually {HEAD_SECONDS:g} s")
+TOO_MANY_PIECES = Refusal(400, f"the body comes in chunks of fewer than {PIECE_BYTES} bytes; send larger ones")
+TOO_MUCH_FRAMING = Refusal(400, "the body has more bytes of chunk extensions or trailers than are accepted")
+
+
+class RefusedRequestError(Exception):
+    """Raised in a callback of the parser, which then stops."""
+
+
+def most_connections() -> int:
+    """The most connections of a process: three quarters of its file descriptors, since others are needed as well."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4
+
+
+class Linger:
+    """What is left of a connection whose last response has been written: what still arrives is dropped.
+
+    A socket that is closed while bytes arrive is reset, and then the client may lose the response. So this end is
+    closed for writing first, and the socket only when the client has closed it, or has had its time and bytes.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport, self._left = transport, LINGER_BYTES
+        self._started = False
+
+    def start(self) -> None:
+        """Begins when the response has been written."""
+        if self._started or self._transport.is_closing():
+            return
+        self._started = True
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
+
+    def drop(self, size: int) -> None:
+        """Counts bytes that arrived and are dropped."""
+        self._left -= size
+        if self._left < 0:
+            self._transport.abort()

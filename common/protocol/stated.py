@@ -1,0 +1,92 @@
+"""Compares what a request states of its tensors with the model before any tensor is decoded.
+
+A tensor with a wrong name, datatype or shape is refused for next to nothing, however large it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from common.errors import InvalidInput, PayloadTooLarge
+from common.protocol.tensors import Array, TensorSpec, check_shape, dtype_of, fits
+
+_BYTES_IN_JSON = 20  # of a number, with its comma
+
+
+class StatedTensor(NamedTuple):
+    """What a request says of one input, without its values."""
+
+    name: str
+    datatype: str
+    shape: Sequence[int]
+
+
+def check_stated(tensors: Sequence[StatedTensor], specs: Sequence[TensorSpec], most_rows: int) -> None:
+    """Raises InvalidInput unless these are inputs of the model, each once, with the datatype and a shape of its spec.
+
+    Raises PayloadTooLarge for more rows than `most_rows`.
+    """
+    if len(tensors) > len(specs):
+        raise InvalidInput.at(
+            "inputs", f"expected {_names(specs)}, got {sorted(one.name[:60] for one in tensors[: len(specs) + 1])}"
+        )
+    by_name = {spec.name: spec for spec in specs}
+    found: set[str] = set()
+    for index, tensor in enumerate(tensors):
+        where = f"inputs[{index}]"
+        spec = by_name.get(tensor.name)
+        if spec is None:
+            raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(one.name[:60] for one in tensors)}")
+        if tensor.name in found:
+            raise InvalidInput.at(f"{where}.name", f"expected each input once, got {tensor.name!r} twice")
+        found.add(tensor.name)
+        _check_tensor(tensor, spec, most_rows, where)
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name!r}{' (optional)' if spec.optional else ''}" for spec in specs)
+
+
+def _check_tensor(tensor: StatedTensor, spec: TensorSpec, most_rows: int, where: str) -> None:
+    dtype_of(tensor.datatype, where)
+    if tensor.datatype != spec.datatype:
+        raise InvalidInput.at(f"{where}.datatype", f"expected {spec.datatype}, got {tensor.datatype}")
+    check_shape(tensor.shape, where)
+    shape = list(tensor.shape)
+    if not (spec.any_rank or fits(spec.shape, shape)):
+        raise InvalidInput.at(f"{where}.shape", f"expected {list(spec.shape)}, got {shape}")
+    check_rows(shape, spec, most_rows, where)
+
+
+def check_rows(shape: Sequence[int], spec: TensorSpec, most_rows: int, where: str) -> None:
+    """Raises PayloadTooLarge for more rows than a request may have, for a model with a free number of rows."""
+    if spec.shape[:1] == (-1,) and shape and shape[0] > most_rows:
+        raise PayloadTooLarge.at(
+            f"{where}.shape", f"expected at most {most_rows} rows, got {shape[0]}; send several requests"
+        )
+
+
+def json_size(arrays: Mapping[str, Array]) -> int:
+    """About the bytes that arrays take while they are encoded, as JSON or as binary data."""
+    return sum([_BYTES_IN_JSON * array.size for array in arrays.values()])
+
+
+def check_text_size(text: memoryview | bytes, tensor: StatedTensor, where: str) -> None:
+    """Raises InvalidInput for the JSON text of a tensor that cannot have as many values as its shape states.
+
+    Numbers are separated by commas, and an element of BYTES has two quotes, so counting these tells the number of
+    values within a factor that no spelling can exceed.
+    """
+    wanted, found = math.prod(tensor.shape), bytes(text)
+    if tensor.datatype == "BYTES":
+        least, most = (found.count(b'"') - found.count(b'\\"')) // 2, found.count(b'"') // 2
+    else:
+        least = most = found.count(b",") + 1
+    if not least <= max(wanted, 1) or not wanted <= most:
+        count = least if least == most else f"{least} to {most}"
+        raise InvalidInput.at(
+            f"{where}.data",
+            f"expected {wanted} values for shape {list(tensor.shape)}, got {count}",
+        )

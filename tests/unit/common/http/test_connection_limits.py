@@ -1,0 +1,149 @@
+"""The bounds of a connection: heads, targets, chunks, time, and clients that do not read."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from common.http import limits
+from tests.unit.common.http.example_app import example_app
+from tests.unit.common.http.test_direct_routes import connected, request
+from tests.unit.common.observability.captured_log import CapturedLog
+from tests.unit.common.polling import PATIENCE_SECONDS, wait_until
+from tests.unit.common.serving import RunningServer, served
+
+PATHS = pytest.mark.parametrize("path", ["/direct/echo", "/items"])
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningServer]:
+    with served(example_app(CapturedLog().service(max_body_bytes=2_000_000))) as running:
+        yield running
+
+
+def answer_to(running: RunningServer, *parts: bytes) -> bytes:
+    """All that comes back until the server closes the connection; it may do so before everything is sent."""
+    with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_SECONDS) as one:
+
+        def send() -> None:
+            with suppress(OSError):
+                for part in parts:
+                    one.sendall(part)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        received = b""
+        while piece := one.recv(65536):
+            received += piece
+        sender.join()
+    return received
+
+
+def head(path: str, *fields: str) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", "Content-Length: 0", *fields, "", ""]).encode()
+
+
+@PATHS
+def test_a_head_within_the_bounds_is_taken(running: RunningServer, path: str) -> None:
+    also = "Content-Type: application/json", "Connection: close"
+    fields = [f"x-{number}: {'v' * 550}" for number in range(limits.MOST_FIELDS - 4)]
+    received = answer_to(running, head(f"{path}?{'q' * 8000}", *also, *fields))
+    assert received.split()[1] in (b"200", b"422", b"400")
+
+
+@PATHS
+@pytest.mark.parametrize(
+    ("start", "status"),
+    [
+        (f"POST {{path}}?{'q' * 9000} HTTP/1.1\r\nHost: x\r\n\r\n", b"414"),
+        (f"POST {{path}} HTTP/1.1\r\nHost: x\r\nx: {'v' * 66_000}\r\n\r\n", b"431"),
+        ("POST {path} HTTP/1.1\r\nHost: x\r\n" + "x: v\r\n" * 101 + "\r\n", b"431"),
+    ],
+    ids=["target", "field", "fields"],
+)
+def test_a_head_beyond_them_is_refused(running: RunningServer, path: str, start: str, status: bytes) -> None:
+    received = answer_to(running, start.format(path=path).encode())
+    assert received.split()[1] == status
+    assert b"connection: close" in received.lower()
+
+
+@pytest.mark.parametrize(
+    "start", [b"POST /", b"POST / HTTP/1.1\r\nx: ", b"POST / HTTP/1.1\r\nx"], ids=["target", "value", "name"]
+)
+def test_an_endless_head_is_refused_and_not_kept(running: RunningServer, start: bytes) -> None:
+    began = time.thread_time()
+    received = answer_to(running, start, *[b"v" * MIB] * 80)
+    assert received.split()[1] in (b"414", b"431")
+    assert time.thread_time() - began < 2
+
+
+@PATHS
+def test_a_flood_of_tiny_chunks_is_refused(running: RunningServer, path: str) -> None:
+    start = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    received = answer_to(running, start, *[b"1\r\n[\r\n" * 50_000] * 20)
+    assert received.split()[1] == b"400"
+    assert b"chunks of fewer than 32 bytes" in received
+
+
+@PATHS
+@pytest.mark.parametrize("framing", [b"1;" + b"x" * MIB, b"0\r\nx: " + b"x" * MIB], ids=["extension", "trailer"])
+def test_endless_framing_is_refused(running: RunningServer, path: str, framing: bytes) -> None:
+    start = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    received = answer_to(running, start, framing, *[b"x" * MIB] * 20)
+    assert received.split()[1] == b"400"
+
+
+@PATHS
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+def test_a_413_reaches_a_client_that_is_still_sending(running: RunningServer, path: str, connection: str) -> None:
+    start = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2500000\r\nConnection: {connection}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_SECONDS) as one:
+        one.sendall(start)
+        for _ in range(10):
+            one.sendall(bytes(150_000))
+        assert one.recv(65536).split()[1] == b"413"
+
+
+@pytest.fixture
+def hasty() -> Iterator[RunningServer]:
+    with served(example_app(CapturedLog().service(max_body_bytes=8_000_000)), head_seconds=1.0) as running:
+        yield running
+
+
+def test_a_head_that_takes_too_long_ends(hasty: RunningServer) -> None:
+    with connected(hasty) as one:
+        one.send(b"POST /direct/echo HTTP/1.1\r\n")
+        assert one.answer()[0] == 408
+        assert one.closed()
+
+
+def test_a_silent_connection_ends(hasty: RunningServer) -> None:
+    with connected(hasty) as one:
+        assert one.closed()
+
+
+def test_a_fastapi_response_that_is_not_read_counts_until_its_client_is_disconnected() -> None:
+    service = CapturedLog().service()
+    with served(example_app(service)) as running, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", running.port))
+        client.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nX-Request-Timeout-Seconds: 1\r\n\r\n")
+        wait_until(lambda: running.app.body_memory.held > MIB, "the response to be counted")
+        wait_until(lambda: running.app.body_memory.held == 0, "its client to be disconnected")
+    assert service.metrics.in_progress == 0
+
+
+def test_a_request_after_others_in_the_same_segment_may_be_incomplete(running: RunningServer) -> None:
+    with connected(running) as one:
+        whole = request("length", b"x" * 100)
+        one.send(whole * 2000 + whole[:30])
+        for _ in range(2000):
+            assert one.answer()[0] == 200
+        one.send(whole[30:])
+        assert one.answer()[0] == 200
