@@ -15,6 +15,7 @@ from runtimes import containers, engine, probes
 from runtimes.base import GRPC, HTTP, ServiceStatus, Stack, StackOptions, print_progress, require_free_ports
 from runtimes.containers import Container
 from runtimes.errors import CommandFailed, ServiceExited, StackNotReady, StackNotRunning, UnknownName
+from runtimes.load_failures import LoadWatch
 
 _POLL_SECONDS = 0.25
 _BUILD_SECONDS = 1800
@@ -90,9 +91,9 @@ class ComposeStack(Stack):
 
     def start(self, service: str, timeout_seconds: float = 60, wait: bool = True) -> None:
         self._each(service, "start")
-        deadline = time.monotonic() + timeout_seconds
+        deadline, watch = time.monotonic() + timeout_seconds, LoadWatch(print_progress)
         while wait and (late := [one for one in self._find(service) if one.state != "ready"]):
-            self._require_progress(late, deadline, timeout_seconds)
+            self._require_progress(late, deadline, timeout_seconds, watch)
             time.sleep(_POLL_SECONDS)
 
     def freeze(self, service: str) -> None:
@@ -141,11 +142,12 @@ class ComposeStack(Stack):
         timeout_seconds: float,
     ) -> None:
         """Wait until all containers are ready. Compose itself would wait forever for a container that keeps exiting."""
+        watch = LoadWatch(print_progress)
         while True:
             ended = process.poll()
             found = self._containers()
             late = [one for one in found if one.state != "ready"]
-            self._require_progress(late, deadline, timeout_seconds)
+            self._require_progress(late, deadline, timeout_seconds, watch)
             if ended:
                 output.seek(0)
                 raise CommandFailed(command, ended, output.read()[-2000:])
@@ -153,10 +155,14 @@ class ComposeStack(Stack):
                 return
             time.sleep(_POLL_SECONDS)
 
-    def _require_progress(self, late: list[Container], deadline: float, timeout_seconds: float) -> None:
+    def _require_progress(
+        self, late: list[Container], deadline: float, timeout_seconds: float, watch: LoadWatch
+    ) -> None:
         for one in late:
             if one.crashed:
                 raise ServiceExited(one.name, f"exited with code {one.exit_code}", containers.last_lines(one))
+            if one.ip:
+                watch.check(one.name, probes.unready_answer(HTTP, one.ip))
         if time.monotonic() > deadline:
             names = ", ".join(one.name for one in late) or self.name
             reason = probes.http_ready(HTTP, host=late[0].ip) if late and late[0].ip else "it was not started"

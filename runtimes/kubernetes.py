@@ -26,6 +26,7 @@ from runtimes.errors import (
     StackNotRunning,
     UnknownName,
 )
+from runtimes.load_failures import LoadWatch
 
 _POLL_SECONDS = 0.25
 
@@ -182,6 +183,7 @@ class KubernetesStack(Stack):
 
     def _wait_rolled_out(self, deadline: float, timeout_seconds: float, service: str | None = None) -> None:
         """Wait until all replicas of every workload, or of the one named `service`, are updated and ready."""
+        watch = LoadWatch(print_progress)
         while True:
             workloads, pods = self._namespace.workloads(), self._namespace.pods()
             late = [one for one in workloads.values() if service in (None, one.name) and not one.rolled_out]
@@ -189,6 +191,8 @@ class KubernetesStack(Stack):
                 break
             waiting = [pod for pod in pods if pod.service in {one.name for one in late} and not pod.ready]
             self._require_progress(waiting, deadline, timeout_seconds)
+            for pod in (one for one in waiting if one.running and not one.terminating):
+                watch.check(pod.name, self._namespace.unready_answer(pod))
             time.sleep(_POLL_SECONDS)
         self._namespace.name_replicas(workloads, pods)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from runtimes import instances, logtail, probes, processes, state_file
 from runtimes.base import GRPC, ServiceStatus, Stack, StackOptions, print_progress, require_free_ports
 from runtimes.errors import CommandFailed, ServiceExited, StackNotReady, StackNotRunning, UnknownName
+from runtimes.load_failures import LoadWatch
 from runtimes.state_file import Record
 
 _POLL_SECONDS = 0.05
@@ -93,7 +94,8 @@ class LocalStack(Stack):
                 self._launch(record)
         state_file.save(self._state, known)
         if wait:
-            self._wait_ready([one for one in known if one.instance.name in chosen], timeout_seconds)
+            awaited = [one for one in known if one.instance.name in chosen]
+            self._wait_ready(awaited, timeout_seconds, LoadWatch(print_progress))
 
     def freeze(self, service: str) -> None:
         for process in self._running(service):
@@ -131,13 +133,13 @@ class LocalStack(Stack):
         return [record.process for record in self._records(service) if record.process]
 
     def _launch_all(self, started: list[Record], timeout_seconds: float) -> None:
-        deadline = time.monotonic() + timeout_seconds
+        deadline, watch = time.monotonic() + timeout_seconds, LoadWatch(print_progress)
         for record in started:
             awaited = [other for other in started if other.instance.service in record.instance.waits_for]
-            self._wait_ready(awaited, deadline - time.monotonic())
+            self._wait_ready(awaited, deadline - time.monotonic(), watch)
             self._launch(record)
             state_file.save(self._state, [one for one in started if one.process])
-        self._wait_ready(started, deadline - time.monotonic())
+        self._wait_ready(started, deadline - time.monotonic(), watch)
         print_progress(f"{self.name} is ready, with {', '.join(record.instance.name for record in started)}")
 
     def _launch(self, record: Record) -> None:
@@ -148,11 +150,14 @@ class LocalStack(Stack):
             raise ServiceExited(one.name, f"could not be started ({error})", "") from error
         record.since = time.time()
 
-    def _wait_ready(self, awaited: list[Record], timeout_seconds: float) -> None:
+    def _wait_ready(self, awaited: list[Record], timeout_seconds: float, watch: LoadWatch) -> None:
         deadline = time.monotonic() + timeout_seconds
         for record in awaited:
             while (reason := probes.run(record.instance.probe, record.instance.port)) != probes.READY:
                 self._require_running(awaited)
+                for one in awaited:
+                    if one.instance.probe == "/readyz":
+                        watch.check(one.instance.name, probes.unready_answer(one.instance.port))
                 if time.monotonic() > deadline:
                     raise StackNotReady(record.instance.name, timeout_seconds, reason, logtail.last_lines(record.log))
                 time.sleep(_POLL_SECONDS)
