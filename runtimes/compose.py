@@ -7,14 +7,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from runtimes import containers, engine, probes
-from runtimes.base import GRPC, HTTP, ServiceStatus, Stack, StackOptions, print_progress, require_free_ports
+from runtimes import composefile, containers, engine, probes
+from runtimes.base import (
+    GRPC,
+    HTTP,
+    ServiceStatus,
+    Stack,
+    StackOptions,
+    print_progress,
+    warn_of_open_entry,
+    with_free_ports,
+)
+from runtimes.composefile import ComposeFile
 from runtimes.containers import Container
-from runtimes.errors import CommandFailed, ServiceExited, StackNotReady, StackNotRunning, UnknownName
+from runtimes.errors import CommandFailed, ServiceExited, StackError, StackNotReady, StackNotRunning, UnknownName
 from runtimes.load_failures import LoadWatch
 
 _POLL_SECONDS = 0.25
@@ -30,17 +40,21 @@ class ComposeStack(Stack):
     def __init__(self, options: StackOptions) -> None:
         super().__init__(options)
         self._project = f"sp-{self.name}"
-        self._variables = {"PORT": str(options.http_port), "GRPC_PORT": str(options.grpc_port), **options.variables}
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        return self.options.all_variables()
 
     def up(self, timeout_seconds: float = 120) -> str:
-        file = self.options.compose_file()
+        self.options.compose_file()
         self.down()
-        require_free_ports(file, self.options)
+        self.options = with_free_ports(self.options)
+        file = self.options.compose_file()
+        scale = [f"--scale={service}={number}" for service, number in self._scaled(file).items()]
         self.build()
         try:
-            self._start_all(
-                [*self._command(file.paths), "up", "--detach", "--no-build", "--remove-orphans"], timeout_seconds
-            )
+            command = [*self._command(file.paths), "up", "--detach", "--no-build", "--remove-orphans", *scale]
+            self._start_all(command, timeout_seconds)
         except BaseException:
             self.down()
             raise
@@ -116,6 +130,17 @@ class ComposeStack(Stack):
     def status(self) -> list[ServiceStatus]:
         return [containers.status(one) for one in self._containers()]
 
+    def _scaled(self, file: ComposeFile) -> Mapping[str, int]:
+        """The numbers of replicas that were asked for. Raises StackError for a service that has ports of the host."""
+        for service, number in self.options.replicas.items():
+            if number > 1 and file.services[service].ports:
+                known = ", ".join(composefile.variants(self.options.directory, self.options.pattern)) or "none"
+                raise StackError(
+                    f"{service} cannot have {number} replicas, because they would share a port of this machine; "
+                    f"use a variant with a balancer (the variants are: {known}), or RUNTIME=local"
+                )
+        return self.options.replicas
+
     def _command(self, files: list[Path], project: str = "") -> list[str]:
         named = [word for path in files for word in ("-f", str(path))]
         return ["docker", "compose", "-p", project or self._project, *named]
@@ -131,6 +156,7 @@ class ComposeStack(Stack):
             finally:
                 process.kill()
                 process.wait()
+        warn_of_open_entry(self.options)
         print_progress(f"{self.name} is ready, with {', '.join(one.name for one in self._containers())}")
 
     def _wait_ready(

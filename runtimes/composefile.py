@@ -27,10 +27,11 @@ _MAPPINGS = {"environment", "labels", "args", "depends_on"}
 
 @dataclass(frozen=True)
 class Port:
-    """A published port: `host` on 127.0.0.1 is forwarded to `container`."""
+    """A published port: `host` on the address `ip` of this machine is forwarded to `container`. 0 is any free port."""
 
     host: int
     container: int
+    ip: str = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -242,8 +243,8 @@ def _words(value: list[object] | str | None) -> list[str]:
 
 
 def _port(spec: str) -> Port:
-    _, host, container = spec.rsplit(":", 2)
-    return Port(int(host), int(container))
+    ip, host, container = spec.rsplit(":", 2)
+    return Port(int(host or 0), int(container), ip.strip("[]"))
 
 
 def seconds(duration: str) -> float:

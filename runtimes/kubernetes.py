@@ -14,9 +14,19 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from runtimes import cluster, composefile, engine, images, overlay, probes
-from runtimes.base import GRPC, HTTP, ServiceStatus, Stack, StackOptions, print_progress
+from runtimes.base import (
+    GRPC,
+    HTTP,
+    ServiceStatus,
+    Stack,
+    StackOptions,
+    print_progress,
+    warn_of_open_entry,
+    with_free_ports,
+)
 from runtimes.cluster import COMPONENT, Namespace, Pod, Workload
 from runtimes.compose import ComposeStack
+from runtimes.entry_forward import EntryForward
 from runtimes.errors import (
     ImageNotFound,
     NodePortUnreachable,
@@ -53,11 +63,14 @@ class KubernetesStack(Stack):
         self._namespace = Namespace(f"sp-{self.name}")
         self._settings = KubernetesSettings()
         name = ".".join(filter(None, (options.pattern, options.variant)))
+        self._forward = EntryForward(self._namespace.name, options.directory.parent.resolve())
         self._manifests = options.directory.parent / "k8s" / "patterns" / name
 
     def up(self, timeout_seconds: float = 120) -> str:
         self.options.compose_file()
         self.down()
+        if self.options.ports_given:
+            self.options = with_free_ports(self.options)
         images_in_cluster = self._load_images()
         self._namespace.wait_removed()
         deadline = time.monotonic() + timeout_seconds
@@ -66,9 +79,13 @@ class KubernetesStack(Stack):
             self._wait_rolled_out(deadline, timeout_seconds)
             self._wait_entry_ready(deadline, timeout_seconds)
             self._wait_accepting_connections(deadline, timeout_seconds)
+            if self.options.ports_given:
+                self._forward.start(self.options, self._host, self._open_ports[overlay.ENTRY])
         except BaseException:
             self.down()
             raise
+        if self.options.ports_given:
+            warn_of_open_entry(self.options)
         print_progress(f"{self.name} is ready, with {', '.join(pod.name for pod in self._namespace.pods())}")
         return self.url()
 
@@ -76,6 +93,7 @@ class KubernetesStack(Stack):
         self._load_images()
 
     def down(self) -> None:
+        self._forward.stop()
         if self._namespace.exists():
             self._namespace.remove()
         for cached in ("_open_ports", "_host"):
@@ -86,11 +104,14 @@ class KubernetesStack(Stack):
 
     def replicas(self, service: str | None = None) -> list[str]:
         if service is None:
-            return [f"http://{self._host}:{self._open_ports[overlay.ENTRY][HTTP]}"]
+            forwarded = self._forward.address(HTTP)
+            return [f"http://{forwarded or f'{self._host}:{self._open_ports[overlay.ENTRY][HTTP]}'}"]
         names = [pod.name for pod in self._running(service)] or self._instances(service)
         return [f"http://{self._host}:{self._first_port(name)}" for name in names]
 
     def grpc(self, service: str | None = None) -> str:
+        if service is None and (forwarded := self._forward.address(GRPC)):
+            return forwarded
         name = overlay.ENTRY if service is None else f"direct-{self._instances(service)[0]}"
         return f"{self._host}:{self._open_ports[name][GRPC]}"
 
@@ -171,7 +192,7 @@ class KubernetesStack(Stack):
     def _apply(self, images_in_cluster: dict[str, str]) -> None:
         with tempfile.TemporaryDirectory(prefix="serving-patterns-") as folder:
             names = (Path(folder), self._manifests, self._rendered, self._namespace.name)
-            overlay.write(*names, self._changed_settings(), images_in_cluster)
+            overlay.write(*names, self._changed_settings(), images_in_cluster, self.options.replicas)
             cluster.kubectl("apply", "--kustomize", folder)
 
     def _changed_settings(self) -> dict[str, dict[str, str]]:

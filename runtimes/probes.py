@@ -46,10 +46,10 @@ def accepts_connections(port: int, host: str = "127.0.0.1", timeout_seconds: flo
     return True
 
 
-def redis_ready(port: int, timeout_seconds: float = 2) -> str:
+def redis_ready(port: int, host: str = "127.0.0.1", timeout_seconds: float = 2) -> str:
     """READY if a Redis server replies to PING, else a description of the reply or error."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=timeout_seconds) as connection:
+        with socket.create_connection((host, port), timeout=timeout_seconds) as connection:
             connection.sendall(b"PING\r\n")
             answer = connection.recv(100)
     except OSError as error:
@@ -57,7 +57,9 @@ def redis_ready(port: int, timeout_seconds: float = 2) -> str:
     return READY if answer.startswith(b"+PONG") else f"PING returned {answer.decode(errors='replace').strip()}"
 
 
-def run(probe: str, port: int) -> str:
+def run(probe: str, port: int, host: str = "127.0.0.1") -> str:
     """Run a probe given by name: `redis`, or an HTTP path. Returns READY or a description."""
-    ask: Callable[[], str] = (lambda: redis_ready(port)) if probe == "redis" else (lambda: http_ready(port, probe))
+    ask: Callable[[], str] = (
+        (lambda: redis_ready(port, host)) if probe == "redis" else (lambda: http_ready(port, probe, host))
+    )
     return ask()

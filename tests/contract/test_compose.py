@@ -23,11 +23,17 @@ from tests.contract.sources import Offenders, rule, source
 
 DOCKERFILE = source("compose/Dockerfile")
 WITH_HEALTHCHECK = {"api", "prep", "model", "vision", "store"}  # targets of the Dockerfile
-READ_BY_LIBRARIES = {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+READ_BY_LIBRARIES = {
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"),
+    *("AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "GOOGLE_SERVICE_ACCOUNT_KEY"),
+    *("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_TOKEN"),
+}
 SET_BY_THE_IMAGE = {"HOST", "HTTP_PORT", "GRPC_PORT"}
 ENTRY_PORTS = (
-    ["127.0.0.1:${PORT:-8000}:8000"],
-    ["127.0.0.1:${PORT:-8000}:8000", "127.0.0.1:${GRPC_PORT:-8001}:8001"],
+    ["${BIND:-127.0.0.1}:${PORT:-8000}:8000"],
+    # without GRPC_PORT a free port, so that stacks with different values of PORT run side by side
+    ["${BIND:-127.0.0.1}:${PORT:-8000}:8000", "${BIND:-127.0.0.1}:${GRPC_PORT:-0}:8001"],
 )
 SHORTEST_GRACE_SECONDS = 30
 # libraries that an image has no use for
