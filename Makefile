@@ -16,7 +16,7 @@ STACK = $(PATTERN) --runtime $(RUNTIME)
 START = $(STACK) --port $(PORT) --bind $(BIND) $(if $(GRPC_PORT),--grpc-port $(GRPC_PORT)) \
   $(if $(VARIANT),--variant $(VARIANT)) $(if $(SCALE),--scale "$(SCALE)")
 
-.PHONY: help up down demo logs status test drills screenshots lint bench models exporters images docs lock clean
+.PHONY: help up down demo logs status test drills screenshots lint bench models exporters images image docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -67,6 +67,10 @@ exporters: .venv/.export  ## test the exporters with PyTorch and TensorFlow (ins
 
 images: .venv/.run  ## build the container images of PATTERN and its variants
 	@$(PY) -m runtimes images $(PATTERN)
+
+image: .venv/.run  ## build an image that serves one model: MODEL=name or folder, TAG=name:tag
+	@$(PY) -m runtimes image $(or $(MODEL),$(error MODEL is not set: give a name in models/build, or a folder with model.onnx)) \
+	  $(if $(TAG),--tag $(TAG))
 
 PAGES = README.md docs/*.md k8s/README.md patterns/*/README.md
 docs: .venv/.dev  ## update the generated tables and numbers in the documentation (needs kubectl)

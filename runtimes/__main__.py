@@ -1,4 +1,4 @@
-"""Command line: `python -m runtimes up|down|demo|logs|status|images PATTERN`. The Makefile calls it."""
+"""Command line: `python -m runtimes up|down|demo|logs|status|images PATTERN`, `image MODEL`. The Makefile calls it."""
 
 import importlib
 import importlib.util
@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from runtimes import composefile
+from runtimes import composefile, own_models
 from runtimes.base import COMPOSE_DIRECTORY, ServiceStatus, Stack, print_progress
 from runtimes.errors import StackError, StackNotRunning
 
@@ -86,6 +86,24 @@ def images(pattern: Pattern) -> None:
     """Build the container images of PATTERN and its variants."""
     for variant in (None, *composefile.variants(COMPOSE_DIRECTORY, pattern)):
         Stack.create(pattern, "compose", variant).build()
+
+
+@app.command()
+def image(
+    model: Annotated[str, typer.Argument(help="Name of a model, or the folder with its model.onnx and model.yaml.")],
+    tag: Annotated[
+        str, typer.Option(help="Name and tag of the image; empty: serving-patterns/<model>:<version>.")
+    ] = "",
+) -> None:
+    """Build an image that serves one model, with or without a recipe. The last line is its name."""
+    stack = Stack.create("web_single", "compose")
+    if "/" not in model and own_models.has_recipe(model):
+        Stack.create("web_single", "local", env={"MODEL": model}).build()
+    found = own_models.find(model)
+    name = tag or f"serving-patterns/{found.name.lower()}:{found.newest}"
+    own_models.build_image(stack.options.compose_file().services["api"], found, name)
+    print_progress(f"run it: docker run --rm --publish 127.0.0.1:8000:8000 {name}")
+    typer.echo(name)
 
 
 @app.command()

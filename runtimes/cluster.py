@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_settings import BaseSettings
+
 from runtimes import engine
 from runtimes.errors import ClusterUnavailable, CommandFailed
 
@@ -29,6 +31,14 @@ if answer.status == 503:
     print(answer.read(100000).decode())
 """
 Tree = dict[str, Any]
+
+
+class KubernetesSettings(BaseSettings):
+    """Settings from the environment: how to load images, the prefix of their names, and the address of a node."""
+
+    image_load_command: str = ""
+    image_prefix: str = ""
+    node_address: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from runtimes import composefile, containers, engine, probes
+from runtimes import composefile, containers, engine, own_models, probes
 from runtimes.base import (
     GRPC,
     HTTP,
@@ -28,7 +27,6 @@ from runtimes.errors import CommandFailed, ServiceExited, StackError, StackNotRe
 from runtimes.load_failures import LoadWatch
 
 _POLL_SECONDS = 0.25
-_BUILD_SECONDS = 1800
 _IMAGE_PROJECT = "serving-patterns"  # all images are built in this compose project
 
 
@@ -62,18 +60,19 @@ class ComposeStack(Stack):
 
     def build(self) -> None:
         file = self.options.compose_file()
-        built = {service.image: service.name for service in reversed(file.services.values()) if service.built}
-        if not built:
-            return
-        print_progress(f"building the images of {self.name} (some minutes the first time, seconds if nothing changed)")
-        # Images are labelled with their project, so another project would build different images.
-        command = [*self._command(file.paths, _IMAGE_PROJECT), "build", *built.values()]
-        if not sys.stderr.isatty():
-            engine.run([*command, "--quiet"], self._variables, _BUILD_SECONDS)
-            return
-        done = subprocess.run(command, env=engine.environment(self._variables), stdout=sys.stderr, check=False)
-        if done.returncode != 0:
-            raise CommandFailed(command, done.returncode, "the images could not be built; see the output above")
+        images = {service.image: service for service in reversed(file.services.values()) if service.built}
+        # with a model that has no recipe, or that it downloads, the image is built in another way
+        special = {name: one for name, one in images.items() if own_models.with_recipe(one) != one.models}
+        usual = [service.name for name, service in images.items() if name not in special]
+        if images:
+            print_progress(
+                f"building the images of {self.name} (some minutes the first time, seconds if nothing changed)"
+            )
+        if usual:
+            # Images are labelled with their project, so another project would build different images.
+            engine.build([*self._command(file.paths, _IMAGE_PROJECT), "build", *usual], self._variables)
+        for service in special.values():
+            own_models.build_service(service)
 
     def down(self) -> None:
         found = self._containers()

@@ -36,11 +36,16 @@ class Port:
 
 @dataclass(frozen=True)
 class ComposeService:
-    """A service of the compose files, merged and interpolated. `local` is its `x-local` section."""
+    """A service of the compose files, merged and interpolated. `local` is its `x-local` section.
+
+    `target` and `args` are those of its build, except the argument MODELS, which is `models`.
+    """
 
     name: str
     image: str
     built: bool
+    target: str
+    args: dict[str, str]
     entrypoint: list[str]
     command: list[str]
     environment: dict[str, str]
@@ -225,6 +230,8 @@ def _service(name: str, tree: Tree, interpolate: _Interpolation) -> ComposeServi
         name=name,
         image=tree.get("image", ""),
         built=bool(build),
+        target=build.get("target", ""),
+        args={key: str(value) for key, value in args.items() if value is not None and key != "MODELS"},
         entrypoint=_words(tree.get("entrypoint")),
         command=_words(tree.get("command")),
         environment={key: value for key, value in resolved.items() if value is not None},

@@ -38,6 +38,7 @@ class NoLocalSubstitute(StackError):
 class CommandFailed(StackError):
     def __init__(self, command: list[str], code: int, output: str) -> None:
         super().__init__(f"`{' '.join(command)}` failed with exit code {code}:\n{output.strip()}")
+        self.code, self.output = code, output
 
 
 class PortInUse(StackError):

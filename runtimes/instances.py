@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runtimes import balancers, nginx
+from runtimes import balancers, nginx, own_models
 from runtimes.base import GRPC, HTTP
 from runtimes.composefile import ComposeFile, ComposeService
 from runtimes.errors import NoLocalSubstitute, StackError
@@ -117,8 +117,13 @@ def _balancer(service: ComposeService, ports: Addresses) -> Instance:
 
 
 def models(file: ComposeFile) -> list[str]:
-    """Names of the models that the images would contain. The local runtime builds them in the checkout."""
-    return sorted({model for service in file.services.values() for model in service.models})
+    """Names of the models that the images would contain and that have a recipe. The local runtime builds them.
+
+    Raises UnknownName for a model that has none and is not in models/build.
+    """
+    for service in file.services.values():
+        own_models.without_recipe(service)
+    return sorted({model for service in file.services.values() for model in own_models.with_recipe(service)})
 
 
 def _replica_names(service: ComposeService) -> list[str]:

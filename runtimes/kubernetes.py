@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 
 import yaml
-from pydantic_settings import BaseSettings
 
 from runtimes import cluster, composefile, engine, images, overlay, probes
 from runtimes.base import (
@@ -24,29 +23,20 @@ from runtimes.base import (
     warn_of_open_entry,
     with_free_ports,
 )
-from runtimes.cluster import COMPONENT, Namespace, Pod, Workload
+from runtimes.cluster import COMPONENT, KubernetesSettings, Namespace, Pod, Workload
 from runtimes.compose import ComposeStack
 from runtimes.entry_forward import EntryForward
 from runtimes.errors import (
-    ImageNotFound,
     NodePortUnreachable,
-    ServiceExited,
     StackError,
     StackNotReady,
     StackNotRunning,
     UnknownName,
 )
 from runtimes.load_failures import LoadWatch
+from runtimes.rollout import require_progress
 
 _POLL_SECONDS = 0.25
-
-
-class KubernetesSettings(BaseSettings):
-    """Settings from the environment: how to load images, the prefix of their names, and the address of a node."""
-
-    image_load_command: str = ""
-    image_prefix: str = ""
-    node_address: str = ""
 
 
 class KubernetesStack(Stack):
@@ -211,19 +201,12 @@ class KubernetesStack(Stack):
             if not late and workloads:
                 break
             waiting = [pod for pod in pods if pod.service in {one.name for one in late} and not pod.ready]
-            self._require_progress(waiting, deadline, timeout_seconds)
-            for pod in (one for one in waiting if one.running and not one.terminating):
-                watch.check(pod.name, self._namespace.unready_answer(pod))
+            require_progress(self._namespace, waiting, watch)
+            self._require_time_left(waiting, deadline, timeout_seconds)
             time.sleep(_POLL_SECONDS)
         self._namespace.name_replicas(workloads, pods)
 
-    def _require_progress(self, waiting: list[Pod], deadline: float, timeout_seconds: float) -> None:
-        for pod in waiting:
-            if pod.image_missing:
-                raise ImageNotFound(pod.name, pod.image, pod.message or pod.waiting)
-            if pod.crashed and not pod.terminating:
-                how = f"exited with code {pod.exit_code}" if pod.exit_code is not None else pod.waiting
-                raise ServiceExited(pod.name, how, self._namespace.last_lines(pod))
+    def _require_time_left(self, waiting: list[Pod], deadline: float, timeout_seconds: float) -> None:
         if time.monotonic() > deadline:
             if not waiting:
                 raise StackNotReady(self.name, timeout_seconds, "no pods were created; see kubectl get events")
