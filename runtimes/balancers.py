@@ -5,21 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from runtimes.composefile import ComposeService
 from runtimes.errors import NoLocalSubstitute
 
 _HTTP = 8000
-
-
-class Listening(Protocol):
-    """What is known of the process that balances."""
-
-    @property
-    def ports(self) -> dict[int, int]: ...
-    @property
-    def environment(self) -> dict[str, str]: ...
 
 
 def name_of(service: str) -> str:
@@ -47,7 +37,11 @@ def forward(ip: str, ports: Mapping[int, int], host: str, targets: Mapping[int, 
 
 
 def instead_of_nginx(
-    service: ComposeService, source: Path, draft: Listening, backends: Mapping[str, Sequence[Mapping[int, int]]]
+    service: ComposeService,
+    source: Path,
+    ip: str,
+    ports: Mapping[int, int],
+    backends: Mapping[str, Sequence[Mapping[int, int]]],
 ) -> list[str]:
     """The command of a balancer for an nginx whose configuration leads to one service. Raises NoLocalSubstitute."""
     text = source.read_text()
@@ -56,4 +50,4 @@ def instead_of_nginx(
     if len(led_to) != 1:
         reason = "nginx is not installed on this machine, and our own balancer serves one service only"
         raise NoLocalSubstitute(service.name, service.image, reason)
-    return command(draft.environment["HOST"], draft.ports, backends[led_to[0]], listens)
+    return command(ip, ports, backends[led_to[0]], listens)

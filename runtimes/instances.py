@@ -204,11 +204,11 @@ def _with_command(
     if service.image.startswith("nginx:"):
         backends = {name: [ports[one] for one in _replica_names(file.services[name])] for name in service.depends_on}
         source = nginx.source(service, file.directory)
+        ip = draft.environment["HOST"]
         if binary := nginx.installed():
-            ip = service.ports[0].ip if service.ports else "127.0.0.1"
             folder = state / service.name
             return replace(draft, command=nginx.command(binary, source, folder, ip, draft.ports, backends))
-        return replace(draft, command=_python(balancers.instead_of_nginx(service, source, draft, backends)))
+        return replace(draft, command=_python(balancers.instead_of_nginx(service, source, ip, draft.ports, backends)))
     if service.built or service.entrypoint:
         return replace(draft, command=_python([*(service.entrypoint or _SERVE), *service.command]))
     raise NoLocalSubstitute(service.name, service.image)

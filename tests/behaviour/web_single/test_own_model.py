@@ -117,5 +117,5 @@ def test_a_model_that_cannot_be_served_ends_the_start_at_once(
 
 def test_a_model_that_is_nowhere_is_refused_with_the_known_ones() -> None:
     stack = Stack.create("web_single", "local", port=0, name=f"test-{os.getpid()}-none", env={"MODEL": "nowhere"})
-    with pytest.raises(UnknownName, match="unknown model 'nowhere'; expected one of: .*iris"):
+    with pytest.raises(UnknownName, match=r"unknown model 'nowhere'; expected one of: .*iris"):
         stack.up()
