@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from runtimes import balancers, processes, state_file
-from runtimes.base import StackOptions
+from runtimes.base import StackOptions, warn_of_open_entry
 from runtimes.errors import ServiceExited, StackNotReady
 from runtimes.instances import Instance
 from runtimes.logtail import last_lines
@@ -33,7 +33,12 @@ class EntryForward:
         self._log = self._state.with_suffix(".log")
 
     def start(self, options: StackOptions, node: str, node_ports: dict[int, int]) -> None:
-        """Forward the ports of `options` to the node ports of the same container ports. Raises StackError."""
+        """Forward the ports of `options` to the node ports of the same container ports, if they were chosen.
+
+        Raises StackError.
+        """
+        if not options.ports_given:
+            return
         ports = {port: outside for port, outside in options.entry_ports().items() if port in node_ports}
         command = balancers.forward(options.bind, ports, node, node_ports)
         host = reachable(options.bind)
@@ -49,6 +54,7 @@ class EntryForward:
             if time.monotonic() > deadline:
                 raise StackNotReady("the forwarding of the entry's port", _START_SECONDS, f"see {self._log}")
             time.sleep(0.05)
+        warn_of_open_entry(options)
 
     def address(self, port: int) -> str | None:
         """`host:port` of this machine that leads to a port of the entry; None if nothing is forwarded."""

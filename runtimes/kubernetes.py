@@ -59,8 +59,7 @@ class KubernetesStack(Stack):
     def up(self, timeout_seconds: float = 120) -> str:
         self.options.compose_file()
         self.down()
-        if self.options.ports_given:
-            self.options = with_free_ports(self.options)
+        self.options = with_free_ports(self.options)
         images_in_cluster = self._load_images()
         self._namespace.wait_removed()
         deadline = time.monotonic() + timeout_seconds
@@ -69,13 +68,10 @@ class KubernetesStack(Stack):
             self._wait_rolled_out(deadline, timeout_seconds)
             self._wait_entry_ready(deadline, timeout_seconds)
             self._wait_accepting_connections(deadline, timeout_seconds)
-            if self.options.ports_given:
-                self._forward.start(self.options, self._host, self._open_ports[overlay.ENTRY])
+            self._forward.start(self.options, self._host, self._open_ports[overlay.ENTRY])
         except BaseException:
             self.down()
             raise
-        if self.options.ports_given:
-            warn_of_open_entry(self.options)
         print_progress(f"{self.name} is ready, with {', '.join(pod.name for pod in self._namespace.pods())}")
         return self.url()
 
@@ -94,16 +90,14 @@ class KubernetesStack(Stack):
 
     def replicas(self, service: str | None = None) -> list[str]:
         if service is None:
-            forwarded = self._forward.address(HTTP)
-            return [f"http://{forwarded or f'{self._host}:{self._open_ports[overlay.ENTRY][HTTP]}'}"]
+            return [f"http://{self._forward.address(HTTP) or self._entry(HTTP)}"]
         names = [pod.name for pod in self._running(service)] or self._instances(service)
         return [f"http://{self._host}:{self._first_port(name)}" for name in names]
 
     def grpc(self, service: str | None = None) -> str:
-        if service is None and (forwarded := self._forward.address(GRPC)):
-            return forwarded
-        name = overlay.ENTRY if service is None else f"direct-{self._instances(service)[0]}"
-        return f"{self._host}:{self._open_ports[name][GRPC]}"
+        if service is None:
+            return self._forward.address(GRPC) or self._entry(GRPC)
+        return f"{self._host}:{self._open_ports[f'direct-{self._instances(service)[0]}'][GRPC]}"
 
     def stop(self, service: str) -> None:
         self._scale_down(service, lambda pods: None)
@@ -156,8 +150,6 @@ class KubernetesStack(Stack):
     def pods(self, service: str | None = None) -> list[Pod]:
         """The pods of a service or of one replica; None: all pods. Includes terminating pods."""
         return [pod for pod in self._all() if service in (None, pod.service, pod.name)]
-
-    # --- start
 
     def _load_images(self) -> dict[str, str]:
         """Build the images, tag them by content and load them into the cluster.
@@ -239,8 +231,6 @@ class KubernetesStack(Stack):
                     raise StackNotReady(name, timeout_seconds, f"node port {port} of {self._host} refuses connections")
                 time.sleep(_POLL_SECONDS)
 
-    # --- find and stop
-
     @cached_property
     def _hosts(self) -> list[str]:
         return [self._settings.node_address] if self._settings.node_address else cluster.node_addresses()
@@ -257,6 +247,9 @@ class KubernetesStack(Stack):
         if not self.is_up():
             raise StackNotRunning(self.name, self.options.pattern)
         return self._namespace.ports()
+
+    def _entry(self, port: int) -> str:
+        return f"{self._host}:{self._open_ports[overlay.ENTRY][port]}"
 
     def _first_port(self, instance: str) -> int:
         ports = self._open_ports[f"direct-{instance}"]

@@ -46,7 +46,7 @@ function fieldset({ name, datatype, shape, features = [], description }, changed
     h("label", { for: one.id }, label(i), features[i]?.unit ? h("small", {}, ` ${features[i].unit}`) : null), one);
   const empty = (i) => features[i]?.example ?? (datatype === "BYTES" ? "" : datatype === "BOOL" ? false : 0);
   return {
-    element: few && h("div", { role: "group", "aria-label": name },
+    element: few && h("div", { role: "group", "aria-label": `input ${name}` },
       h("h3", {}, `${words(name)} (${datatype}${count > 1 ? `, ${count} values` : ""})`, description ? ` ${description}` : null),
       ...boxes.map(field)),
     tensor: () => ({ name, datatype, shape: sizes, data: few ? boxes.map((one) => value(one, datatype)) : kept }),
