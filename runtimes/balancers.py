@@ -10,6 +10,8 @@ from runtimes.composefile import ComposeService
 from runtimes.errors import NoLocalSubstitute
 
 _HTTP = 8000
+# so that a balancer finds its code wherever a stack runs
+ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
 
 
 def name_of(service: str) -> str:

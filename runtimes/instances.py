@@ -106,7 +106,7 @@ def _balancer(service: ComposeService, ports: Addresses) -> Instance:
         command=_python(
             balancers.command(ip, ports[name], [ports[one] for one in _replica_names(service)], (HTTP, GRPC))
         ),
-        environment=_inherited(),
+        environment=_inherited() | balancers.ENVIRONMENT,
         ports=ports[name],
         probe="/readyz",
         waits_for=[service.name],
@@ -208,7 +208,8 @@ def _with_command(
         if binary := nginx.installed():
             folder = state / service.name
             return replace(draft, command=nginx.command(binary, source, folder, ip, draft.ports, backends))
-        return replace(draft, command=_python(balancers.instead_of_nginx(service, source, ip, draft.ports, backends)))
+        command = _python(balancers.instead_of_nginx(service, source, ip, draft.ports, backends))
+        return replace(draft, command=command, environment=draft.environment | balancers.ENVIRONMENT)
     if service.built or service.entrypoint:
         return replace(draft, command=_python([*(service.entrypoint or _SERVE), *service.command]))
     raise NoLocalSubstitute(service.name, service.image)

@@ -20,7 +20,6 @@ from runtimes.base import (
     Stack,
     StackOptions,
     print_progress,
-    warn_of_open_entry,
     with_free_ports,
 )
 from runtimes.cluster import COMPONENT, KubernetesSettings, Namespace, Pod, Workload

@@ -66,7 +66,8 @@ def with_recipe(service: ComposeService) -> list[str]:
 
 def known() -> list[str]:
     """The names of the models that have a recipe, or are in models/build."""
-    return sorted({path.parent.name for path in [*RECIPES.glob("*/build.py"), *BUILT.glob("*/*/model.yaml")]})
+    recipes = {path.parent.name for path in RECIPES.glob("*/build.py")}
+    return sorted(recipes | {path.parents[1].name for path in BUILT.glob("*/*/model.yaml")})
 
 
 def find(given: str) -> Model:
