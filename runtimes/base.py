@@ -227,11 +227,13 @@ def with_free_ports(options: StackOptions) -> StackOptions:
 
 
 def warn_of_open_entry(options: StackOptions) -> None:
-    """Say that an entry which listens beyond loopback is open to others."""
-    if options.bind not in ("localhost", "::1") and not options.bind.startswith("127."):
+    """Say that an entry which listens beyond loopback, and asks for no keys, is open to others."""
+    beyond = options.bind not in ("localhost", "::1") and not options.bind.startswith("127.")
+    asks = any(service.environment.get("API_KEYS") for service in options.compose_file().services.values())
+    if beyond and not asks:
         print_progress(
             f"warning: {options.name} listens on {options.bind}; whoever reaches this machine can use it, "
-            "unless its entry demands API keys"
+            "because no API_KEYS are set"
         )
 
 

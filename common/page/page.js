@@ -7,8 +7,9 @@ let introduced = false, mounted = false, latestCall = 0;
 
 /** Introduces the service, then mounts its panel once there is a model (a proxy has none: it is undefined there). */
 async function start() {
-  const { ok, body: metadata } = await call("GET", "/metadata");
-  if (!ok) return;
+  const reply = await call("GET", "/metadata");
+  if (!reply.ok) return at("refusal").replaceChildren(errors(reply));
+  const metadata = reply.body;
   const panel = await import("./panel.js");
   if (!introduced) introduce(metadata, panel.about);
   if (mounted || metadata.model === null) return;
