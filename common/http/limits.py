@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from typing import NamedTuple
+from collections.abc import Iterable
+from operator import itemgetter
+from typing import NamedTuple, Protocol
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 MOST_TARGET = 8_192  # bytes of a request's target, that is its path and query
 MOST_HEAD = 65_536  # bytes of a head: the target and the header fields
@@ -28,6 +32,12 @@ class Refusal(NamedTuple):
     status: int
     text: str
 
+    def response(self) -> bytes:
+        """The whole response, after which the connection ends."""
+        body = b"%b\n" % self.text.encode()
+        head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        return STATUS_LINE[self.status] + head + body
+
 
 TARGET_TOO_LONG = Refusal(414, f"the request's target is longer than {MOST_TARGET} bytes; send values in the body")
 HEAD_TOO_LARGE = Refusal(431, f"the head has more than {MOST_HEAD} bytes or {MOST_FIELDS} header fields; send fewer")
@@ -43,6 +53,22 @@ class RefusedRequestError(Exception):
 def most_connections() -> int:
     """The most connections of a process: three quarters of its file descriptors, since others are needed as well."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4
+
+
+class Connection(Protocol):
+    """A connection of the server. `idle_since` is None while a client waits for a response."""
+
+    transport: asyncio.Transport
+
+    @property
+    def idle_since(self) -> float | None: ...
+
+
+def close_longest_idle(connections: Iterable[Connection]) -> None:
+    """Closes the connection that has been idle for the longest time, so that a new one has a file descriptor."""
+    idle = [(one.idle_since, one.transport) for one in connections if one.idle_since is not None]
+    if idle:
+        min(idle, key=itemgetter(0))[1].abort()
 
 
 class Linger:

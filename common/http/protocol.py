@@ -9,13 +9,11 @@ the FastAPI application.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextvars import Context
-from operator import attrgetter
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.errors import InvalidInput
 from common.http.app import App, plain_path
@@ -37,6 +35,7 @@ from common.http.limits import (
     Linger,
     Refusal,
     RefusedRequestError,
+    close_longest_idle,
     most_connections,
 )
 from common.http.upgrade import head_without_offer
@@ -62,7 +61,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._idle_since = self.loop.time()
         if len(self.connections) > MOST_CONNECTIONS:
-            close_longest_idle(self.connections)
+            close_longest_idle(cast(set[HttpProtocol], self.connections))
 
     def data_received(self, data: bytes) -> None:
         if self._linger is not None:
@@ -71,7 +70,13 @@ class HttpProtocol(HttpToolsProtocol):
         self._received += len(data)
         if len(data) > MOST_HEAD:
             self._measure_head = True
-        self._read(data)
+        self._unset_keepalive_if_required()
+        try:
+            while data:
+                data = self._parse(data)
+        except httptools.HttpParserError:
+            self.logger.warning("Invalid HTTP request received.")
+            self.send_400_response("Invalid HTTP request received.")
         if self._in_head:
             self._check_incomplete_head()
         elif self._in_body and self._received - self._body_size > FRAMING_BYTES + MOST_HEAD * self._pieces:
@@ -107,11 +112,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._write_refusal(refusal)
 
     def _write_refusal(self, refusal: Refusal) -> None:
-        body = b"%b\n" % refusal.text.encode()
-        self.transport.write(
-            b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (STATUS_LINE[refusal.status], len(body), body)
-        )
+        self.transport.write(refusal.response())
         self.close()
 
     def close(self) -> None:
@@ -163,28 +164,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._wrong = TARGET_TOO_LONG
             raise RefusedRequestError
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        super().on_header(name, value)
-        if len(self.headers) > MOST_FIELDS:
+    def _check_head(self) -> None:
+        """Raises RefusedRequestError for a head that is too large. Its size is added up only after a large segment."""
+        measured, self._measure_head = self._measure_head, False
+        size = sum(len(name) + len(value) + 4 for name, value in self.headers) if measured else 0
+        if len(self.headers) > MOST_FIELDS or len(self.url) + size > MOST_HEAD:
             self._wrong = HEAD_TOO_LARGE
             raise RefusedRequestError
-
-    def _measured_head(self) -> None:
-        """Raises RefusedRequestError for a head that is too large; asked only after a large segment."""
-        self._measure_head = False
-        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MOST_HEAD:
-            self._wrong = HEAD_TOO_LARGE
-            raise RefusedRequestError
-
-    def _read(self, data: bytes) -> None:
-        """As the parent's data_received, but an offer to upgrade the connection is ignored."""
-        self._unset_keepalive_if_required()
-        try:
-            while data:
-                data = self._parse(data)
-        except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
-            self.send_400_response("Invalid HTTP request received.")
 
     def _parse(self, data: bytes) -> bytes:
         """Parses bytes; returns those that are to be parsed again, because they stand behind an offer to upgrade."""
@@ -205,8 +191,8 @@ class HttpProtocol(HttpToolsProtocol):
         if connect and self.parser.get_method() != b"CONNECT":
             self.offered = True
             return
-        if self._measure_head:
-            self._measured_head()
+        if self._measure_head or len(self.headers) > MOST_FIELDS:
+            self._check_head()
         self._in_head, self._in_body = False, True
         self._received = self._body_size = self._pieces = 0
         url = httptools.parse_url(self.url)
@@ -313,10 +299,3 @@ class CycleTransport:
 
     def __init__(self, connection: HttpProtocol) -> None:
         self.write, self.close = connection.transport.write, connection.close
-
-
-def close_longest_idle(connections: Iterable[object]) -> None:
-    """Closes the connection that has been idle for the longest time, so that a new one has a file descriptor."""
-    idle = [one for one in connections if isinstance(one, HttpProtocol) and one.idle_since is not None]
-    if idle:
-        min(idle, key=attrgetter("idle_since")).transport.abort()
