@@ -4,19 +4,24 @@
 PATTERN ?= web_single
 RUNTIME ?= auto
 PORT ?= 8000
+GRPC_PORT ?=
+BIND ?= 127.0.0.1
 VARIANT ?=
+SCALE ?=
 
 PY := .venv/bin/python
 UV := .venv/lock/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --no-header --no-annotate --no-emit-index-url --generate-hashes
 STACK = $(PATTERN) --runtime $(RUNTIME)
-START = $(STACK) --port $(PORT) $(if $(VARIANT),--variant $(VARIANT))
+START = $(STACK) --port $(PORT) --bind $(BIND) $(if $(GRPC_PORT),--grpc-port $(GRPC_PORT)) \
+  $(if $(VARIANT),--variant $(VARIANT)) $(if $(SCALE),--scale "$(SCALE)")
 
-.PHONY: help up down demo logs status test drills screenshots lint bench models exporters images docs lock clean
+.PHONY: help up down demo logs status test drills screenshots lint bench models exporters images image docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
-	@echo 'make TARGET [PATTERN=web_single] [RUNTIME=auto|local|compose|kubernetes] [PORT=8000] [VARIANT=replicas]'; echo
+	@echo 'make TARGET [PATTERN=web_single] [RUNTIME=auto|local|compose|kubernetes] [PORT=8000] [VARIANT=replicas]'; \
+	  echo '  further: MODEL=mine, GRPC_PORT=8001, BIND=0.0.0.0 (listen beyond this machine), SCALE="recognition=2"'; echo
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-11s %s\n", $$1, $$2}'
 
 up: .venv/.run  ## start PATTERN; the last line is its URL
@@ -62,6 +67,10 @@ exporters: .venv/.export  ## test the exporters with PyTorch and TensorFlow (ins
 
 images: .venv/.run  ## build the container images of PATTERN and its variants
 	@$(PY) -m runtimes images $(PATTERN)
+
+image: .venv/.run  ## build an image that serves one model: MODEL=name or folder, TAG=name:tag
+	@$(PY) -m runtimes image $(or $(MODEL),$(error MODEL is not set: give a name in models/build, or a folder with model.onnx)) \
+	  $(if $(TAG),--tag $(TAG))
 
 PAGES = README.md docs/*.md k8s/README.md patterns/*/README.md
 docs: .venv/.dev  ## update the generated tables and numbers in the documentation (needs kubectl)

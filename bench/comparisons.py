@@ -171,7 +171,7 @@ COMPARISONS = (
     Comparison(
         "inline",
         "short runs on the event loop",
-        ("common/inference/session.py:RunCost", "common/inference/batcher.py:Batcher.slow"),
+        ("common/inference/warm_up.py:RunCost", "common/inference/batcher.py:Batcher.slow"),
         [replaced("every run in a thread", "every-run-in-a-thread")],
         IRIS,
         (1, 32),

@@ -1,14 +1,15 @@
-"""Command line: `python -m runtimes up|down|demo|logs|status|images PATTERN`. The Makefile calls it."""
+"""Command line: `python -m runtimes up|down|demo|logs|status|images PATTERN`, `image MODEL`. The Makefile calls it."""
 
 import importlib
 import importlib.util
+import re
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from runtimes import composefile
+from runtimes import composefile, own_models
 from runtimes.base import COMPOSE_DIRECTORY, ServiceStatus, Stack, print_progress
 from runtimes.errors import StackError, StackNotRunning
 
@@ -18,17 +19,35 @@ Pattern = Annotated[str, typer.Argument(help="Name of a pattern, such as web_sin
 Runtime = Annotated[
     str, typer.Option(help="auto, local, compose or kubernetes. auto is compose if Docker is running, else local.")
 ]
-Port = Annotated[int, typer.Option(help="HTTP port on 127.0.0.1; gRPC uses the next port. 0 uses free ports.")]
+Port = Annotated[int, typer.Option(help="HTTP port of the entry; gRPC uses the next port. 0 uses free ports.")]
+GrpcPort = Annotated[int | None, typer.Option(help="gRPC port of the entry.")]
+Bind = Annotated[
+    str, typer.Option(help="Address on which the entry listens; 0.0.0.0 is every address of this machine.")
+]
+Scale = Annotated[
+    list[str] | None,
+    typer.Option(help="SERVICE=NUMBER of replicas, repeatable or several in one, separated by spaces."),
+]
 Variant = Annotated[str | None, typer.Option(help="A variant of the pattern, from compose/<pattern>.<variant>.yaml.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait until all services are ready.")]
 
 
 @app.command()
 def up(
-    pattern: Pattern, runtime: Runtime = "auto", port: Port = 8000, variant: Variant = None, timeout: Timeout = 120
+    pattern: Pattern,
+    runtime: Runtime = "auto",
+    port: Port = 8000,
+    variant: Variant = None,
+    timeout: Timeout = 120,
+    grpc_port: GrpcPort = None,
+    bind: Bind = "127.0.0.1",
+    scale: Scale = None,
 ) -> None:
     """Start PATTERN. The last line is its URL."""
-    typer.echo(_start(pattern, runtime, port, variant, timeout))
+    stack = Stack.create(
+        pattern, runtime, variant, port, grpc_port=grpc_port, bind=bind, replicas=_numbers(scale or [])
+    )
+    typer.echo(_start(stack, timeout))
 
 
 @app.command()
@@ -59,7 +78,7 @@ def status(pattern: Pattern, runtime: Runtime = "auto") -> None:
     services = stack.status()
     if not services:
         raise StackNotRunning(stack.name, pattern)
-    Console(soft_wrap=True).print(_table(f"{stack.name} ({stack.runtime})", services))
+    Console(soft_wrap=True).print(_table(f"{stack.name} ({stack.runtime}), entry {_entry(stack)}", services))
 
 
 @app.command()
@@ -70,11 +89,39 @@ def images(pattern: Pattern) -> None:
 
 
 @app.command()
+def image(
+    model: Annotated[str, typer.Argument(help="Name of a model, or the folder with its model.onnx and model.yaml.")],
+    tag: Annotated[
+        str, typer.Option(help="Name and tag of the image; empty: serving-patterns/<model>:<version>.")
+    ] = "",
+) -> None:
+    """Build an image that serves one model, with or without a recipe. The last line is its name."""
+    stack = Stack.create("web_single", "compose")
+    if "/" not in model and own_models.has_recipe(model):
+        Stack.create("web_single", "local", env={"MODEL": model}).build()
+    found = own_models.find(model)
+    name = tag or f"serving-patterns/{found.name.lower()}:{found.newest}"
+    own_models.build_image(stack.options.compose_file().services["api"], found, name)
+    print_progress(f"run it: docker run --rm --publish 127.0.0.1:8000:8000 {name}")
+    typer.echo(name)
+
+
+@app.command()
 def demo(
-    pattern: Pattern, runtime: Runtime = "auto", port: Port = 8000, variant: Variant = None, timeout: Timeout = 120
+    pattern: Pattern,
+    runtime: Runtime = "auto",
+    port: Port = 8000,
+    variant: Variant = None,
+    timeout: Timeout = 120,
+    grpc_port: GrpcPort = None,
+    bind: Bind = "127.0.0.1",
+    scale: Scale = None,
 ) -> None:
     """Start PATTERN, send example requests and leave it running."""
-    url = _start(pattern, runtime, port, variant, timeout)
+    stack = Stack.create(
+        pattern, runtime, variant, port, grpc_port=grpc_port, bind=bind, replicas=_numbers(scale or [])
+    )
+    url = _start(stack, timeout)
     module = f"patterns.{pattern}.demo"
     if importlib.util.find_spec(module):
         importlib.import_module(module).main(url)
@@ -89,10 +136,29 @@ def demo(
         typer.echo(f"  {label:18} {value}")
 
 
-def _start(pattern: str, runtime: str, port: int, variant: str | None, timeout: float) -> str:
-    stack = Stack.create(pattern, runtime, variant, port)
-    print_progress(f"starting {pattern}{f' (variant {variant})' if variant else ''} with RUNTIME={stack.runtime}")
+def _start(stack: Stack, timeout: float) -> str:
+    variant = f" (variant {stack.options.variant})" if stack.options.variant else ""
+    print_progress(f"starting {stack.options.pattern}{variant} with RUNTIME={stack.runtime}")
     return stack.up(timeout)
+
+
+def _numbers(scale: list[str]) -> dict[str, int]:
+    """The numbers of replicas by service, from words such as `api=2`."""
+    pairs = [word.partition("=") for text in scale for word in text.split()]
+    wrong = [
+        f"{name}{sign}{number}" for name, sign, number in pairs if not name or not re.fullmatch(r"[1-9]\d?", number)
+    ]
+    if wrong:
+        raise typer.BadParameter(f"expected SERVICE=NUMBER, with a number from 1 to 99, got {wrong[0]!r}")
+    return {name: int(number) for name, _, number in pairs}
+
+
+def _entry(stack: Stack) -> str:
+    """The address that `up` has printed, and that of gRPC."""
+    try:
+        return f"{stack.url()}, gRPC {stack.grpc()}"
+    except StackError as error:
+        return f"not reachable: {error}"
 
 
 def _table(title: str, services: list[ServiceStatus]) -> Table:

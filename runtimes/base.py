@@ -8,7 +8,7 @@ import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -48,16 +48,31 @@ class StackOptions:
     name: str
     http_port: int
     grpc_port: int
+    ports_given: bool
+    grpc_port_given: bool
+    bind: str
+    replicas: Mapping[str, int]
     variables: Mapping[str, str]
     directory: Path
 
     def compose_file(self) -> composefile.ComposeFile:
         """The pattern's compose files, merged and interpolated. Raises StackError for an unknown name or variable."""
-        given = {**os.environ, "PORT": str(self.http_port), "GRPC_PORT": str(self.grpc_port), **self.variables}
-        file = composefile.load(self.directory, self.pattern, self.variant, given)
+        file = composefile.load(self.directory, self.pattern, self.variant, {**os.environ, **self.all_variables()})
         for name in self.variables.keys() - file.variables:
             raise UnknownName("setting of the compose file", name, list(file.variables))
+        for name in self.replicas.keys() - file.services.keys():
+            raise UnknownName("service", name, list(file.services))
         return file
+
+    def entry_ports(self) -> dict[int, int]:
+        """The ports of this machine that the entry is given, by container port."""
+        return {HTTP: self.http_port, GRPC: self.grpc_port}
+
+    def all_variables(self) -> dict[str, str]:
+        """The variables of the compose files that this stack sets."""
+        bind = f"[{self.bind}]" if ":" in self.bind else self.bind
+        own = {"BIND": bind, "PORT": str(self.http_port), "GRPC_PORT": str(self.grpc_port)}
+        return {**own, **self.variables}
 
 
 class Stack(ABC):
@@ -81,17 +96,32 @@ class Stack(ABC):
         name: str | None = None,
         env: Mapping[str, str] | None = None,
         compose_dir: Path = COMPOSE_DIRECTORY,
+        grpc_port: int | None = None,
+        bind: str = "127.0.0.1",
+        replicas: Mapping[str, int] | None = None,
     ) -> Stack:
         """A stack that is not started yet.
 
-        The entry listens on 127.0.0.1 at `port` (HTTP) and `port` + 1 (gRPC). 0 uses free ports, which stay the same
-        when a service is restarted. `env` gives values to the compose files' variables. Stacks with different names
-        can run at the same time. Raises UnknownName, EngineUnavailable.
+        The entry listens on `bind` at `port` (HTTP) and `grpc_port`; without one at `port` + 1, or at a free port if
+        that one is in use. A `port` of 0 uses free ports, which stay the same when a service is restarted. `env` gives
+        values to the compose files' variables, `replicas` numbers to services. Stacks with different names can run at
+        the same time. Raises UnknownName, EngineUnavailable.
         """
         composefile.find(compose_dir, pattern, variant)
-        http_port, grpc_port = (port, port + 1) if port else ports.free_ports(2)
-        stack_name = name or pattern.replace("_", "-")
-        options = StackOptions(pattern, variant, stack_name, http_port, grpc_port, env or {}, compose_dir)
+        http, grpc = (port, port + 1) if port else ports.free_ports(2)
+        options = StackOptions(
+            pattern=pattern,
+            variant=variant,
+            name=name or pattern.replace("_", "-"),
+            http_port=http,
+            grpc_port=grpc if grpc_port is None else grpc_port,
+            ports_given=port != 0,
+            grpc_port_given=grpc_port is not None,
+            bind=bind,
+            replicas=replicas or {},
+            variables=env or {},
+            directory=compose_dir,
+        )
         return _runtime_class(_select_runtime(runtime))(options)
 
     @staticmethod
@@ -180,11 +210,31 @@ class Stack(ABC):
         self.down()
 
 
-def require_free_ports(file: composefile.ComposeFile, options: StackOptions) -> None:
-    """Raise PortInUse if a port of the entry is in use."""
-    for port in file.entry.ports:
-        if not ports.is_free(port.host):
-            raise PortInUse(port.host, ports.owner(port.host), options.pattern, options.http_port + 10)
+def with_free_ports(options: StackOptions) -> StackOptions:
+    """The options with ports that are free: another gRPC port if nobody chose the one in use.
+
+    Raises PortInUse for a port that was chosen.
+    """
+    for port in options.compose_file().entry.ports:
+        if ports.is_free(port.host, port.ip):
+            continue
+        owner = ports.owner(port.host)
+        if port.container != GRPC or options.grpc_port_given:
+            raise PortInUse(port.host, owner, options.pattern, options.http_port + 10)
+        options = replace(options, grpc_port=ports.free_ports(1)[0])
+        print_progress(f"port {port.host} is in use by {owner}; gRPC listens on port {options.grpc_port} instead")
+    return options
+
+
+def warn_of_open_entry(options: StackOptions) -> None:
+    """Say that an entry which listens beyond loopback, and asks for no keys, is open to others."""
+    beyond = options.bind not in ("localhost", "::1") and not options.bind.startswith("127.")
+    asks = any(service.environment.get("API_KEYS") for service in options.compose_file().services.values())
+    if beyond and not asks:
+        print_progress(
+            f"warning: {options.name} listens on {options.bind}; whoever reaches this machine can use it, "
+            "because no API_KEYS are set"
+        )
 
 
 def print_progress(message: str) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from pydantic_settings import BaseSettings
+
 from runtimes import engine
 from runtimes.errors import ClusterUnavailable, CommandFailed
 
@@ -19,7 +21,24 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 WORKLOADS = "deployments.apps,statefulsets.apps"
 _CRASH_REASONS = {"CrashLoopBackOff", "CreateContainerError", "RunContainerError"}
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}
+# prints the body of a 503 of /readyz, and nothing else
+_ASK = """\
+from http.client import HTTPConnection
+asked = HTTPConnection('127.0.0.1', 8000, timeout=2)
+asked.request('GET', '/readyz')
+answer = asked.getresponse()
+if answer.status == 503:
+    print(answer.read(100000).decode())
+"""
 Tree = dict[str, Any]
+
+
+class KubernetesSettings(BaseSettings):
+    """Settings from the environment: how to load images, the prefix of their names, and the address of a node."""
+
+    image_load_command: str = ""
+    image_prefix: str = ""
+    node_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +164,16 @@ class Namespace:
             one["metadata"]["name"]: sum(_bytes(part["usage"]["memory"]) for part in one["containers"])
             for one in json.loads(tree)["items"]
         }
+
+    def unready_answer(self, pod: Pod) -> str:
+        """What the pod's container answers to GET /readyz; empty if it cannot be asked, as in an image without Python.
+
+        It is asked in the container, because network policies may keep others from asking it.
+        """
+        try:
+            return self.kubectl("exec", pod.id, "--container", "app", "--", "python", "-SIc", _ASK, timeout_seconds=10)
+        except CommandFailed:
+            return ""
 
     def last_lines(self, pod: Pod, count: int = 20) -> str:
         """The last log lines of the pod; those before the restart if it was restarted."""

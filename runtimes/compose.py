@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from runtimes import containers, engine, probes
-from runtimes.base import GRPC, HTTP, ServiceStatus, Stack, StackOptions, print_progress, require_free_ports
+from runtimes import composefile, containers, engine, own_models, probes
+from runtimes.base import (
+    GRPC,
+    HTTP,
+    ServiceStatus,
+    Stack,
+    StackOptions,
+    print_progress,
+    warn_of_open_entry,
+    with_free_ports,
+)
+from runtimes.composefile import ComposeFile
 from runtimes.containers import Container
-from runtimes.errors import CommandFailed, ServiceExited, StackNotReady, StackNotRunning, UnknownName
+from runtimes.errors import CommandFailed, ServiceExited, StackError, StackNotReady, StackNotRunning, UnknownName
+from runtimes.load_failures import LoadWatch
 
 _POLL_SECONDS = 0.25
-_BUILD_SECONDS = 1800
 _IMAGE_PROJECT = "serving-patterns"  # all images are built in this compose project
 
 
@@ -29,17 +38,21 @@ class ComposeStack(Stack):
     def __init__(self, options: StackOptions) -> None:
         super().__init__(options)
         self._project = f"sp-{self.name}"
-        self._variables = {"PORT": str(options.http_port), "GRPC_PORT": str(options.grpc_port), **options.variables}
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        return self.options.all_variables()
 
     def up(self, timeout_seconds: float = 120) -> str:
-        file = self.options.compose_file()
+        self.options.compose_file()
         self.down()
-        require_free_ports(file, self.options)
+        self.options = with_free_ports(self.options)
+        file = self.options.compose_file()
+        scale = [f"--scale={service}={number}" for service, number in self._scaled(file).items()]
         self.build()
         try:
-            self._start_all(
-                [*self._command(file.paths), "up", "--detach", "--no-build", "--remove-orphans"], timeout_seconds
-            )
+            command = [*self._command(file.paths), "up", "--detach", "--no-build", "--remove-orphans", *scale]
+            self._start_all(command, timeout_seconds)
         except BaseException:
             self.down()
             raise
@@ -47,18 +60,19 @@ class ComposeStack(Stack):
 
     def build(self) -> None:
         file = self.options.compose_file()
-        built = {service.image: service.name for service in reversed(file.services.values()) if service.built}
-        if not built:
-            return
-        print_progress(f"building the images of {self.name} (some minutes the first time, seconds if nothing changed)")
-        # Images are labelled with their project, so another project would build different images.
-        command = [*self._command(file.paths, _IMAGE_PROJECT), "build", *built.values()]
-        if not sys.stderr.isatty():
-            engine.run([*command, "--quiet"], self._variables, _BUILD_SECONDS)
-            return
-        done = subprocess.run(command, env=engine.environment(self._variables), stdout=sys.stderr, check=False)
-        if done.returncode != 0:
-            raise CommandFailed(command, done.returncode, "the images could not be built; see the output above")
+        images = {service.image: service for service in reversed(file.services.values()) if service.built}
+        # with a model that has no recipe, or that it downloads, the image is built in another way
+        special = {name: one for name, one in images.items() if own_models.with_recipe(one) != one.models}
+        usual = [service.name for name, service in images.items() if name not in special]
+        if images:
+            print_progress(
+                f"building the images of {self.name} (some minutes the first time, seconds if nothing changed)"
+            )
+        if usual:
+            # Images are labelled with their project, so another project would build different images.
+            engine.build([*self._command(file.paths, _IMAGE_PROJECT), "build", *usual], self._variables)
+        for service in special.values():
+            own_models.build_service(service)
 
     def down(self) -> None:
         found = self._containers()
@@ -90,9 +104,9 @@ class ComposeStack(Stack):
 
     def start(self, service: str, timeout_seconds: float = 60, wait: bool = True) -> None:
         self._each(service, "start")
-        deadline = time.monotonic() + timeout_seconds
+        deadline, watch = time.monotonic() + timeout_seconds, LoadWatch(print_progress)
         while wait and (late := [one for one in self._find(service) if one.state != "ready"]):
-            self._require_progress(late, deadline, timeout_seconds)
+            self._require_progress(late, deadline, timeout_seconds, watch)
             time.sleep(_POLL_SECONDS)
 
     def freeze(self, service: str) -> None:
@@ -115,6 +129,17 @@ class ComposeStack(Stack):
     def status(self) -> list[ServiceStatus]:
         return [containers.status(one) for one in self._containers()]
 
+    def _scaled(self, file: ComposeFile) -> Mapping[str, int]:
+        """The numbers of replicas that were asked for. Raises StackError for a service that has ports of the host."""
+        for service, number in self.options.replicas.items():
+            if number > 1 and file.services[service].ports:
+                known = ", ".join(composefile.variants(self.options.directory, self.options.pattern)) or "none"
+                raise StackError(
+                    f"{service} cannot have {number} replicas, because they would share a port of this machine; "
+                    f"use a variant with a balancer (the variants are: {known}), or RUNTIME=local"
+                )
+        return self.options.replicas
+
     def _command(self, files: list[Path], project: str = "") -> list[str]:
         named = [word for path in files for word in ("-f", str(path))]
         return ["docker", "compose", "-p", project or self._project, *named]
@@ -130,6 +155,7 @@ class ComposeStack(Stack):
             finally:
                 process.kill()
                 process.wait()
+        warn_of_open_entry(self.options)
         print_progress(f"{self.name} is ready, with {', '.join(one.name for one in self._containers())}")
 
     def _wait_ready(
@@ -141,11 +167,12 @@ class ComposeStack(Stack):
         timeout_seconds: float,
     ) -> None:
         """Wait until all containers are ready. Compose itself would wait forever for a container that keeps exiting."""
+        watch = LoadWatch(print_progress)
         while True:
             ended = process.poll()
             found = self._containers()
             late = [one for one in found if one.state != "ready"]
-            self._require_progress(late, deadline, timeout_seconds)
+            self._require_progress(late, deadline, timeout_seconds, watch)
             if ended:
                 output.seek(0)
                 raise CommandFailed(command, ended, output.read()[-2000:])
@@ -153,10 +180,14 @@ class ComposeStack(Stack):
                 return
             time.sleep(_POLL_SECONDS)
 
-    def _require_progress(self, late: list[Container], deadline: float, timeout_seconds: float) -> None:
+    def _require_progress(
+        self, late: list[Container], deadline: float, timeout_seconds: float, watch: LoadWatch
+    ) -> None:
         for one in late:
             if one.crashed:
                 raise ServiceExited(one.name, f"exited with code {one.exit_code}", containers.last_lines(one))
+            if one.ip:
+                watch.check(one.name, probes.unready_answer(HTTP, one.ip))
         if time.monotonic() > deadline:
             names = ", ".join(one.name for one in late) or self.name
             reason = probes.http_ready(HTTP, host=late[0].ip) if late and late[0].ip else "it was not started"

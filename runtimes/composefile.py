@@ -27,19 +27,25 @@ _MAPPINGS = {"environment", "labels", "args", "depends_on"}
 
 @dataclass(frozen=True)
 class Port:
-    """A published port: `host` on 127.0.0.1 is forwarded to `container`."""
+    """A published port: `host` on the address `ip` of this machine is forwarded to `container`. 0 is any free port."""
 
     host: int
     container: int
+    ip: str = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class ComposeService:
-    """A service of the compose files, merged and interpolated. `local` is its `x-local` section."""
+    """A service of the compose files, merged and interpolated. `local` is its `x-local` section.
+
+    `target` and `args` are those of its build, except the argument MODELS, which is `models`.
+    """
 
     name: str
     image: str
     built: bool
+    target: str
+    args: dict[str, str]
     entrypoint: list[str]
     command: list[str]
     environment: dict[str, str]
@@ -224,6 +230,8 @@ def _service(name: str, tree: Tree, interpolate: _Interpolation) -> ComposeServi
         name=name,
         image=tree.get("image", ""),
         built=bool(build),
+        target=build.get("target", ""),
+        args={key: str(value) for key, value in args.items() if value is not None and key != "MODELS"},
         entrypoint=_words(tree.get("entrypoint")),
         command=_words(tree.get("command")),
         environment={key: value for key, value in resolved.items() if value is not None},
@@ -242,8 +250,8 @@ def _words(value: list[object] | str | None) -> list[str]:
 
 
 def _port(spec: str) -> Port:
-    _, host, container = spec.rsplit(":", 2)
-    return Port(int(host), int(container))
+    ip, host, container = spec.rsplit(":", 2)
+    return Port(int(host or 0), int(container), ip.strip("[]"))
 
 
 def seconds(duration: str) -> float:

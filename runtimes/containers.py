@@ -11,6 +11,7 @@ from typing import Any, Literal
 from runtimes import engine, processes
 from runtimes.base import HTTP, ServiceStatus
 from runtimes.errors import CommandFailed, StackError
+from runtimes.ports import in_url, reachable
 
 _LABEL = "com.docker.compose"
 _HEALTH: dict[str, Literal["starting", "ready", "unready"]] = {
@@ -23,7 +24,7 @@ _HEALTH: dict[str, Literal["starting", "ready", "unready"]] = {
 
 @dataclass(frozen=True)
 class Container:
-    """A container of a project. `published` maps its ports to ports of the host."""
+    """A container of a project. `published` maps its ports to addresses of the host."""
 
     id: str
     name: str
@@ -34,12 +35,13 @@ class Container:
     started: datetime
     pid: int
     ip: str
-    published: dict[int, int]
+    published: dict[int, tuple[str, int]]
 
     def address(self, port: int) -> str:
         """`host:port` for one of the container's ports, reachable from this host."""
         if port in self.published:
-            return f"127.0.0.1:{self.published[port]}"
+            ip, number = self.published[port]
+            return f"{in_url(reachable(ip))}:{number}"
         if not self.ip:
             raise StackError(f"{self.name} is {self.state}, so it has no address; start it first")
         return f"{self.ip}:{port}"
@@ -87,7 +89,8 @@ def _label(tree: dict[str, Any], name: str) -> str:
 def _container(tree: dict[str, Any], replicated: bool) -> Container:
     state = tree["State"]
     service = _label(tree, "service")
-    bound = tree["HostConfig"]["PortBindings"] or {}  # NetworkSettings has no ports while the container is stopped
+    # NetworkSettings has no ports while the container is stopped; PortBindings has 0 for a port that Docker chose
+    bound = (tree["HostConfig"]["PortBindings"] or {}) | {k: v for k, v in _open_ports(tree).items() if v}
     return Container(
         id=tree["Id"],
         name=f"{service}-{_label(tree, 'container-number')}" if replicated else service,
@@ -98,8 +101,16 @@ def _container(tree: dict[str, Any], replicated: bool) -> Container:
         started=datetime.fromisoformat(state["StartedAt"][:19] + "+00:00"),
         pid=state["Pid"],
         ip=next((one["IPAddress"] for one in tree["NetworkSettings"]["Networks"].values() if one["IPAddress"]), ""),
-        published={int(port.split("/")[0]): int(hosts[0]["HostPort"]) for port, hosts in bound.items()},
+        published={int(port.split("/")[0]): _published(hosts[0]) for port, hosts in bound.items()},
     )
+
+
+def _open_ports(tree: dict[str, Any]) -> dict[str, Any]:
+    return dict(tree["NetworkSettings"].get("Ports") or {})
+
+
+def _published(binding: dict[str, str]) -> tuple[str, int]:
+    return binding["HostIp"], int(binding["HostPort"] or 0)
 
 
 def _state(state: dict[str, Any]) -> Literal["starting", "ready", "unready", "frozen", "exited"]:

@@ -3,9 +3,13 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 
 from runtimes.errors import CommandFailed, EngineUnavailable
+
+BUILD_SECONDS = 1800.0
+LAST_LINES = 40
 
 
 def unavailable_reason() -> str | None:
@@ -28,6 +32,27 @@ def unavailable_reason() -> str | None:
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """This process's environment and `variables`, for a command that interpolates a compose file."""
     return {**os.environ, **variables}
+
+
+def build(
+    command: list[str], variables: Mapping[str, str] | None = None, timeout_seconds: float = BUILD_SECONDS
+) -> None:
+    """Run a command that builds images; a terminal shows its progress.
+
+    Raises CommandFailed with the last lines of the output, which have the reason.
+    """
+    given = {**environment(variables or {}), "DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
+    if sys.stderr.isatty():
+        given.pop("BUILDKIT_PROGRESS")
+        done = subprocess.run(command, env=given, stdout=sys.stderr, check=False)
+        if done.returncode != 0:
+            raise CommandFailed(command, done.returncode, "the images could not be built; see the output above")
+        return
+    try:
+        run(["sh", "-c", 'exec "$0" "$@" 2>&1', *command], given, timeout_seconds)
+    except CommandFailed as error:
+        lines = error.output.strip().splitlines()
+        raise CommandFailed(command, error.code, "\n".join(lines[-LAST_LINES:])) from None
 
 
 def run(command: list[str], variables: Mapping[str, str] | None = None, timeout_seconds: float = 60) -> str:

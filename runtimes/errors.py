@@ -10,6 +10,7 @@ StackError
 ├── CommandFailed           a command of an engine or a build failed
 ├── PortInUse               another process uses a port of the entry
 ├── ServiceExited           a service exited while it was expected to run
+├── ModelNotLoaded          a service runs, but cannot load a model
 ├── StackNotReady           a service did not become ready before the timeout
 └── StackNotRunning         the stack is not running
 """
@@ -37,6 +38,7 @@ class NoLocalSubstitute(StackError):
 class CommandFailed(StackError):
     def __init__(self, command: list[str], code: int, output: str) -> None:
         super().__init__(f"`{' '.join(command)}` failed with exit code {code}:\n{output.strip()}")
+        self.code, self.output = code, output
 
 
 class PortInUse(StackError):
@@ -49,6 +51,11 @@ class PortInUse(StackError):
 class ServiceExited(StackError):
     def __init__(self, service: str, how: str, last_lines: str) -> None:
         super().__init__(f"{service} {how}; its last log lines:\n{last_lines or '(none)'}")
+
+
+class ModelNotLoaded(StackError):
+    def __init__(self, service: str, model: str, reason: str) -> None:
+        super().__init__(f"{service} cannot load the model {model!r}: {reason}")
 
 
 class StackNotReady(StackError):

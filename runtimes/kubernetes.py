@@ -11,31 +11,31 @@ from functools import cached_property
 from pathlib import Path
 
 import yaml
-from pydantic_settings import BaseSettings
 
 from runtimes import cluster, composefile, engine, images, overlay, probes
-from runtimes.base import GRPC, HTTP, ServiceStatus, Stack, StackOptions, print_progress
-from runtimes.cluster import COMPONENT, Namespace, Pod, Workload
+from runtimes.base import (
+    GRPC,
+    HTTP,
+    ServiceStatus,
+    Stack,
+    StackOptions,
+    print_progress,
+    with_free_ports,
+)
+from runtimes.cluster import COMPONENT, KubernetesSettings, Namespace, Pod, Workload
 from runtimes.compose import ComposeStack
+from runtimes.entry_forward import EntryForward
 from runtimes.errors import (
-    ImageNotFound,
     NodePortUnreachable,
-    ServiceExited,
     StackError,
     StackNotReady,
     StackNotRunning,
     UnknownName,
 )
+from runtimes.load_failures import LoadWatch
+from runtimes.rollout import require_progress
 
 _POLL_SECONDS = 0.25
-
-
-class KubernetesSettings(BaseSettings):
-    """Settings from the environment: how to load images, the prefix of their names, and the address of a node."""
-
-    image_load_command: str = ""
-    image_prefix: str = ""
-    node_address: str = ""
 
 
 class KubernetesStack(Stack):
@@ -52,11 +52,13 @@ class KubernetesStack(Stack):
         self._namespace = Namespace(f"sp-{self.name}")
         self._settings = KubernetesSettings()
         name = ".".join(filter(None, (options.pattern, options.variant)))
+        self._forward = EntryForward(self._namespace.name, options.directory.parent.resolve())
         self._manifests = options.directory.parent / "k8s" / "patterns" / name
 
     def up(self, timeout_seconds: float = 120) -> str:
         self.options.compose_file()
         self.down()
+        self.options = with_free_ports(self.options)
         images_in_cluster = self._load_images()
         self._namespace.wait_removed()
         deadline = time.monotonic() + timeout_seconds
@@ -65,6 +67,7 @@ class KubernetesStack(Stack):
             self._wait_rolled_out(deadline, timeout_seconds)
             self._wait_entry_ready(deadline, timeout_seconds)
             self._wait_accepting_connections(deadline, timeout_seconds)
+            self._forward.start(self.options, self._host, self._open_ports[overlay.ENTRY])
         except BaseException:
             self.down()
             raise
@@ -75,6 +78,7 @@ class KubernetesStack(Stack):
         self._load_images()
 
     def down(self) -> None:
+        self._forward.stop()
         if self._namespace.exists():
             self._namespace.remove()
         for cached in ("_open_ports", "_host"):
@@ -85,13 +89,14 @@ class KubernetesStack(Stack):
 
     def replicas(self, service: str | None = None) -> list[str]:
         if service is None:
-            return [f"http://{self._host}:{self._open_ports[overlay.ENTRY][HTTP]}"]
+            return [f"http://{self._forward.address(HTTP) or self._entry(HTTP)}"]
         names = [pod.name for pod in self._running(service)] or self._instances(service)
         return [f"http://{self._host}:{self._first_port(name)}" for name in names]
 
     def grpc(self, service: str | None = None) -> str:
-        name = overlay.ENTRY if service is None else f"direct-{self._instances(service)[0]}"
-        return f"{self._host}:{self._open_ports[name][GRPC]}"
+        if service is None:
+            return self._forward.address(GRPC) or self._entry(GRPC)
+        return f"{self._host}:{self._open_ports[f'direct-{self._instances(service)[0]}'][GRPC]}"
 
     def stop(self, service: str) -> None:
         self._scale_down(service, lambda pods: None)
@@ -145,8 +150,6 @@ class KubernetesStack(Stack):
         """The pods of a service or of one replica; None: all pods. Includes terminating pods."""
         return [pod for pod in self._all() if service in (None, pod.service, pod.name)]
 
-    # --- start
-
     def _load_images(self) -> dict[str, str]:
         """Build the images, tag them by content and load them into the cluster.
 
@@ -170,7 +173,7 @@ class KubernetesStack(Stack):
     def _apply(self, images_in_cluster: dict[str, str]) -> None:
         with tempfile.TemporaryDirectory(prefix="serving-patterns-") as folder:
             names = (Path(folder), self._manifests, self._rendered, self._namespace.name)
-            overlay.write(*names, self._changed_settings(), images_in_cluster)
+            overlay.write(*names, self._changed_settings(), images_in_cluster, self.options.replicas)
             cluster.kubectl("apply", "--kustomize", folder)
 
     def _changed_settings(self) -> dict[str, dict[str, str]]:
@@ -182,23 +185,19 @@ class KubernetesStack(Stack):
 
     def _wait_rolled_out(self, deadline: float, timeout_seconds: float, service: str | None = None) -> None:
         """Wait until all replicas of every workload, or of the one named `service`, are updated and ready."""
+        watch = LoadWatch(print_progress)
         while True:
             workloads, pods = self._namespace.workloads(), self._namespace.pods()
             late = [one for one in workloads.values() if service in (None, one.name) and not one.rolled_out]
             if not late and workloads:
                 break
             waiting = [pod for pod in pods if pod.service in {one.name for one in late} and not pod.ready]
-            self._require_progress(waiting, deadline, timeout_seconds)
+            require_progress(self._namespace, waiting, watch)
+            self._require_time_left(waiting, deadline, timeout_seconds)
             time.sleep(_POLL_SECONDS)
         self._namespace.name_replicas(workloads, pods)
 
-    def _require_progress(self, waiting: list[Pod], deadline: float, timeout_seconds: float) -> None:
-        for pod in waiting:
-            if pod.image_missing:
-                raise ImageNotFound(pod.name, pod.image, pod.message or pod.waiting)
-            if pod.crashed and not pod.terminating:
-                how = f"exited with code {pod.exit_code}" if pod.exit_code is not None else pod.waiting
-                raise ServiceExited(pod.name, how, self._namespace.last_lines(pod))
+    def _require_time_left(self, waiting: list[Pod], deadline: float, timeout_seconds: float) -> None:
         if time.monotonic() > deadline:
             if not waiting:
                 raise StackNotReady(self.name, timeout_seconds, "no pods were created; see kubectl get events")
@@ -231,8 +230,6 @@ class KubernetesStack(Stack):
                     raise StackNotReady(name, timeout_seconds, f"node port {port} of {self._host} refuses connections")
                 time.sleep(_POLL_SECONDS)
 
-    # --- find and stop
-
     @cached_property
     def _hosts(self) -> list[str]:
         return [self._settings.node_address] if self._settings.node_address else cluster.node_addresses()
@@ -249,6 +246,9 @@ class KubernetesStack(Stack):
         if not self.is_up():
             raise StackNotRunning(self.name, self.options.pattern)
         return self._namespace.ports()
+
+    def _entry(self, port: int) -> str:
+        return f"{self._host}:{self._open_ports[overlay.ENTRY][port]}"
 
     def _first_port(self, instance: str) -> int:
         ports = self._open_ports[f"direct-{instance}"]

@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from runtimes import instances, logtail, probes, processes, state_file
-from runtimes.base import GRPC, ServiceStatus, Stack, StackOptions, print_progress, require_free_ports
+from runtimes.base import GRPC, ServiceStatus, Stack, StackOptions, print_progress, warn_of_open_entry, with_free_ports
 from runtimes.errors import CommandFailed, ServiceExited, StackNotReady, StackNotRunning, UnknownName
+from runtimes.load_failures import LoadWatch
+from runtimes.ports import in_url
 from runtimes.state_file import Record
 
 _POLL_SECONDS = 0.05
@@ -30,13 +32,14 @@ class LocalStack(Stack):
         self._state = self._folder / "state.json"
 
     def up(self, timeout_seconds: float = 120) -> str:
-        file = self.options.compose_file()
+        self.options.compose_file()
         self.down()
-        require_free_ports(file, self.options)
+        self.options = with_free_ports(self.options)
+        file = self.options.compose_file()
         self.build()
         self._folder.mkdir(parents=True, exist_ok=True)
         try:
-            planned = instances.plan(file, self._folder)
+            planned = instances.plan(file, self._folder, self.options.replicas)
             self._launch_all([Record(one, self._folder / f"{one.name}.log") for one in planned], timeout_seconds)
         except BaseException:
             self.down()
@@ -71,7 +74,8 @@ class LocalStack(Stack):
         return [_url(record) for record in running or found]
 
     def grpc(self, service: str | None = None) -> str:
-        return f"127.0.0.1:{self._records(service)[0].instance.ports[GRPC]}"
+        one = self._records(service)[0].instance
+        return f"{in_url(one.host)}:{one.ports[GRPC]}"
 
     def stop(self, service: str) -> None:
         for record in self._running(service):
@@ -93,7 +97,8 @@ class LocalStack(Stack):
                 self._launch(record)
         state_file.save(self._state, known)
         if wait:
-            self._wait_ready([one for one in known if one.instance.name in chosen], timeout_seconds)
+            awaited = [one for one in known if one.instance.name in chosen]
+            self._wait_ready(awaited, timeout_seconds, LoadWatch(print_progress))
 
     def freeze(self, service: str) -> None:
         for process in self._running(service):
@@ -131,13 +136,14 @@ class LocalStack(Stack):
         return [record.process for record in self._records(service) if record.process]
 
     def _launch_all(self, started: list[Record], timeout_seconds: float) -> None:
-        deadline = time.monotonic() + timeout_seconds
+        deadline, watch = time.monotonic() + timeout_seconds, LoadWatch(print_progress)
         for record in started:
             awaited = [other for other in started if other.instance.service in record.instance.waits_for]
-            self._wait_ready(awaited, deadline - time.monotonic())
+            self._wait_ready(awaited, deadline - time.monotonic(), watch)
             self._launch(record)
             state_file.save(self._state, [one for one in started if one.process])
-        self._wait_ready(started, deadline - time.monotonic())
+        self._wait_ready(started, deadline - time.monotonic(), watch)
+        warn_of_open_entry(self.options)
         print_progress(f"{self.name} is ready, with {', '.join(record.instance.name for record in started)}")
 
     def _launch(self, record: Record) -> None:
@@ -148,11 +154,14 @@ class LocalStack(Stack):
             raise ServiceExited(one.name, f"could not be started ({error})", "") from error
         record.since = time.time()
 
-    def _wait_ready(self, awaited: list[Record], timeout_seconds: float) -> None:
+    def _wait_ready(self, awaited: list[Record], timeout_seconds: float, watch: LoadWatch) -> None:
         deadline = time.monotonic() + timeout_seconds
         for record in awaited:
-            while (reason := probes.run(record.instance.probe, record.instance.port)) != probes.READY:
+            while (reason := _probe(record)) != probes.READY:
                 self._require_running(awaited)
+                for one in awaited:
+                    if one.instance.probe == "/readyz":
+                        watch.check(one.instance.name, probes.unready_answer(one.instance.port, one.instance.host))
                 if time.monotonic() > deadline:
                     raise StackNotReady(record.instance.name, timeout_seconds, reason, logtail.last_lines(record.log))
                 time.sleep(_POLL_SECONDS)
@@ -171,7 +180,11 @@ def _process_state(record: Record) -> processes.ProcessState:
 
 def _url(record: Record) -> str:
     scheme = "redis" if record.instance.probe == "redis" else "http"
-    return f"{scheme}://127.0.0.1:{record.instance.port}"
+    return f"{scheme}://{in_url(record.instance.host)}:{record.instance.port}"
+
+
+def _probe(record: Record) -> str:
+    return probes.run(record.instance.probe, record.instance.port, record.instance.host)
 
 
 def _status(record: Record) -> ServiceStatus:
@@ -181,5 +194,5 @@ def _status(record: Record) -> ServiceStatus:
     uptime = time.time() - record.since
     if seen.state == "frozen":
         return ServiceStatus(record.instance.name, "frozen", _url(record), uptime, seen.memory_bytes)
-    ready = probes.run(record.instance.probe, record.instance.port) == probes.READY
+    ready = _probe(record) == probes.READY
     return ServiceStatus(record.instance.name, "ready" if ready else "unready", _url(record), uptime, seen.memory_bytes)

@@ -1,9 +1,10 @@
-"""Writes the kustomize overlay of a stack: its namespace, settings, images and node ports."""
+"""Writes the kustomize overlay of a stack: its namespace, settings, images, replicas and node ports."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from runtimes.cluster import COMPONENT, INSTANCE, instance_names
 
 Tree = dict[str, Any]
 ENTRY = "entry"
+_COMPONENTS = Path(__file__).resolve().parents[1] / "k8s" / "components"
+# settings that a Secret carries: those of the stores that MODEL_URI may name
+_CREDENTIAL = re.compile("AWS_|GOOGLE_|AZURE_")
 
 
 def write(
@@ -23,18 +27,26 @@ def write(
     namespace: str,
     environment: Mapping[str, Mapping[str, str]],
     images: Mapping[str, str],
+    replicas: Mapping[str, int] | None = None,
 ) -> None:
     """Write the overlay of `manifests` to `folder`.
 
-    `rendered` are the objects of the manifests. `environment` are the variables to set for each service, and `images`
-    the name and tag in the cluster of each image.
+    `rendered` are the objects of the manifests. `environment` are the variables to set for each service, `images` the
+    name and tag in the cluster of each image, and `replicas` the numbers of replicas that differ from the manifests'.
     """
+    counts = replicas or {}
     workloads = [tree for tree in rendered if tree["kind"] in ("Deployment", "StatefulSet")]
-    _dump(folder / "added.yaml", [_namespace(namespace), *[one for tree in workloads for one in _direct(tree)]])
+    direct = [one for tree in workloads for one in _direct(tree, counts)]
+    credentials = {key: v for one in environment.values() for key, v in one.items() if _CREDENTIAL.match(key)}
+    secret = [{**_V1, "kind": "Secret", "metadata": {"name": "model-store"}, "stringData": credentials}]
+    _dump(folder / "added.yaml", [_namespace(namespace), *direct, *(secret if credentials else [])])
+    stored = credentials or any("MODEL_URI" in one for one in environment.values())
     kustomization = {
         "namespace": namespace,
-        "resources": ["added.yaml", os.path.relpath(manifests.resolve(), folder.resolve())],
+        "resources": ["added.yaml", _relative(manifests, folder)],
+        "components": [_relative(_COMPONENTS / "model-store", folder)] if stored else [],
         "images": [_image(name, image) for name, image in sorted(images.items())],
+        "replicas": [{"name": name, "count": count} for name, count in sorted(counts.items())],
         "patches": [
             # so that a shell in the container can send signals to the main process
             *[_patch(tree, {"shareProcessNamespace": True}) for tree in workloads],
@@ -59,9 +71,10 @@ def _namespace(name: str) -> Tree:
     return {**_V1, "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
-def _direct(workload: Tree) -> list[Tree]:
+def _direct(workload: Tree, counts: Mapping[str, int]) -> list[Tree]:
     """A NodePort Service for each replica, which reaches it from outside of the cluster whether it is ready or not."""
-    name, replicas = workload["metadata"]["name"], workload["spec"].get("replicas", 1)
+    name = workload["metadata"]["name"]
+    replicas = counts.get(name, workload["spec"].get("replicas", 1))
     (app,) = (one for one in workload["spec"]["template"]["spec"]["containers"] if one["name"] == "app")
     ports = [{"name": port["name"], "port": port["containerPort"]} for port in app["ports"]]
     return [
@@ -81,7 +94,8 @@ def _direct(workload: Tree) -> list[Tree]:
 
 
 def _settings(environment: Mapping[str, str]) -> Tree:
-    variables = [{"name": name, "value": value} for name, value in sorted(environment.items())]
+    plain = {name: value for name, value in environment.items() if not _CREDENTIAL.match(name)}
+    variables = [{"name": name, "value": value} for name, value in sorted(plain.items())]
     return {"containers": [{"name": "app", "env": variables}]}
 
 
@@ -98,6 +112,10 @@ def _patch(workload: Tree, pod: Tree) -> Tree:
 def _image(name: str, image: str) -> Tree:
     new_name, _, tag = image.rpartition(":")
     return {"name": name.partition(":")[0], "newName": new_name, "newTag": tag}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return os.path.relpath(path.resolve(), folder.resolve())
 
 
 def _dump(path: Path, documents: list[Tree]) -> None:

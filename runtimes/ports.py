@@ -26,15 +26,25 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def is_free(port: int) -> bool:
-    """Whether a server can listen on this port of 127.0.0.1."""
-    with socket.socket() as probe:
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server can listen on this port of an address of this machine."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((host, port))
         except OSError:
             return False
         return True
+
+
+def reachable(ip: str) -> str:
+    """The address at which this machine reaches a server that listens on `ip`."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(ip, ip)
+
+
+def in_url(host: str) -> str:
+    """An address as a URL has it: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def owner(port: int) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 
 from common.errors import ModelFailed, ServingError
 from common.inference.batching import QueuedRequest
-from common.inference.session import Session, one_line
+from common.inference.manifest import one_line
+from common.inference.session import Session
 from common.protocol.tensors import Array
 
 Batch = list[QueuedRequest]

@@ -222,3 +222,9 @@ def _file_problems(manifest: Manifest) -> list[str]:
         for name in manifest.external_data
         if not name or name in ("model.onnx", "model.yaml") or name.startswith(".") or {"/", "\\", "\0"} & set(name)
     ]
+
+
+def one_line(error: Exception, length: int = 600) -> str:
+    """An error of ONNX Runtime on one line. Of a long one, the end is kept too, which says what to do."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"

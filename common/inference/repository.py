@@ -18,9 +18,9 @@ from common.errors import NotFound, NotReady, shortened
 from common.inference.batcher import Batcher
 from common.inference.batching import BatcherMetrics, BatchPolicy
 from common.inference.examples import example_request
-from common.inference.manifest import Manifest, ModelLoadError, read_manifest
+from common.inference.manifest import Manifest, ModelLoadError, one_line, read_manifest
 from common.inference.run_time import MAX_INLINE_ROWS, unbounded_reason
-from common.inference.session import OnnxSession, Session, one_line, open_model
+from common.inference.session import OnnxSession, Session, open_model
 from common.inference.warm_up import WarmUpResult, warm_up
 from common.observability.log import Log
 from common.observability.metrics import InferenceMetrics
@@ -105,14 +105,12 @@ class ModelRepository:
         """The given version of a model; the newest if none is given. Raises NotFound, or NotReady with the reason."""
         entry = self._entries.get(name)
         if entry is None:
-            served = ", ".join(self._entries) or "none"
-            raise NotFound(f"model {shortened(name)} is not served here; the models are: {served}")
+            names = ", ".join(self._entries) or "none"
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {names}")
         if version and entry.versions:
             if version not in entry.versions:
-                served = ", ".join(entry.versions)
-                raise NotFound(
-                    f"version {shortened(version)} of model {name!r} is not served here; the versions are: {served}"
-                )
+                asked, served = shortened(version), ", ".join(entry.versions)
+                raise NotFound(f"version {asked} of model {name!r} is not served here; the versions are: {served}")
             return entry.versions[version]
         newest = entry.newest()
         if newest is None:
@@ -151,7 +149,7 @@ class ModelRepository:
                 self._load_failed(name, entry, error.detail)
                 raise
             except Exception as error:  # a library may raise any class of exception for a damaged file
-                failure = ModelLoadError(f"model {name!r}: {_named(error)}")
+                failure = ModelLoadError(f"model {name!r}: {type(error).__name__}: {one_line(error)}")
                 self._load_failed(name, entry, failure.detail)
                 raise failure from None
             entry.reason = ""
@@ -173,16 +171,15 @@ class ModelRepository:
         newest = entry.newest()
         entry.state = "READY" if newest else "UNAVAILABLE"
         if entry.reason != reason:
-            still_serving = newest.version if newest else None
-            self._log.error("model not loaded", model=name, reason=reason, still_serving=still_serving)
+            self._log.error("model not loaded", model=name, reason=reason, still_serving=newest and newest.version)
         entry.reason = reason
 
     async def unload(self, name: str) -> None:
         """Stops serving a model. Requests that were accepted before are answered. Raises NotFound."""
         entry = self._entries.get(name)
         if entry is None:
-            served = ", ".join(self._entries) or "none"
-            raise NotFound(f"model {shortened(name)} is not served here; the models are: {served}")
+            names = ", ".join(self._entries) or "none"
+            raise NotFound(f"model {shortened(name)} is not served here; the models are: {names}")
         async with entry.lock:
             for loaded in entry.versions.values():
                 self._close_version(loaded)
@@ -297,7 +294,3 @@ class ModelRepository:
         task = asyncio.create_task(loaded.batcher.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"

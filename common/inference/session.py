@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import onnxruntime as ort
 
 from common.inference.graph_facts import GraphFacts, read_facts
-from common.inference.manifest import Manifest, ModelLoadError, read_manifest
+from common.inference.manifest import Manifest, ModelLoadError, one_line, read_manifest
 from common.protocol.tensors import Array, TensorSpec
 
 _DATATYPE = {
@@ -146,9 +146,3 @@ def _check_sha256(path: Path, stated: str, when_missing: str) -> None:
             f"{path}: sha256 is {found[:12]}…, but model.yaml says {stated[:12]}…: the file is incomplete "
             "or belongs to another version; copy all files again"
         )
-
-
-def one_line(error: Exception, length: int = 600) -> str:
-    """An error of ONNX Runtime on one line. Of a long one, the end is kept too, which says what to do."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"

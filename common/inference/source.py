@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
-from common.inference.manifest import Manifest, ModelLoadError, parse_manifest
+from common.inference.manifest import Manifest, ModelLoadError, one_line, parse_manifest
 
 MAX_MANIFEST_BYTES = 4_000_000
 
@@ -46,7 +46,7 @@ class ModelSource:
             if not (folder / "model.onnx").exists():
                 self._download(store, text, manifest, folder)
         except (BaseError, OSError, ValueError) as error:
-            raise ModelLoadError(f"{self._uri}: the download failed: {_one_line(error)}") from None
+            raise ModelLoadError(f"{self._uri}: the download failed: {one_line(error, 300)}") from None
 
     def _open(self) -> ObjectStore:
         parts = urlsplit(self._uri)
@@ -99,7 +99,3 @@ def _stream_to_file(store: ObjectStore, name: str, to: Path) -> str:
             digest.update(chunk)
             file.write(chunk)
     return digest.hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from common.inference.examples import example_inputs
-from common.inference.manifest import Manifest, ModelLoadError
-from common.inference.session import Session, one_line
+from common.inference.manifest import Manifest, ModelLoadError, one_line
+from common.inference.session import Session
 from common.protocol.tensors import Array, TensorSpec
 from common.protocol.values import as_text
 

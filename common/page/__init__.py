@@ -7,6 +7,7 @@ pattern, and how it shows a response, are in the `panel.js` of that pattern.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".json": "application/json",
 }
+COMMENT = re.compile(
+    rb"^[ \t]*(?://[^\n]*|/\*\*.*?\*/)\n", re.DOTALL | re.MULTILINE
+)  # one that has its lines to itself
 SHOWN = {".jpg", ".png", ".json"}  # a folder of samples also has a file with their licences
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -44,8 +48,13 @@ class StaticFile:
 
     @classmethod
     def read(cls, path: Path) -> StaticFile:
-        """Reads a file. Raises OSError when it cannot be read, KeyError when its suffix is not in MEDIA_TYPES."""
+        """Reads a file. Raises OSError when it cannot be read, KeyError when its suffix is not in MEDIA_TYPES.
+
+        Scripts are sent without the comments that stand on lines of their own: a tenth of the page.
+        """
         body = path.read_bytes()
+        if path.suffix == ".js":
+            body = COMMENT.sub(b"", body)
         headers = {
             "content-type": MEDIA_TYPES[path.suffix],
             "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',

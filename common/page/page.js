@@ -1,25 +1,26 @@
 // The page: reads the service's metadata, mounts the pattern's panel, shows the time of each request.
 import { call, copyButton, curl, errors, h, number, sentence, timeline, words } from "./parts.js";
 
-const HEALTH_EVERY = 10_000; // ms
-const HEALTH_TIMEOUT = 2_000;
+const HEALTH_EVERY = 1_000, HEALTH_TIMEOUT = 1_500; // ms; together the longest time until a lost server is shown
 const at = (id) => document.getElementById(id);
-let mounted = false, latestCall = 0;
+let introduced = false, mounted = false, latestCall = 0;
 
+/** Introduces the service, then mounts its panel once there is a model (a proxy has none: it is undefined there). */
 async function start() {
   const reply = await call("GET", "/metadata");
-  if (mounted) return;
-  at("refusal").replaceChildren(...(reply.ok ? [] : [errors(reply)]));
-  if (!reply.ok) return; // watchHealth tries again when the service is ready
-  mounted = true;
+  if (!reply.ok) return at("refusal").replaceChildren(errors(reply));
   const metadata = reply.body;
   const panel = await import("./panel.js");
-  introduce(metadata, panel.about);
+  if (!introduced) introduce(metadata, panel.about);
+  if (mounted || metadata.model === null) return;
+  mounted = true;
+  at("refusal").replaceChildren();
   if (metadata.model) describe(metadata.model, metadata.release);
-  panel.mount(at("ask"), { metadata, call: callAndShow, answer: at("answer") });
+  await panel.mount(at("ask"), { metadata, call: callAndShow, answer: at("answer") });
 }
 
 function introduce({ pattern, service, release }, about) {
+  introduced = true;
   document.title = words(pattern);
   at("pattern").textContent = words(pattern);
   at("about").textContent = about ?? "";
@@ -79,10 +80,14 @@ function group(name, values) {
 async function checkHealth() {
   const reply = await call("GET", "/readyz", undefined, {}, HEALTH_TIMEOUT);
   const state = reply.ok ? "ready" : reply.status ? "not ready" : "unreachable";
-  const text = [state, ...(reply.body?.reasons ?? [])].join(": ");
-  if (at("health").textContent !== text) at("health").textContent = text; // a screen reader announces each change
+  const detail = (reply.body?.reasons ?? []).join("; ");
+  const text = detail ? `${state}: ${detail}` : state;
+  if (at("health").textContent !== text) {
+    at("health").textContent = text; // a screen reader announces each change
+    if (!mounted && !reply.ok) at("refusal").replaceChildren(errors({ ...reply, body: { title: `The service is ${state}`, detail } }));
+  }
   at("health").dataset.state = state;
-  if (reply.ok && !mounted) await start();
+  if (reply.status && !mounted && (reply.ok || !introduced)) await start();
 }
 
 /** Polls /readyz, only while the page is visible. */
@@ -99,5 +104,4 @@ function watchHealth() {
   return poll();
 }
 
-await start();
 await watchHealth();

@@ -17,8 +17,8 @@ export const words = (name) => String(name).replaceAll("_", " ");
 /** "petal width" -> "Petal width" */
 export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-/** Four significant digits, no trailing zeros: 0.9736842 -> "0.9737", 38 -> "38". */
-export const number = (value) => String(Number(value.toPrecision(4)));
+/** Four significant digits, no trailing zeros: 0.9736842 -> "0.9737", 38 -> "38"; what is no number as it is. */
+export const number = (value) => String(value?.toPrecision ? Number(value.toPrecision(4)) : value);
 
 export const percent = (share) => `${(share * 100).toFixed(1)} %`;
 

@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from models import graph
 from models.errors import BuildError
 from models.exporters.export import OPSET, Export, ExportRequest, call_factory, existing_path, is_function, one_line
-from models.exporters.table import Table, table_of
+from models.exporters.table import SampleTable, table_of
 
 INPUT = "features"
 
@@ -67,7 +67,7 @@ def _columns(estimator: Any, request: ExportRequest) -> list[str]:
     return fitted or request.samples.columns
 
 
-def _classifier(estimator: Any, rows: Table) -> tuple[onnx.ModelProto, dict[str, Any], dict[str, Any]]:
+def _classifier(estimator: Any, rows: SampleTable) -> tuple[onnx.ModelProto, dict[str, Any], dict[str, Any]]:
     if not hasattr(estimator, "predict_proba"):
         raise BuildError(f"{type(estimator).__name__} has no predict_proba; wrap it in a CalibratedClassifierCV")
     probabilities = _run(estimator.predict_proba, rows.given)
@@ -79,7 +79,7 @@ def _classifier(estimator: Any, rows: Table) -> tuple[onnx.ModelProto, dict[str,
     return model, answers, {"task": "classification", "labels": [str(it) for it in estimator.classes_]}
 
 
-def _regressor(estimator: Any, rows: Table) -> tuple[onnx.ModelProto, dict[str, Any], dict[str, Any]]:
+def _regressor(estimator: Any, rows: SampleTable) -> tuple[onnx.ModelProto, dict[str, Any], dict[str, Any]]:
     values = np.asarray(_run(estimator.predict, rows.given), np.float32).reshape(rows.rows, -1)
     model = _convert(estimator, rows, {})
     graph.rename(model.graph, model.graph.output[0].name, "value")
@@ -97,7 +97,7 @@ def _run(answer: Callable[[Any], Any], rows: Any) -> Any:
         raise BuildError(f"scikit-learn cannot run the model on these samples: {one_line(error)}") from None
 
 
-def _convert(estimator: Any, rows: Table, options: dict[str, Any]) -> onnx.ModelProto:
+def _convert(estimator: Any, rows: SampleTable, options: dict[str, Any]) -> onnx.ModelProto:
     types = rows.types
     try:
         with warnings.catch_warnings():
@@ -111,7 +111,7 @@ def _convert(estimator: Any, rows: Table, options: dict[str, Any]) -> onnx.Model
     return model
 
 
-def _declare(model: onnx.ModelProto, rows: Table, outputs: list[str], width: int) -> None:
+def _declare(model: onnx.ModelProto, rows: SampleTable, outputs: list[str], width: int) -> None:
     """Declare the inputs and outputs. The label is the argmax of the probabilities, whatever the classes are called."""
     entries = [{"name": outputs[0], "datatype": "FP32", "shape": [-1, width]}]
     if "label" in outputs:

@@ -15,7 +15,7 @@ from models.exporters.samples import Samples
 
 
 @dataclass(frozen=True)
-class Table:
+class SampleTable:
     """`given` is what the estimator takes, `inputs` are the same as inputs of the graph. `entries` describe those."""
 
     given: Any
@@ -28,12 +28,12 @@ class Table:
         return len(next(iter(self.inputs.values())))
 
 
-def table_of(samples: Samples, estimator: Any, name: str) -> Table:
+def table_of(samples: Samples, estimator: Any, name: str) -> SampleTable:
     """The samples for an estimator. A matrix becomes one input of this name, a table one input for each column."""
     if len(samples.arrays) == 1:
         rows = samples.only().astype(np.float32)
         entry = {"name": name, "datatype": "FP32", "shape": [-1, rows.shape[1]]}
-        return Table(rows, {name: rows}, [(name, FloatTensorType([None, rows.shape[1]]))], [entry])
+        return SampleTable(rows, {name: rows}, [(name, FloatTensorType([None, rows.shape[1]]))], [entry])
     columns = samples.arrays
     types = [
         (column, StringTensorType([None, 1]) if array.dtype == object else FloatTensorType([None, 1]))
@@ -43,7 +43,7 @@ def table_of(samples: Samples, estimator: Any, name: str) -> Table:
         {"name": column, "datatype": "BYTES" if array.dtype == object else "FP32", "shape": [-1, 1]}
         for column, array in columns.items()
     ]
-    return Table(_given(columns, estimator), columns, types, entries)
+    return SampleTable(_given(columns, estimator), columns, types, entries)
 
 
 def _given(columns: dict[str, NDArray[Any]], estimator: Any) -> Any:

@@ -4,9 +4,11 @@ import { bars, debounced, h, number, percent, sentence, words } from "./parts.js
 export const about = "One small model inside one web API, in a single process.";
 
 export function mount(element, context) {
-  const { model } = context.metadata;
-  const features = model.inputs[0].features;
-  if (!features?.length) return import("./tensors.js").then((stock) => stock.mount(element, context));
+  const { model: served } = context.metadata;
+  const [{ features, datatype }, another] = served.inputs;
+  const named = !another && features?.length && !["BYTES", "BOOL"].includes(datatype);
+  if (!named) return import("./tensors.js").then((stock) => stock.mount(element, context));
+  const model = { ...served, examples: (served.examples ?? []).filter((one) => one.features?.length === features.length) };
   const view = answerView(context.answer, model);
   const send = (instances) => context.call("POST", "/predict", { instances });
   const fields = features.map((feature) => featureField(feature, () => { examples.release(); ask(); }));
@@ -18,7 +20,7 @@ export function mount(element, context) {
   });
   const examples = exampleButtons(model, (values) => { fields.forEach((field, i) => field.set(values[i])); ask(); });
   const names = features.map(({ name }) => name);
-  const several = rowsForm(names, model.examples ?? [], async (instances) => {
+  const several = rowsForm(names, model.examples, async (instances) => {
     const reply = await send(instances);
     if (reply.ok) view.many(reply.body, instances);
   });
@@ -35,7 +37,7 @@ function complaints({ ok, body }) {
 
 /** A number box for one feature, and a slider over its range in training, if known. */
 function featureField({ name, unit, minimum, maximum, example }, changed) {
-  const known = maximum > minimum;
+  const known = minimum != null && maximum > minimum;
   const step = known ? 10 ** Math.floor(Math.log10((maximum - minimum) / 20)) : "any";
   const title = sentence(words(name));
   const box = h("input", { id: name, type: "number", step, inputmode: "decimal", "aria-describedby": `${name}-hint` });
@@ -52,7 +54,7 @@ function featureField({ name, unit, minimum, maximum, example }, changed) {
   const set = (value) => { box.value = value; follow(); };
   box.addEventListener("input", () => { follow(); changed(); });
   slider.addEventListener("input", () => { set(slider.value); changed(); });
-  set(example);
+  set(example ?? minimum ?? 0);
   return {
     name, element, set,
     value: () => (box.value === "" ? undefined : Number(box.value)),
@@ -65,9 +67,9 @@ function featureField({ name, unit, minimum, maximum, example }, changed) {
 }
 
 /** A button for each example of the manifest; its correct answer is shown until a value changes. */
-function exampleButtons({ examples = [], unit }, chosen) {
+function exampleButtons({ examples, unit }, chosen) {
   let pressed;
-  const name = ({ answer }) => (unit ? `${answer} ${unit}` : answer);
+  const name = ({ answer }) => (unit ? `${answer} ${unit}` : answer ?? "example");
   const press = (example) => {
     pressed = example;
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", examples[i] === example));

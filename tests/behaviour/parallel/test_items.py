@@ -11,7 +11,7 @@ import pytest
 from runtimes.base import Stack
 from tests.asking.parallel import CLASSIFIERS, ITEMS, ROWS, SERVICES, ask, events, predicted
 from tests.conftest import Start
-from tests.support import metric
+from tests.support import eventually, metric
 
 
 @pytest.fixture(scope="module", params=["proxy", "predictors"])
@@ -46,6 +46,20 @@ def test_the_stream_takes_items_too(stack: Stack) -> None:
     *each, whole = events(ask(stack, {"items": ITEMS}, "/predict/stream").text)
     assert {one["name"] for one in each} == {*CLASSIFIERS, "petal_width"}
     assert whole["predictions"] == approximately(predicted(stack, *ROWS)["predictions"])
+
+
+def test_a_dead_store_reads_the_same_whoever_fetches(stack: Stack) -> None:
+    stack.kill("redis")
+    try:
+        answer = ask(stack, {"items": ITEMS}, X_Request_Timeout_Seconds="5")
+        assert (answer.status_code, answer.json()["title"]) == (503, "Not ready")
+        reasons = r"the feature store \(redis\) (failed: \w+|did not respond in time)"
+        assert re.fullmatch(reasons, answer.json()["detail"])
+        assert answer.headers["Retry-After"] == "1"
+        assert predicted(stack, *ROWS)["missing"] == {}
+    finally:
+        stack.start("redis")
+    eventually(lambda: ask(stack, {"items": ITEMS}).status_code == 200, 15, "items are answered again")
 
 
 @pytest.mark.parametrize("item", ["151", "", "setosa\r\nFLUSHALL", "é" * 200])

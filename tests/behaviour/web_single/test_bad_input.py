@@ -91,7 +91,6 @@ CASES = {
     "17 dimensions": Case(tensor([1] * 16 + [4]), 400, ("inputs[0].shape", "16 dimensions")),
     "dimension beyond 64 bits": Case(tensor((0, 2**70), []), 400, ("inputs[0].shape", str(2**70))),
     "dimensions beyond 64 bits": Case(tensor((0, 2**62, 2**62), []), 400, ("inputs[0].shape", str(2**62))),
-    "empty batch": Case(tensor((0, 4), []), 400, ("inputs[0].shape", "at least one row")),
     "ragged rows": Case(tensor((2, 4), [SETOSA, SETOSA[:3]]), 400, ("inputs[0].data", "expected rows of equal length")),
     "nested otherwise": Case(tensor((2, 4), [SETOSA[:2]] * 4), 400, ("inputs[0].data", "[2, 4]")),
     # datatypes
@@ -101,7 +100,7 @@ CASES = {
     "BYTES": Case(tensor((4,), ["a", "b", "c", "d"], datatype="BYTES"), 400, ("inputs[0].datatype", "expected FP32")),
     "texts for numbers": Case(tensor(data=["5.1", "3.5", "1.4", "0.2"]), 400, ("inputs[0].data", "`str`")),
     "true for a number": Case(tensor(data=[True, 3.5, 1.4, 0.2]), 400, ("inputs[0].data", "`bool`")),
-    "null for a number": Case(tensor(data=[None, 3.5, 1.4, 0.2]), 400, ("inputs[0].data", "`null`")),
+    "null for a number": Case(tensor(data=[None, 3.5, 1.4, 0.2]), 400, ("inputs[0].data", "`null`", "missing: true")),
     "object for a number": Case(tensor(data=[{}, 3.5, 1.4, 0.2]), 400, ("inputs[0].data", "`object`")),
     "data of a text": Case(tensor(data="AAAA"), 400, ("inputs[0].data", "`array`")),
     "long texts for numbers": Case(
@@ -122,9 +121,6 @@ CASES = {
     "binary size of a text": saying(binary(SETOSA, size="16"), "binary_data_size", "'16'"),
     "binary size of true": saying(binary(SETOSA, size=True), "binary_data_size", "True"),
     "binary and data": saying(binary(SETOSA, data=SETOSA), "inputs[0]", "got both"),
-    "binary NaN": saying(binary([float("nan"), 1, 1, 1]), "inputs[0].data", "finite", "nan at element 0"),
-    "binary infinity": saying(binary([1, 1, 1, float("-inf")]), "inputs[0].data", "finite", "-inf at element 3"),
-    "binary of no rows": saying(binary([], shape=(0, 4)), "inputs[0].shape", "at least one row"),
     "binary of a huge shape": saying(binary([], shape=(0, 2**62, 2**62)), "inputs[0].shape"),
     "header length beyond the body": saying(binary(SETOSA, header="9999"), HEADER_LENGTH, "9999"),
     "header length cuts the JSON": saying(binary(SETOSA, header="10"), "not valid JSON"),

@@ -76,6 +76,21 @@ async def infer_until_refused(stub: Any, first: asyncio.Event) -> int:
     return answered
 
 
+async def test_a_stop_under_the_load_of_both_protocols_loses_nothing(stack: Stack) -> None:
+    async with (
+        grpc.aio.insecure_channel(stack.grpc()) as channel,
+        Load(direct_url(stack), [REQUEST], right, callers=8) as load,
+    ):
+        stub = pb_grpc.GRPCInferenceServiceStub(channel)
+        calls = [asyncio.create_task(infer_until_refused(stub, asyncio.Event())) for _ in range(12)]
+        await load.answered(200)
+        await asyncio.to_thread(stack.signal, "api", signal.SIGTERM)
+        answered = await asyncio.wait_for(asyncio.gather(*calls), GRACE)
+        await load.refused(GRACE)
+    assert min(answered) > 0
+    assert (load.tally.lost, load.tally.wrong, set(load.tally.statuses)) == ([], [], {200})
+
+
 async def test_what_is_in_flight_at_a_stop_is_answered_on_every_protocol(stack: Stack) -> None:
     """A slow request over HTTP, a slow call over gRPC, and a request whose body has not come whole yet."""
     base = direct_url(stack)

@@ -85,3 +85,9 @@ def test_concurrent_builds_wait_for_each_other(recipes: Path, output: Path) -> N
     processes = [toy_models.build_in_another_process(recipes, output) for _ in range(2)]
     assert [process.wait(timeout=DEADLINE_SECONDS) for process in processes] == [0, 0]
     assert toy_models.is_complete(output)
+
+
+def test_further_files_of_a_version_are_published_beside_the_model(recipes: Path, output: Path) -> None:
+    toy_models.write(recipes, photos='{}, {"model.skops": b"an estimator"}')
+    toy_models.build(recipes, output)
+    assert (output / "toy" / "1" / "model.skops").read_bytes() == b"an estimator"

@@ -38,7 +38,7 @@ services:
       BACKENDS: one=http://backend:8000,two=backend:8001
       REDIS_URL: redis://redis:6379/0
       DATABASE_URL: mysql+pymysql://user:secret@db:3306/serving
-    ports: ["127.0.0.1:${PORT:-8000}:8000", "127.0.0.1:${GRPC_PORT:-8001}:8001"]
+    ports: ["${BIND:-127.0.0.1}:${PORT:-8000}:8000", "${BIND:-127.0.0.1}:${GRPC_PORT:-0}:8001"]
     depends_on: {backend: {condition: service_healthy}, redis: {condition: service_healthy}}
   backend:
     extends: {file: base.yaml, service: fake}
@@ -102,7 +102,7 @@ ALONE = """
 services:
   api:
     extends: {file: base.yaml, service: fake}
-    ports: ["127.0.0.1:${PORT:-8000}:8000"]
+    ports: ["${BIND:-127.0.0.1}:${PORT:-8000}:8000"]
 """
 
 

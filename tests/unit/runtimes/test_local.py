@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from runtimes import Stack
+from runtimes import Stack, StackError
 
 Create = Callable[..., Stack]
 
@@ -115,3 +115,32 @@ def test_another_process_with_the_same_pid_is_not_signalled(create_local: Create
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_replicas_share_the_requests_of_those_who_call_the_service_by_its_name(create_local: Create) -> None:
+    stack = create_local("fake", replicas={"backend": 2})
+    named = environment_of(stack.up())["BACKEND"]
+    assert set(states(stack)) == {"backend-1", "backend-2", "backend-balancer", "redis", "api"}
+    own_ports = {url.rsplit(":", 1)[1] for url in stack.replicas("backend")}
+    assert {environment_of(named)["HTTP_PORT"] for _ in range(4)} == own_ports
+    stack.kill("backend-1")
+    assert {environment_of(named)["HTTP_PORT"] for _ in range(4)} == {stack.url("backend-2").rsplit(":", 1)[1]}
+
+
+def test_another_grpc_port_is_taken_unless_it_was_chosen(create_local: Create) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        stack = create_local("fake", port=port - 1)
+        stack.up()
+        assert stack.grpc() != f"127.0.0.1:{port}"
+        assert stack.url().endswith(f":{port - 1}")
+        stack.down()
+        with pytest.raises(StackError, match=f"port {port} is in use by process"):
+            create_local("fake", port=port - 1, grpc_port=port).up()
+
+
+def test_an_entry_that_is_open_to_others_says_so(create_local: Create, capsys: pytest.CaptureFixture[str]) -> None:
+    stack = create_local(bind="0.0.0.0")
+    assert environment_of(stack.up())["HOST"] == "0.0.0.0"
+    assert stack.url().startswith("http://127.0.0.1:")
+    assert "listens on 0.0.0.0; whoever reaches this machine can use it" in capsys.readouterr().err

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from runtimes import Stack, StackError
+from runtimes import Stack, StackError, balancers, composefile, nginx
+from runtimes.base import COMPOSE_DIRECTORY
 
 Create = Callable[..., Stack]
 
@@ -27,7 +28,7 @@ def test_an_unknown_name_is_refused_with_the_known_names(
 
 
 def test_a_setting_that_no_service_takes_is_refused(create_local: Create) -> None:
-    with pytest.raises(StackError, match=r"unknown setting .*'GREETINGS'; expected one of: GREETING, GRPC_PORT"):
+    with pytest.raises(StackError, match=r"unknown setting .*'GREETINGS'; expected one of: BIND, GREETING, GRPC_PORT"):
         create_local("fake", env={"GREETINGS": "hello"}).up()
 
 
@@ -47,9 +48,19 @@ def test_an_image_without_a_local_substitute_is_refused(create_local: Create, co
         create_local("queue").up()
 
 
-def test_missing_nginx_is_an_error(create_local: Create, compose_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "services: {balancer: {image: 'nginx:1.26', ports: ['127.0.0.1:${PORT}:8000']}}"
-    (compose_dir / "balanced.yaml").write_text(text)
-    monkeypatch.setattr("shutil.which", lambda *names, **options: None)
-    with pytest.raises(StackError, match="balancer: nginx is not installed on this machine; use RUNTIME=compose"):
-        create_local("balanced").up()
+def test_without_nginx_the_balancer_is_our_own() -> None:
+    file = composefile.load(COMPOSE_DIRECTORY, "web_single", "replicas", {"PORT": "9100", "GRPC_PORT": "9101"})
+    service = file.services["balancer"]
+    source = nginx.source(service, file.directory)
+    replicas = [{8000: 5001, 8001: 5002}, {8000: 6001, 8001: 6002}]
+    words = balancers.instead_of_nginx(service, source, "0.0.0.0", {8000: 9100, 8001: 9101}, {"api": replicas})
+    expected = ["--host", "0.0.0.0", "--http", "9100=127.0.0.1:5001,127.0.0.1:6001"]
+    assert words[3:] == [*expected, "--tcp", "9101=127.0.0.1:5002,127.0.0.1:6002"]
+
+
+def test_an_nginx_that_leads_to_no_service_needs_nginx(tmp_path: Path) -> None:
+    file = composefile.load(COMPOSE_DIRECTORY, "web_single", "replicas", {})
+    source = tmp_path / "nginx.conf"
+    source.write_text("http { server { listen 8000; } }")
+    with pytest.raises(StackError, match=r"balancer: nginx is not installed .*; use RUNTIME=compose"):
+        balancers.instead_of_nginx(file.services["balancer"], source, "127.0.0.1", {8000: 9100}, {"api": []})

@@ -19,6 +19,7 @@ from obstore.store import S3Store
 
 from common.inference.manifest import ModelLoadError
 from common.inference.source import ModelSource
+from tests.models.refused import WEIGHTS, external
 from tests.unit.common.inference import tiny_models as tiny
 
 FILES = ["model.onnx", "model.yaml"]
@@ -198,3 +199,13 @@ def test_a_manifest_that_does_not_fit_is_refused(made: Path, root: Path, changes
 def test_an_invalid_manifest_is_refused(made: Path, root: Path, text: bytes, reason: str) -> None:
     (made / "model.yaml").write_bytes(text)
     assert reason in refusal(ModelSource(made.as_uri()), root)
+
+
+def test_the_files_with_further_weights_are_fetched_and_checked(tmp_path: Path, root: Path) -> None:
+    folder = external("tiny").write(tmp_path / "made")
+    ModelSource(folder.as_uri()).fetch("tiny", root)
+    assert (root / "tiny" / "1" / "model.onnx.data").read_bytes() == WEIGHTS
+    for content in (b"12345678", None):
+        (folder / "model.onnx.data").unlink() if content is None else (folder / "model.onnx.data").write_bytes(content)
+        with pytest.raises(ModelLoadError, match=r"model\.onnx\.data"):
+            ModelSource(folder.as_uri()).fetch("tiny", tmp_path / "other")
