@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import Iterable
-from operator import itemgetter
+from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from common.request.context import RequestContext
 
 MOST_TARGET = 8_192  # bytes of a request's target, that is its path and query
 MOST_HEAD = 65_536  # bytes of a head: the target and the header fields
@@ -55,22 +58,6 @@ def most_connections() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4
 
 
-class Connection(Protocol):
-    """A connection of the server. `idle_since` is None while a client waits for a response."""
-
-    transport: asyncio.Transport
-
-    @property
-    def idle_since(self) -> float | None: ...
-
-
-def close_longest_idle(connections: Iterable[Connection]) -> None:
-    """Closes the connection that has been idle for the longest time, so that a new one has a file descriptor."""
-    idle = [(one.idle_since, one.transport) for one in connections if one.idle_since is not None]
-    if idle:
-        min(idle, key=itemgetter(0))[1].abort()
-
-
 class Linger:
     """What is left of a connection whose last response has been written: what still arrives is dropped.
 
@@ -95,3 +82,41 @@ class Linger:
         self._left -= size
         if self._left < 0:
             self._transport.abort()
+
+
+class CycleTransport:
+    """The transport as uvicorn's cycle uses it, but `close` does not lose the response."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self.write, self.close = transport.write, close
+
+
+class IdleConnection(Protocol):
+    """A connection that may be closed when there are too many."""
+
+    transport: asyncio.Transport
+
+    @property
+    def idle_since(self) -> float | None: ...
+
+
+def close_longest_idle(connections: Iterable[IdleConnection]) -> None:
+    """Closes the connection that has been idle for the longest time, so that a new one has a file descriptor."""
+    idle = [one for one in connections if one.idle_since is not None]
+    if idle:
+        min(idle, key=attrgetter("idle_since")).transport.abort()
+
+
+async def until_read(transport: asyncio.Transport, flow: FlowControl, context: RequestContext) -> None:
+    """Waits while much of a response waits to be sent, which counts as held. Disconnects a client that stalls."""
+    while flow.write_paused and not transport.is_closing():
+        waiting = transport.get_write_buffer_size()
+        context.release()
+        context.hold(waiting, even_if_full=True)
+        try:
+            async with asyncio.timeout(min(STALL_SECONDS, max(context.deadline.remaining, 1.0))):
+                await flow.drain()
+        except TimeoutError:
+            if transport.get_write_buffer_size() >= waiting:
+                transport.abort()
+                return

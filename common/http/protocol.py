@@ -28,15 +28,16 @@ from common.http.limits import (
     MOST_HEAD,
     MOST_TARGET,
     PIECE_BYTES,
-    STALL_SECONDS,
     TARGET_TOO_LONG,
     TOO_MANY_PIECES,
     TOO_MUCH_FRAMING,
+    CycleTransport,
     Linger,
     Refusal,
     RefusedRequestError,
     close_longest_idle,
     most_connections,
+    until_read,
 )
 from common.http.upgrade import head_without_offer
 from common.request.context import RequestContext
@@ -61,7 +62,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._idle_since = self.loop.time()
         if len(self.connections) > MOST_CONNECTIONS:
-            close_longest_idle(cast(set[HttpProtocol], self.connections))
+            close_longest_idle(one for one in self.connections if isinstance(one, HttpProtocol))
 
     def data_received(self, data: bytes) -> None:
         if self._linger is not None:
@@ -142,17 +143,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     async def wait_until_read(self, context: RequestContext) -> None:
         """Waits while much of a response waits to be sent, which counts as held. Disconnects a client that stalls."""
-        while self.flow.write_paused and not self.transport.is_closing():
-            waiting = self.transport.get_write_buffer_size()
-            context.release()
-            context.hold(waiting, even_if_full=True)
-            try:
-                async with asyncio.timeout(min(STALL_SECONDS, max(context.deadline.remaining, 1.0))):
-                    await self.flow.drain()
-            except TimeoutError:
-                if self.transport.get_write_buffer_size() >= waiting:
-                    self.transport.abort()
-                    return
+        await until_read(self.transport, self.flow, context)
 
     def on_message_begin(self) -> None:
         self.url, self.headers, self.expect_100_continue = b"", [], False
@@ -221,7 +212,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.scope["headers"] = self.headers
         cast(dict[str, Any], self.scope)[WAIT_UNTIL_READ] = self.wait_until_read
         super().on_headers_complete()
-        self.cycle.transport = CycleTransport(self)  # type: ignore[assignment]  # the part that a cycle uses
+        # the part of a transport that a cycle uses
+        self.cycle.transport = CycleTransport(self.transport, self.close)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         self._pieces += 1
@@ -292,10 +284,3 @@ class HttpProtocol(HttpToolsProtocol):
             if isinstance(cycle, DirectRequestCycle):
                 cycle.request_body.release()
         self.pipeline.clear()
-
-
-class CycleTransport:
-    """The transport as uvicorn's cycle uses it, but closing it does not lose the response."""
-
-    def __init__(self, connection: HttpProtocol) -> None:
-        self.write, self.close = connection.transport.write, connection.close

@@ -42,7 +42,7 @@ class BoundedExecutor:
         if not self._slots.acquire(blocking=False):
             self._refused.inc()
             raise Overloaded("too many requests are being prepared at once; retry later", retry_after=1)
-        call = _Call(deadline, lambda: work(*arguments))
+        call = _WaitingCall(deadline, lambda: work(*arguments))
         try:
             future = self._pool.submit(call.run)
         except BaseException:
@@ -70,7 +70,7 @@ class BoundedExecutor:
         self._slots.release()
 
 
-class _Call(Generic[T]):
+class _WaitingCall(Generic[T]):
     """A call that waits for the thread. The pool keeps it until then, so its work is dropped once nobody waits."""
 
     def __init__(self, deadline: Deadline, work: Callable[[], T]) -> None:

@@ -129,15 +129,10 @@ def _nested(data: msgspec.Raw | bytes, dtype: np.dtype[Any], where: str, missing
     try:
         return _array(_values(data, dtype.kind, where, missing), dtype)
     except OverflowError:
-        raise InvalidInput.at(where, f"contains a value outside the range of {_range(dtype)}") from None
+        limits = f", {np.iinfo(dtype).min} to {np.iinfo(dtype).max}" if dtype.kind in "iu" else ""
+        raise InvalidInput.at(where, f"contains a value outside the range of {_NAMES[dtype.char]}{limits}") from None
     except ValueError:
         raise InvalidInput.at(where, "expected rows of equal length") from None
-
-
-def _range(dtype: np.dtype[Any]) -> str:
-    """A datatype, with its limits if it is one of integers."""
-    name = _NAMES[dtype.char]
-    return f"{name}, {np.iinfo(dtype).min} to {np.iinfo(dtype).max}" if dtype.kind in "iu" else name
 
 
 def _values(data: msgspec.Raw | bytes, kind: str, where: str, missing: bool) -> list[Any]:

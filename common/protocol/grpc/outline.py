@@ -19,12 +19,12 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 
 def parsed_size(message: bytes, kind: Descriptor) -> int:
     """About the bytes that a message of this kind takes when it is parsed. Raises InvalidInput for too many fields."""
-    outline = _Outline()
+    outline = _FieldCount()
     outline.read(memoryview(message), kind, _DEEPEST)
     return len(message) + outline.fields * _OBJECT + outline.packed * _NUMBER
 
 
-class _Outline:
+class _FieldCount:
     """Counts fields, and bytes of packed numbers. What does not read as a message is left to the parser."""
 
     def __init__(self) -> None:
