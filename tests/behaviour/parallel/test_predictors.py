@@ -50,7 +50,7 @@ ONE = {"PREDICTORS": "a=http://b:8000"}
         ({"PREDICTORS": "label=http://b:8000"}, ["PREDICTORS", "'label'"]),
         ({"PREDICTORS": ""}, ["PREDICTORS", "names no predictor"]),
         ({}, ["PREDICTORS"]),
-        (ONE | {"QUORUM": "2"}, ["QUORUM", "a quorum of at most 1", "got 2"]),
+        (ONE | {"QUORUM": "2"}, ["QUORUM", "expected at most 1", "got 2"]),
         (ONE | {"AGGREGATE": "median"}, ["AGGREGATE", "'vote'"]),
         (ONE | {"STRATEGY": "some"}, ["STRATEGY", "'partial'"]),
         (ONE | {"PREDICTOR_TIMEOUT_SECONDS": "0"}, ["PREDICTOR_TIMEOUT_SECONDS"]),

@@ -116,7 +116,7 @@ def test_a_client_that_knows_the_model_by_its_signature_alone(stack: Stack, vari
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     assert answers["status"] == [[1, "AVAILABLE", 0]]
-    assert answers["methods"] == {"serving_default": "tensorflow/serving/predict"}
+    assert answers["methods"] == dict.fromkeys(("serving_default", "serving_bytes"), "tensorflow/serving/predict")
     assert answers["typed"] == answers["content"]
     assert all(one["shape"][0] == 2 for one in answers["typed"]["outputs"].values())
     assert len(answers["filtered"]["outputs"]) == 1
@@ -128,7 +128,7 @@ def test_state_and_signature_over_rest(http: httpx.Client, models: str) -> None:
     (version,) = http.get(models).json()["model_version_status"]
     assert (version["version"], version["state"]) == ("1", "AVAILABLE")
     signatures = http.get(f"{models}/versions/1/metadata").json()["metadata"]["signature_def"]["signature_def"]
-    assert set(signatures) == {"serving_default"}
+    assert set(signatures) == {"serving_default", "serving_bytes"}
 
 
 def test_an_image_model_has_no_features_to_classify_by(http: httpx.Client, models: str) -> None:

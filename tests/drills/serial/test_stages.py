@@ -123,7 +123,7 @@ def test_without_the_heavy_recogniser_the_first_reading_stands_and_the_answer_sa
         reading = answer.json()
         assert HEAVY in reading["missing"][HEAVY]
         assert {line["read_by"] for line in reading["lines"]} == {"recognition"}
-        assert len(reading["lines"]) == len(lines)
+        assert len(reading["lines"]) + reading["uncertain"] == len(lines)
         kept = [one["text"] for one in lines if one["read_by"] == "recognition"]
         assert set(kept) <= set(texts(reading))
         assert took < 2 + SLACK
