@@ -28,17 +28,14 @@ def check_stated(tensors: Sequence[StatedTensor], specs: Sequence[TensorSpec], m
 
     Raises PayloadTooLarge for more rows than `most_rows`.
     """
-    if len(tensors) > len(specs):
-        raise InvalidInput.at(
-            "inputs", f"expected {_names(specs)}, got {sorted(one.name[:60] for one in tensors[: len(specs) + 1])}"
-        )
     by_name = {spec.name: spec for spec in specs}
     found: set[str] = set()
     for index, tensor in enumerate(tensors):
         where = f"inputs[{index}]"
         spec = by_name.get(tensor.name)
         if spec is None:
-            raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(one.name[:60] for one in tensors)}")
+            given = sorted(one.name[:60] for one in tensors[: len(specs) + 1])  # of many, the first ones
+            raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {given}")
         if tensor.name in found:
             raise InvalidInput.at(f"{where}.name", f"expected each input once, got {tensor.name!r} twice")
         found.add(tensor.name)
