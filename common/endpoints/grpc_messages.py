@@ -61,12 +61,18 @@ class Turns:
         turn = loop.create_future()
         self._waiting.append(turn)
         end = loop.time() + seconds
-        while not turn.done():
-            self._end_slow_ones(loop.time())
-            await asyncio.wait([turn], timeout=min(CONTESTED_SECONDS / 4, max(end - loop.time(), 0.0)))
-            if loop.time() >= end and not turn.done():
+        try:
+            while not turn.done():
+                self._end_slow_ones(loop.time())
+                await asyncio.wait([turn], timeout=min(CONTESTED_SECONDS / 4, max(end - loop.time(), 0.0)))
+                if loop.time() >= end and not turn.done():
+                    raise Overloaded("too many gRPC messages are being received at once; retry later", retry_after=1)
+        except BaseException:
+            if turn.done():  # it was this call's turn
+                self._next()
+            else:
                 self._waiting.remove(turn)
-                raise Overloaded("too many gRPC messages are being received at once; retry later", retry_after=1)
+            raise
 
     def _end_slow_ones(self, now: float) -> None:
         for read, since in list(self._receiving.items()):

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from common.endpoints.backend import ModelHandle
+from common.endpoints.row_answers import RowAnswers
+from common.errors import NotFound
 from common.protocol.tensors import Array
 from common.protocol.values import OIP_INSTEAD, check_json_numbers
 
@@ -15,19 +17,21 @@ from common.protocol.values import OIP_INSTEAD, check_json_numbers
 def most_probable(model: ModelHandle, outputs: Mapping[str, Array], top: int) -> list[tuple[str, float]]:
     """The `top` most probable labels of the first row, with their probabilities.
 
-    They are the graph's outputs `labels` and `scores`, or else come from the first output: `probabilities` as they are,
-    any other name as logits, which a softmax turns into probabilities.
+    They are the graph's outputs `labels` and `scores`, or else the output that `RowAnswers` finds, also for one sigmoid
+    and two labels. Scores that are no probabilities are taken as logits, which a softmax turns into probabilities.
     """
     for name, array in outputs.items():  # NaN would be chosen as the greatest
         check_json_numbers(array, name, OIP_INSTEAD)
     if "labels" in outputs:
         return list(zip(map(_text, outputs["labels"][0, :top]), outputs["scores"][0, :top].tolist(), strict=True))
-    name = model.outputs[0].name
-    shares = outputs[name][0].astype(np.float64)
-    if name != "probabilities":
+    labels: list[str] = json.loads(model.properties["labels"])
+    answers = RowAnswers(model.outputs, labels)
+    if answers.output is None or not answers.labels:
+        raise NotFound(f"model {model.name!r} has no output with a score for each label; send requests to /v2")
+    shares = answers.scores(outputs, len(outputs[answers.output]))[0].astype(np.float64)
+    if shares.min() < 0 or abs(shares.sum() - 1) > 0.01:
         powers = np.exp(shares - shares.max())
         shares = powers / powers.sum()
-    labels: list[str] = json.loads(model.properties["labels"])
     return [(labels[one], float(shares[one])) for one in np.argsort(-shares, kind="stable")[:top]]
 
 

@@ -88,7 +88,7 @@ class CycleTransport:
     """The transport as uvicorn's cycle uses it, but `close` does not lose the response."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
-        self.write, self.close = transport.write, close
+        self.write, self.close, self.is_closing = transport.write, close, transport.is_closing
 
 
 class IdleConnection(Protocol):

@@ -9,6 +9,7 @@ the FastAPI application.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextvars import Context
 from typing import Any, cast
 
@@ -100,13 +101,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._linger = Linger(self.transport)
         cycle, in_body = self.cycle, self._in_body
         self._in_head = self._in_body = False
-        if cycle is None or cycle.response_complete:
+        if cycle is None or (cycle.response_complete and not in_body):
             self._write_refusal(refusal)
+        elif cycle.response_complete:  # the request has had its response already
+            self.close()
         elif not in_body:  # the connection ends after the response to the earlier request
             cycle.keep_alive = False
         elif isinstance(cycle, DirectRequestCycle):
             cycle.keep_alive = False
             cycle.request_body.refuse(InvalidInput.at("body", refusal.text))
+        elif any(queued is cycle for queued, _ in self.pipeline):  # the earlier request still gets its response
+            self.pipeline = deque(one for one in self.pipeline if one[0] is not cycle)
         else:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -184,7 +189,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._measure_head or len(self.headers) > MOST_FIELDS:
             self._check_head()
-        self._in_head, self._in_body = False, True
+        self._in_head = False
         self._received = self._body_size = self._pieces = 0
         url = httptools.parse_url(self.url)
         path = plain_path(url.path.decode("ascii") if url.path else "")
@@ -194,10 +199,11 @@ class HttpProtocol(HttpToolsProtocol):
             self.expect_100_continue = False
         if route is None:
             self._start_uvicorns_cycle()
+            self._in_body = True
             self.cycle.keep_alive = self.cycle.keep_alive and not connect  # what follows CONNECT is not HTTP
             return
         previous, cycle = self.cycle, DirectRequestCycle(self, app, route, path, url.query or b"")
-        self.cycle = cycle
+        self.cycle, self._in_body = cycle, True
         cycle.keep_alive = cycle.keep_alive and not connect
         if previous is None or previous.response_complete:
             self._start_asgi_task(cycle, self.app)
@@ -247,6 +253,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.flow.resume_reading()
             return
         if self._linger is not None:
+            self.close()
             return
         self.flow.resume_reading()
         self._idle_since = self.loop.time()

@@ -217,7 +217,8 @@ class Batcher:
                 rows += request.rows
                 if only_quick and self.slow(rows):
                     break
-                if batch and (rows > self._policy.max_rows or not (self._uniform or _same_shape(request, batch[0]))):
+                fits = 1 < self._policy.max_rows >= rows  # with 1, not even a request without rows shares a run
+                if batch and not (fits and (self._uniform or _same_shape(request, batch[0]))):
                     break
                 batch.append(request)
             self._waiting.popleft()

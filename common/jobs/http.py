@@ -15,6 +15,7 @@ from common.errors import Overloaded
 from common.http.reply import Reply
 from common.jobs.interface import Jobs, Work
 from common.jobs.record import JobInput, JobRecord
+from common.jobs.store import unknown_job
 from common.request.context import Headers, RequestContext, current
 from common.request.deadline import Deadline
 from common.request.disconnect import cancel_on_disconnect
@@ -115,17 +116,27 @@ def job_routes(jobs: Jobs) -> APIRouter:
 
     @router.get("/{identity}", summary="A job and, once it has succeeded, its result", responses=failures)
     async def show(identity: str, wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0) -> Response:
+        job = await _own_job(jobs, identity)
         if not wait:
-            return _job_response(await jobs.find(identity), 200)
+            return _job_response(job, 200)
         return _job_response(await jobs.wait(identity, min(wait, current.get().deadline.remaining)), 200)
 
     finished: Responses = {409: {"description": "The job has finished already"}}
 
     @router.delete("/{identity}", summary="Cancel a job", status_code=202, responses={**failures, **finished})
     async def cancel(identity: str) -> Response:
+        await _own_job(jobs, identity)
         return _job_response(await jobs.cancel(identity), 202)
 
     return router
+
+
+async def _own_job(jobs: Jobs, identity: str) -> JobRecord:
+    """The job, if the caller's API key submitted it. To all others it does not exist: raises NotFound."""
+    job = await jobs.find(identity)
+    if job.tenant != current.get().tenant:
+        raise unknown_job()
+    return job
 
 
 def _job_response(job: JobRecord, status: int) -> Response:

@@ -35,7 +35,7 @@ class InProcessJobs:
         return not self._health.draining
 
     async def submit(self, context: RequestContext, job_input: JobInput) -> JobRecord:
-        job = await self._store.create(Deadline.after(self._timeout_seconds))
+        job = await self._store.create(Deadline.after(self._timeout_seconds), context.tenant)
         own_context = RequestContext(context.method, context.path, context.request_id, context.trace, job.deadline)
         task = asyncio.create_task(self._run(job.id, own_context, job_input))
         self._tasks[job.id] = task

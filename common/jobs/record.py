@@ -67,6 +67,7 @@ class JobOutcome(msgspec.Struct, frozen=True):
 class JobRecord(msgspec.Struct, frozen=True):
     """What is known of a job. A record does not change: its store replaces it by the one that `moved` gives.
 
+    `tenant` is the name of the API key that submitted it; no other key sees it.
     `handed_over`: the client has been given the id, so the job no longer depends on the request that submitted it.
     `finished_at` is when it reached a final state, in seconds on its store's clock.
     """
@@ -77,6 +78,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     handed_over: bool = False
     finished_at: float | None = None
     outcome: JobOutcome = JobOutcome()
+    tenant: str = ""
 
     @property
     def finished(self) -> bool:

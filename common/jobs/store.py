@@ -18,7 +18,7 @@ from common.request.deadline import Deadline
 class JobStore(Protocol):
     """Records by job id. Each method is atomic. All raise NotFound for an unknown id and JobExpired after its TTL."""
 
-    async def create(self, deadline: Deadline) -> JobRecord:
+    async def create(self, deadline: Deadline, tenant: str = "") -> JobRecord:
         """A new record, queued. Raises Overloaded when the store is full."""
 
     async def get(self, job_id: str) -> JobRecord:
@@ -54,6 +54,13 @@ class SignedIds:
         return hmac.new(self._secret, name.encode(), "sha256").hexdigest()[:16]
 
 
+def unknown_job() -> NotFound:
+    """The error for an id that this process has not issued, or not to this caller."""
+    return NotFound(
+        "this process has no job of this id; check the id, and note that jobs are lost when the process restarts"
+    )
+
+
 class MemoryJobStore:
     """A JobStore of at most `limit` records. It ends with the process.
 
@@ -65,7 +72,7 @@ class MemoryJobStore:
         self._records: dict[str, JobRecord] = {}
         self._ids = SignedIds()
 
-    async def create(self, deadline: Deadline) -> JobRecord:
+    async def create(self, deadline: Deadline, tenant: str = "") -> JobRecord:
         self._remove_expired()
         if len(self._records) >= self._limit:
             raise Overloaded(
@@ -73,7 +80,7 @@ class MemoryJobStore:
                 "retry later",
                 retry_after=1,
             )
-        record = JobRecord(self._ids.new(), deadline)
+        record = JobRecord(self._ids.new(), deadline, tenant=tenant)
         self._records[record.id] = record
         return record
 
@@ -84,9 +91,7 @@ class MemoryJobStore:
             return record
         if self._ids.issued(job_id):
             raise JobExpired(f"this job has been deleted: a job is kept for {self._ttl_seconds:g} s after it finishes")
-        raise NotFound(
-            "this process has no job of this id; check the id, and note that jobs are lost when the process restarts"
-        )
+        raise unknown_job()
 
     async def move(self, job_id: str, state: JobState, outcome: JobOutcome) -> JobRecord:
         record = (await self.get(job_id)).moved(state, self._clock(), outcome)

@@ -18,7 +18,10 @@ _URL = re.compile(
     r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^\s/?#'\"<>]*@)?(?P<path>[^\s?#'\"<>,]*)"
     r"(?P<query>\?(?:[^\s#'\"<>]*[^\s#'\"<>:;,.])?)?"
 )
-_SECRET_NAME = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIALS?|HEADERS|_KEY|_KEYS)$", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(PASSWORD|PASSWD|PASSPHRASE|_PASS|_PWD|SECRET|TOKEN|CREDENTIALS?|CONNECTION_STRING|HEADERS|_KEYS?|APIKEY)$",
+    re.IGNORECASE,
+)
 _NOT_SECRET = re.compile(r"[\w-]*(FILE|PATH)$", re.IGNORECASE)
 
 
@@ -58,7 +61,7 @@ def remember_secrets(settings: Mapping[str, object]) -> None:
         text = value if isinstance(value, str) else ""
         if "://" in text:
             _known.add(form for secret in _secrets_of_urls(text) for form in _forms(secret))
-        elif _SECRET_NAME.search(name) and not _NOT_SECRET.fullmatch(name):
+        if _SECRET_NAME.search(name) and not _NOT_SECRET.fullmatch(name):
             _known.add(form for secret in _secrets_of_value(text) for form in _forms(secret))
 
 

@@ -17,6 +17,8 @@ import numpy.typing as npt
 from common.errors import InvalidInput
 
 PIECE = 131_072  # bytes of JSON: about a millisecond
+MAX_DEPTH = 16  # of lists in lists; `decode` refuses more, and each level would cost a search of the whole text
+_PREFIX = 1024  # bytes in which the depth is counted
 _COMMA, _OPEN, _CLOSE = b",[]"
 _Array = npt.NDArray[Any]
 Decode = Callable[[bytes], _Array]
@@ -28,7 +30,8 @@ def decode_in_pieces(text: bytes, decode: Decode, where: str) -> _Array:
     `decode` gives the array of a list. Raises InvalidInput for elements of different lengths, and the errors of
     `decode`, which name an element of the list at `where`.
     """
-    if len(text) <= 2 * PIECE:
+    start = text[:_PREFIX].translate(None, b" \t\r\n")
+    if len(text) <= 2 * PIECE or len(start) - len(start.lstrip(b"[")) > MAX_DEPTH:
         return decode(text)
     pieces = _pieces(text)
     if not pieces:

@@ -104,7 +104,7 @@ CASES = {
     "object for a number": Case(tensor(data=[{}, 3.5, 1.4, 0.2]), 400, ("inputs[0].data", "`object`")),
     "data of a text": Case(tensor(data="AAAA"), 400, ("inputs[0].data", "`array`")),
     "long texts for numbers": Case(
-        tensor((40_001,), ["x" * 4_000] + ["y"] * 40_000), 400, ("inputs[0].data", "`str`")
+        tensor((10_000, 4), ["x" * 4_000] + ["y"] * 39_999), 400, ("inputs[0].data", "`str`")
     ),  # as an array of texts it would take 640 MB
     # values
     "NaN": Case(raw("[NaN, 1, 1, 1]"), 400, ("not valid JSON",)),
@@ -222,14 +222,14 @@ def test_a_body_of_65_mb_is_refused(http: httpx.Client, stack: Stack, path: str,
     assert_unharmed(http, stack)
 
 
-@pytest.mark.parametrize(("megabytes", "status"), [(60, 413), (7.9, 400)])
+@pytest.mark.parametrize(("megabytes", "statuses"), [(60, {413}), (7.9, {400, 413})])  # 413 for too many rows
 @pytest.mark.parametrize("item", ["[],", "{},", "1,"])
 def test_json_of_many_small_things_does_not_eat_the_memory(
-    http: httpx.Client, stack: Stack, item: str, megabytes: float, status: int
+    http: httpx.Client, stack: Stack, item: str, megabytes: float, statuses: set[int]
 ) -> None:
     data = "[" + item * int(megabytes * 1_000_000 / len(item)) + item[:-1] + "]"
     for path, content in ((INFER, raw(data)), (PREDICT, b'{"instances": ' + data.encode() + b"}")):
         answer = http.post(stack.url() + path, content=content, headers={"Content-Type": "application/json"})
-        assert answer.status_code == status
+        assert answer.status_code in statuses
         assert said(answer)
         assert_unharmed(http, stack)

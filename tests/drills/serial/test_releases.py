@@ -97,7 +97,9 @@ class Honest:
 
 async def test_no_answer_mixes_releases_while_they_are_swapped_under_load(stack: Stack, versions: Versions) -> None:
     honest, held = Honest(), [await asyncio.to_thread(released, stack)]
-    async with Load(stack.url(), [request("/read", sample("page.jpg"))], honest, callers=2) as callers:
+    async with Load(
+        stack.url(), [request("/read", sample("page.jpg"), media="image/jpeg")], honest, callers=2
+    ) as callers:
         for order in (STAGES, STAGES[::-1]):
             version = versions.next()
             for stage in order:

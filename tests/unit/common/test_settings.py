@@ -25,7 +25,7 @@ def test_every_setting_says_what_it_is(settings: type[ServiceSettings]) -> None:
     for name, field in settings.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name
-        if field.annotation is float and not name.endswith("_share"):
+        if field.annotation is float and not name.endswith(("_share", "_per_second")):
             assert name.endswith("_seconds"), name
 
 

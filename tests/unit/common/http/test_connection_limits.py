@@ -147,3 +147,44 @@ def test_a_request_after_others_in_the_same_segment_may_be_incomplete(running: R
             assert one.answer()[0] == 200
         one.send(whole[30:])
         assert one.answer()[0] == 200
+
+
+VALID = b"POST /direct/echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /items HTTP/1.1\r\nHost: x\r\n" + CHUNKED + b"ZZ\r\n"],
+    ids=["target", "chunk"],
+)
+def test_a_wrong_request_does_not_cost_the_one_before_it_its_response(running: RunningServer, wrong: bytes) -> None:
+    received = answer_to(running, VALID + wrong)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert b"hello" in received
+
+
+def test_a_request_that_is_wrong_after_its_response_gets_no_second_one(running: RunningServer) -> None:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_SECONDS) as one:
+        one.sendall(b"GET /direct/echo HTTP/1.1\r\nHost: x\r\n" + CHUNKED)
+        received = one.recv(65536)
+        assert received.startswith(b"HTTP/1.1 405")
+        one.sendall(b"ZZ\r\n")
+        while piece := one.recv(65536):
+            received += piece
+    assert received.count(b"HTTP/1.1") == 1
+
+
+@PATHS
+def test_a_body_is_asked_for_when_the_client_expects_that(running: RunningServer, path: str) -> None:
+    body = b'[{"size": 1}]'
+    with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_SECONDS) as one:
+        also = "Content-Type: application/json", "Expect: 100-continue", "Connection: close"
+        one.sendall(head(path, *also).replace(b"Content-Length: 0", b"Content-Length: %d" % len(body)))
+        assert one.recv(65536).startswith(b"HTTP/1.1 100")
+        one.sendall(body)
+        received = b""
+        while piece := one.recv(65536):
+            received += piece
+    assert b"parsing the body" not in received
+    assert received.split()[1] in (b"200", b"422")

@@ -99,3 +99,11 @@ def test_no_request_changes_another_ones_response(
         wanted = caller.kind in ("good", "poisonous")
         assert computed.issuperset(caller.values) if wanted else computed.isdisjoint(caller.values)
     assert max((len(run) for run in session.runs), default=0) <= max(most, largest)
+
+
+async def test_a_request_without_rows_does_not_make_an_unshared_run_shared() -> None:
+    session = SumSession()
+    alone = batcher(session, INLINE, BatchPolicy(max_rows=1, queue=10))
+    answers = [alone.submit(rows(*values), len(values), Deadline.after(30)) for values in ([1.0], [], [2.0])]
+    await asyncio.gather(*answers)
+    assert [len(run) for run in session.runs] == [1, 0, 1]

@@ -256,6 +256,13 @@ def test_a_job_is_cancelled_once(site: Site) -> None:
     assert site.client.delete("/jobs/j1").status_code == 409
 
 
+def test_the_job_of_another_api_key_does_not_exist(site: Site) -> None:
+    site.jobs.records["j1"] = JobRecord("j1", Deadline.after(10), JobState.RUNNING, tenant="somebody")
+    for method in ("GET", "DELETE"):
+        assert site.client.request(method, "/jobs/j1").status_code == 404
+    assert site.jobs.records["j1"].state is JobState.RUNNING
+
+
 @pytest.mark.parametrize(("job_id", "status"), [("expired", 410), ("unknown", 404)])
 def test_an_expired_job_is_410_and_an_unknown_one_404(site: Site, job_id: str, status: int) -> None:
     for method in ("GET", "DELETE"):

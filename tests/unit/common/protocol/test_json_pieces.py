@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,11 @@ def test_an_error_names_the_element_of_the_whole_list(text: str, field: str, rea
     (error,) = caught.value.fields
     assert error.field == field
     assert error.reason.startswith(reason)
+
+
+def test_lists_that_are_nested_too_deep_are_refused_at_once() -> None:
+    text = b"[" * 700 + b",".join([b"1"] * 2_000_000) + b"]" * 700
+    start = perf_counter()
+    with pytest.raises(InvalidInput):
+        nested_json(text, np.dtype(np.float32), "data")
+    assert perf_counter() - start < 2
