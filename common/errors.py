@@ -56,7 +56,7 @@ class ServingError(Exception):
         detail = redacted(detail)
         super().__init__(detail)
         self.detail = detail
-        self.fields = tuple(fields)
+        self.fields = tuple(FieldError(one.field, redacted(one.reason)) for one in fields)
         self.retry_after = retry_after
 
 

@@ -74,7 +74,7 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
                 inputs = self._decoded(request, specs, context.most_rows)
             else:
                 inputs = await context.in_thread(self._decoded, request, specs, context.most_rows)
-                context.hold(size)
+            context.hold(sum(array.nbytes for array in inputs.values()))  # one value may stand for all elements
             outputs = list(request.output_filter)
             files = _files(inputs, file_names(model)) if takes else None
             if files is not None and self._items is not None:

@@ -215,7 +215,7 @@ class HttpProtocol(HttpToolsProtocol):
         saved = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = saved
-        self.scope["headers"] = self.headers
+        self.scope["headers"] = list(self.headers)  # the parser adds the trailers of a body to its own list
         cast(dict[str, Any], self.scope)[WAIT_UNTIL_READ] = self.wait_until_read
         super().on_headers_complete()
         # the part of a transport that a cycle uses

@@ -16,7 +16,7 @@ HIDDEN = "***"
 LEAST_LENGTH = 6  # characters; a shorter secret is part of ordinary words, and hiding those would tell it
 _URL = re.compile(
     r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)(?P<user>[^\s/?#'\"<>]*@)?(?P<path>[^\s?#'\"<>,]*)"
-    r"(?P<query>\?(?:[^\s#'\"<>]*[^\s#'\"<>:;,.])?)?"
+    r"(?P<query>\?(?:[^\s#'\"<>\\]*[^\s#'\"<>\\:;,.])?)?"
 )
 _SECRET_NAME = re.compile(
     r"(PASSWORD|PASSWD|PASSPHRASE|_PASS|_PWD|SECRET|TOKEN|CREDENTIALS?|CONNECTION_STRING|HEADERS|_KEYS?|APIKEY)$",

@@ -20,6 +20,7 @@ from common.request.context import RequestContext
 
 RELOAD_SECONDS = 1.0
 OPEN_PATHS = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+OPEN_FOLDER = "/docs/assets/"  # style and code of the API documentation
 _ENTRY = re.compile(r"(?P<name>[\w.-]{1,64}):(?P<digest>[0-9a-fA-F]{64})(?::(?P<rate>\d{1,9}(?:\.\d{1,6})?))?")
 _FORM = "expected name:sha256 or name:sha256:requests_per_second, where sha256 is that of the key, as 64 digits"
 
@@ -66,7 +67,8 @@ class ApiKeys:
 
     def check(self, context: RequestContext) -> None:
         """Notes the tenant of a request. Raises Unauthorized, and TooManyRequests when its requests are used up."""
-        if context.path in OPEN_PATHS or context.method == "OPTIONS":
+        path = context.path
+        if path in OPEN_PATHS or path.startswith(OPEN_FOLDER) or context.method == "OPTIONS":
             return
         if self._clock() - self._checked >= RELOAD_SECONDS:
             self._reload()

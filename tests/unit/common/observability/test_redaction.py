@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from common.client import ModelMetadata
@@ -77,3 +79,15 @@ class _Broken:
 
     async def metadata(self, *, deadline: Deadline) -> ModelMetadata:
         raise RuntimeError(self._url)
+
+
+def test_a_url_in_quotes_within_json_leaves_the_json_valid() -> None:
+    text = json.dumps({"told": 'see "http://user:secret@host/x?y=1" there'})
+    assert json.loads(redacted(text)) == {"told": 'see "http://***@host/x?***" there'}
+
+
+def test_a_secret_that_contains_a_url_is_hidden() -> None:
+    key = '{"private_key": "abcdefgh", "token_uri": "https://oauth2.example.org/token"}'
+    remember_secrets({"GOOGLE_SERVICE_ACCOUNT_KEY": key, "DB_PASS": "hunter2hunter2"})
+    assert "abcdefgh" not in redacted(f"failed with {key}")
+    assert "hunter2" not in redacted("password hunter2hunter2 was refused")
