@@ -54,7 +54,7 @@ class _GrpcCall(Generic[Message]):
         return await self._handler(context)
 
     def error_response(self, error: ServingError, context: RequestContext) -> Message | ServingError:
-        # its traceback has the frame that is given the error: together they would keep the request until a collection
+        # the traceback refers to the frame that holds this error: the cycle would keep the request until collection
         return error.with_traceback(None)
 
     async def respond(self, context: RequestContext, response: Message | ServingError) -> Outcome:

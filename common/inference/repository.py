@@ -224,7 +224,7 @@ class ModelRepository:
         except ModelLoadError as error:
             raise ModelLoadError(f"{folder}: {error.detail}") from None
         if warm.warning is not None:
-            self._log.warning("model served without a probe", model=name, version=folder.name, reason=warm.warning)
+            self._log.warning("warm-up run failed", model=name, version=folder.name, reason=warm.warning)
         return LoadedModel(manifest, self._batcher(manifest, session, warm), warm)
 
     def _batcher(self, manifest: Manifest, session: Session, warm: WarmUpResult) -> Batcher:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -146,7 +147,7 @@ def _probes(specs: Sequence[TensorSpec]) -> Iterator[Probe]:
         if any(math.prod(size if one == -1 else one for one in spec.shape) > _MAX_ELEMENTS for spec in specs):
             continue
         for low, high in _VALUES:
-            yield lambda rows, size=size, low=low, high=high: probe(specs, rows, size, low, high)  # type: ignore[misc]
+            yield partial(probe, specs, size=size, low=low, high=high)
 
 
 def probe(

@@ -13,15 +13,22 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import Raw
 
 from common.errors import InvalidInput
 
 PIECE = 131_072  # bytes of JSON: about a millisecond
 MAX_DEPTH = 16  # of lists in lists; `decode` refuses more, and each level would cost a search of the whole text
-_PREFIX = 1024  # bytes in which the depth is counted
+_PREFIX = 1024  # bytes in which the depth of the nesting is counted; deep indentation fits as well
 _COMMA, _OPEN, _CLOSE = b",[]"
 _Array = npt.NDArray[Any]
 Decode = Callable[[bytes], _Array]
+
+
+def nesting_depth(text: bytes | memoryview | Raw) -> int:
+    """The number of brackets that open the JSON text of a list."""
+    start = bytes(memoryview(text)[:_PREFIX]).translate(None, b" \t\r\n")
+    return len(start) - len(start.lstrip(b"["))
 
 
 def decode_in_pieces(text: bytes, decode: Decode, where: str) -> _Array:
@@ -30,8 +37,7 @@ def decode_in_pieces(text: bytes, decode: Decode, where: str) -> _Array:
     `decode` gives the array of a list. Raises InvalidInput for elements of different lengths, and the errors of
     `decode`, which name an element of the list at `where`.
     """
-    start = text[:_PREFIX].translate(None, b" \t\r\n")
-    if len(text) <= 2 * PIECE or len(start) - len(start.lstrip(b"[")) > MAX_DEPTH:
+    if len(text) <= 2 * PIECE or nesting_depth(text) > MAX_DEPTH:
         return decode(text)
     pieces = _pieces(text)
     if not pieces:

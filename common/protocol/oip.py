@@ -17,6 +17,7 @@ import orjson
 from common.errors import InvalidInput
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.oip_parameters import check_input_parameters, check_output_parameters, check_request_parameters
+from common.protocol.stated import input_names
 from common.protocol.tensors import Array, TensorSpec, datatype_of, from_binary, from_json, to_binary
 from common.protocol.values import check_json_numbers
 
@@ -212,7 +213,7 @@ def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> No
             if spec.optional:
                 given -= 1
                 continue
-            raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(arrays)}")
+            raise InvalidInput.at("inputs", f"expected {input_names(specs)}, got {sorted(arrays)}")
         where = f"inputs[{positions[spec.name]}]"
         spec.check(array, where)
         if len(specs) > 1 and spec.aligned and spec.shape[:1] == (-1,) and not spec.any_rank:
@@ -222,11 +223,7 @@ def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> No
                 )
             rows = array.shape[0]
     if len(arrays) != given:
-        raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {sorted(arrays)}")
-
-
-def _names(specs: Sequence[TensorSpec]) -> str:
-    return ", ".join(f"{spec.name!r}{' (optional)' if spec.optional else ''}" for spec in specs)
+        raise InvalidInput.at("inputs", f"expected {input_names(specs)}, got {sorted(arrays)}")
 
 
 def encode_response(

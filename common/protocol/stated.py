@@ -35,14 +35,15 @@ def check_stated(tensors: Sequence[StatedTensor], specs: Sequence[TensorSpec], m
         spec = by_name.get(tensor.name)
         if spec is None:
             given = sorted(one.name[:60] for one in tensors[: len(specs) + 1])  # of many, the first ones
-            raise InvalidInput.at("inputs", f"expected {_names(specs)}, got {given}")
+            raise InvalidInput.at("inputs", f"expected {input_names(specs)}, got {given}")
         if tensor.name in found:
             raise InvalidInput.at(f"{where}.name", f"expected each input once, got {tensor.name!r} twice")
         found.add(tensor.name)
         _check_tensor(tensor, spec, most_rows, where)
 
 
-def _names(specs: Sequence[TensorSpec]) -> str:
+def input_names(specs: Sequence[TensorSpec]) -> str:
+    """The inputs of a model as an error message lists them."""
     return ", ".join(f"{spec.name!r}{' (optional)' if spec.optional else ''}" for spec in specs)
 
 

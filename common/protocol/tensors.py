@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from common.errors import InvalidInput
 from common.protocol.json_body import decode_json
-from common.protocol.json_pieces import PIECE, decode_in_pieces
+from common.protocol.json_pieces import MAX_DEPTH, PIECE, decode_in_pieces, nesting_depth
 
 Array = npt.NDArray[Any]
 
@@ -41,7 +41,7 @@ DATATYPES: dict[str, np.dtype[Any]] = {
 }
 # by numpy's type character, because a dtype is slow to hash; numpy has two characters for 64-bit integers
 _NAMES = {dtype.char: name for name, dtype in DATATYPES.items()} | {"q": "INT64", "Q": "UINT64"}
-MAX_RANK = 16
+MAX_RANK = MAX_DEPTH
 MAX_ELEMENTS = 1 << 40
 
 
@@ -140,8 +140,7 @@ def _values(data: msgspec.Raw | bytes, kind: str, where: str, missing: bool) -> 
     try:
         return _decoder(kind, 1).decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        start = bytes(memoryview(data)[:_PREFIX]).translate(None, b" \t\r\n")
-        depth = min(max(len(start) - len(start.lstrip(b"[")), 1), MAX_RANK)
+        depth = min(max(nesting_depth(data), 1), MAX_RANK)
         if missing and kind == "f":
             return decode_json(_decoder(_MISSING, depth), data, where)
         try:
@@ -200,7 +199,6 @@ def _ragged() -> NoReturn:
 _FEW = 64
 # The first number that rounds to infinity. The largest FP32 is written as 3.4028235e+38, which is above its value.
 _FP32_OVERFLOW = float(np.finfo(np.float32).max) + 2.0**103
-_PREFIX = 1024  # bytes in which the depth of the nesting is counted; deep indentation fits as well
 _MISSING = "f?"  # numbers, any of which may be missing
 _PYTHON: dict[str, Any] = {"f": float, _MISSING: float | None, "i": int, "u": int, "b": bool, "O": str}
 _NULL = "got `null`"

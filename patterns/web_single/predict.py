@@ -75,7 +75,7 @@ class PredictRoute:
 
 
 def _features(manifest: Manifest) -> list[tuple[Feature, TensorSpec]]:
-    """Each column with what the manifest says of it, and its input."""
+    """For each named column: its entry in the manifest, and the input tensor that it belongs to."""
     described = {(entry.name, one.name): one for entry in manifest.inputs for one in entry.features}
     return [
         (described.get((spec.name, name), Feature(name=name)), spec)

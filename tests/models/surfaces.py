@@ -137,7 +137,7 @@ def _grpc(hosted: Hosted, name: str, inputs: Inputs, contents: list[Any], raw_co
 
 
 def nested(array: Array) -> Any:
-    """Nested lists for TensorFlow Serving's JSON, where the nesting is the shape."""
+    """Nested lists for TensorFlow Serving's JSON, where the nesting expresses the shape."""
     return np.array(plain(array) or [0], object)[: array.size].reshape(array.shape).tolist()
 
 
@@ -200,7 +200,7 @@ def predicted(hosted: Hosted, case: Case) -> list[dict[str, Any]]:
 
 
 def examples(hosted: Hosted, case: Case, method: str) -> list[Any]:
-    """The results of :classify or :regress for the rows of a case."""
+    """The results of :classify or :regress for the rows of one corpus case."""
     rows = [
         {name: {"b64": base64.b64encode(one).decode()} if isinstance(one, bytes) else one for name, one in row.items()}
         for row in case.rows

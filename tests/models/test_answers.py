@@ -179,6 +179,6 @@ def test_the_corpus_has_the_size_that_is_promised() -> None:
 
 
 def test_a_model_that_takes_no_probe_is_served_with_a_warning(server: Hosted) -> None:
-    told = {line["model"]: line["reason"] for line in server.logged.lines("model served without a probe")}
+    told = {line["model"]: line["reason"] for line in server.logged.lines("warm-up run failed")}
     assert list(told) == ["multiple_of_7"]
     assert "give an example in model.yaml" in told["multiple_of_7"]

@@ -147,7 +147,8 @@ async def test_a_partly_copied_model_is_loaded_once_it_is_complete(repository: T
             repository.models.get("tiny")
         for _ in range(10):  # several attempts later it has still been said once only
             await asyncio.sleep(0.01)
-        (folder / "model.onnx").write_bytes(whole)
+        (folder / "complete").write_bytes(whole)  # renamed, so that no attempt reads half of it
+        (folder / "complete").rename(folder / "model.onnx")
         await until(lambda: repository.models.entries()["tiny"].versions, "the whole model")
         assert await repository.ask() == ("1", 2)
     (line,) = repository.logged.lines("model not loaded")

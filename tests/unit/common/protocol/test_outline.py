@@ -1,4 +1,4 @@
-"""The number of fields of a message is known before it is parsed."""
+"""The fields of a protobuf message are counted before the message is parsed."""
 
 from __future__ import annotations
 
