@@ -21,13 +21,15 @@ from runtimes.base import (
     warn_of_open_entry,
     with_free_ports,
 )
-from runtimes.composefile import ComposeFile
+from runtimes.composefile import ComposeFile, ComposeService
 from runtimes.containers import Container
 from runtimes.errors import CommandFailed, ServiceExited, StackError, StackNotReady, StackNotRunning, UnknownName
 from runtimes.load_failures import LoadWatch
 
 _POLL_SECONDS = 0.25
 _IMAGE_PROJECT = "serving-patterns"  # all images are built in this compose project
+# The arguments with which this process last built each image: one that starts many stacks does not build it for each.
+_built: dict[str, tuple[object, ...]] = {}
 
 
 class ComposeStack(Stack):
@@ -60,19 +62,22 @@ class ComposeStack(Stack):
 
     def build(self) -> None:
         file = self.options.compose_file()
-        images = {service.image: service for service in reversed(file.services.values()) if service.built}
+        services = {service.image: service for service in reversed(file.services.values()) if service.built}
         # with a model that has no recipe, or that it downloads, the image is built in another way
-        special = {name: one for name, one in images.items() if own_models.with_recipe(one) != one.models}
-        usual = [service.name for name, service in images.items() if name not in special]
-        if images:
+        special = [one for one in services.values() if own_models.with_recipe(one) != one.models]
+        usual = [one for one in services.values() if one not in special and _built.get(one.image) != _arguments(one)]
+        if usual or special:
             print_progress(
                 f"building the images of {self.name} (some minutes the first time, seconds if nothing changed)"
             )
         if usual:
             # Images are labelled with their project, so another project would build different images.
-            engine.build([*self._command(file.paths, _IMAGE_PROJECT), "build", *usual], self._variables)
-        for service in special.values():
-            own_models.build_service(service)
+            names = [one.name for one in usual]
+            engine.build([*self._command(file.paths, _IMAGE_PROJECT), "build", *names], self._variables)
+            _built.update({one.image: _arguments(one) for one in usual})
+        for one in special:
+            _built.pop(one.image, None)
+            own_models.build_service(one)
 
     def down(self) -> None:
         found = self._containers()
@@ -218,3 +223,8 @@ class ComposeStack(Stack):
 
     def _each(self, service: str, *verb: str, timeout_seconds: float = 60) -> None:
         engine.run(["docker", *verb, *[one.id for one in self._find(service)]], timeout_seconds=timeout_seconds)
+
+
+def _arguments(service: ComposeService) -> tuple[object, ...]:
+    """What an image is built with, besides the sources."""
+    return service.target, service.args, service.models

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
 
 from runtimes import instances, logtail, probes, processes, state_file
 from runtimes.base import GRPC, ServiceStatus, Stack, StackOptions, print_progress, warn_of_open_entry, with_free_ports
@@ -47,15 +49,8 @@ class LocalStack(Stack):
         return self.url()
 
     def build(self) -> None:
-        names = instances.models(self.options.compose_file())
-        if not names:
-            return
-        command = [sys.executable, "-m", "models", *names]
-        done = subprocess.run(command, cwd=self._root, stdout=sys.stderr.fileno(), check=False)
-        if done.returncode != 0:
-            raise CommandFailed(
-                ["python", *command[1:]], done.returncode, "the models could not be built; see the output above"
-            )
+        if names := instances.models(self.options.compose_file()):
+            _build_models(self._root, *names)
 
     def down(self) -> None:
         for record in reversed(state_file.load(self._state)):
@@ -172,6 +167,16 @@ class LocalStack(Stack):
             if record.process and _process_state(record).state == "ended":
                 lines = logtail.last_lines(record.log)
                 raise ServiceExited(record.instance.name, processes.exit_description(record.process), lines)
+
+
+@cache  # once in a process, however many stacks it starts
+def _build_models(root: Path, *names: str) -> None:
+    command = [sys.executable, "-m", "models", *names]
+    done = subprocess.run(command, cwd=root, stdout=sys.stderr.fileno(), check=False)
+    if done.returncode != 0:
+        raise CommandFailed(
+            ["python", *command[1:]], done.returncode, "the models could not be built; see the output above"
+        )
 
 
 def _process_state(record: Record) -> processes.ProcessState:

@@ -135,7 +135,7 @@ def assert_named_while_killed(stack: Stack, row: Drilled, service: str) -> None:
         assert row.behind[service] in response.json()["detail"]
         assert took < 5
         named = row.behind[service].removeprefix("predictor ")
-        assert named in eventually(lambda: unready(stack, row.entry), 10, "the entry says that it is not ready")
+        eventually(lambda: named in unready(stack, row.entry), 10, f"the entry says that {named} is not ready")
         assert is_alive(stack, row.entry)
 
 
