@@ -285,7 +285,7 @@ class ModelRepository:
             model=loaded.name,
             version=loaded.version,
             sha256=loaded.manifest.sha256,
-            run_milliseconds=round(loaded.warm.cost.fixed * 1e3, 3),
+            run_milliseconds=round(loaded.warm.cost.first_row * 1e3, 3),
             batching=loaded.warm.unbatched_reason or f"up to {self._policy.batching.max_rows} rows",
         )
 

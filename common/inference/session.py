@@ -70,7 +70,7 @@ class OnnxSession:
                 raise ModelLoadError(
                     f"{path}: model.yaml says `any_rank` for {kind} {spec.name!r}, but its shape is {list(shape)}"
                 )
-            if datatype != spec.datatype or not (open_rank or _same_shape(shape, spec.shape)):
+            if datatype != spec.datatype or not (open_rank or _allows(shape, spec.shape)):
                 raise ModelLoadError(
                     f"{path}: {kind} {spec.name!r} is {datatype} {list(shape)}, "
                     f"but model.yaml says {spec.datatype} {list(spec.shape)}"
@@ -101,7 +101,8 @@ def _not_a_tensor(kind: str) -> str:
     return "which no protocol here carries; export the model with tensors as inputs and outputs"
 
 
-def _same_shape(actual: tuple[int, ...], stated: tuple[int, ...]) -> bool:
+def _allows(actual: tuple[int, ...], stated: tuple[int, ...]) -> bool:
+    """Whether the model's shape allows all that model.yaml states; -1 is any size."""
     return len(actual) == len(stated) and all(a in (s, -1) for a, s in zip(actual, stated, strict=True))
 
 

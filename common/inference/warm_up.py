@@ -20,19 +20,19 @@ from common.protocol.values import as_text
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """The time of a run: `fixed` seconds for the first row and `row` seconds for each further one."""
+    """The seconds that a run takes for its first row, and for each further one."""
 
-    fixed: float
-    row: float
+    first_row: float
+    further_row: float
 
     def of(self, rows: int) -> float:
-        return self.fixed + self.row * (rows - 1)
+        return self.first_row + self.further_row * (rows - 1)
 
     def rows_within(self, seconds: float) -> int:
         """The largest number of rows whose run takes at most `seconds`; 0 when one row takes longer."""
-        if self.fixed > seconds:
+        if self.first_row > seconds:
             return 0
-        return 1 + int((seconds - self.fixed) / self.row) if self.row else sys.maxsize
+        return 1 + int((seconds - self.first_row) / self.further_row) if self.further_row else sys.maxsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,9 @@ class WarmUpResult:
 
 PROBE_ROWS = 8
 UNKNOWN_COST = RunCost(0.1, 0.1)  # of a model that could not be probed, so that no run of it blocks the event loop
-_BATCHED_TIME_RATIO = (
-    0.9  # batching is off unless a row in a batch takes at most this share of the time of a single row
-)
-_SIZES = (
-    1,
-    16,
-    32,
-    64,
-    3,
-    224,
-)  # of free dimensions: most models take one of them
+# batching is off unless a row in a batch takes at most this share of the time of a single row
+_BATCHED_TIME_RATIO = 0.9
+_SIZES = (1, 16, 32, 64, 3, 224)  # of free dimensions: most models take one of them
 _MAX_ELEMENTS = 1 << 24  # of a probe
 MAX_EXAMPLES = 8  # that are run
 _VALUES = ((0.0, 1.0), (1.0, 2.0))  # identifiers and divisors may not be 0
