@@ -1,22 +1,23 @@
 // The page: reads the service's metadata, mounts the pattern's panel, shows the time of each request.
+import * as panel from "./panel.js";
 import { call, copyButton, curl, errors, h, number, sentence, timeline, words } from "./parts.js";
 
 const HEALTH_EVERY = 1_000, HEALTH_TIMEOUT = 1_500; // ms; together the longest time until a lost server is shown
+const METADATA_TIMEOUT = 10_000; // ms
 const at = (id) => document.getElementById(id);
-let introduced = false, mounted = false, latestCall = 0;
+let starting = false, introduced = false, mounted = false, latestCall = 0;
 
 /** Introduces the service, then mounts its panel once there is a model (a proxy has none: it is undefined there). */
 async function start() {
-  const reply = await call("GET", "/metadata");
+  const reply = await call("GET", "/metadata", undefined, {}, METADATA_TIMEOUT);
   if (!reply.ok) return at("refusal").replaceChildren(errors(reply));
   const metadata = reply.body;
-  const panel = await import("./panel.js");
   if (!introduced) introduce(metadata, panel.about);
-  if (mounted || metadata.model === null) return;
-  mounted = true;
+  if (metadata.model === null) return;
   at("refusal").replaceChildren();
   if (metadata.model) describe(metadata.model, metadata.release);
   await panel.mount(at("ask"), { metadata, call: callAndShow, answer: at("answer") });
+  mounted = true;
 }
 
 function introduce({ pattern, service, release }, about) {
@@ -87,7 +88,10 @@ async function checkHealth() {
     if (!mounted && !reply.ok) at("refusal").replaceChildren(errors({ ...reply, body: { title: `The service is ${state}`, detail } }));
   }
   at("health").dataset.state = state;
-  if (reply.status && !mounted && (reply.ok || !introduced)) await start();
+  if (reply.status && !mounted && !starting && (reply.ok || !introduced)) {
+    starting = true;
+    start().finally(() => (starting = false)); // not awaited: it may wait for the service, and polling goes on
+  }
 }
 
 /** Polls /readyz, only while the page is visible. */
