@@ -1,6 +1,6 @@
 // The page: reads the service's metadata, mounts the pattern's panel, shows the time of each request.
 import * as panel from "./panel.js";
-import { call, copyButton, curl, errors, h, number, sentence, timeline, words } from "./parts.js";
+import { call, copyButton, curl, errors, h, keyed, number, sentence, timeline, words } from "./parts.js";
 
 const HEALTH_EVERY = 1_000, HEALTH_TIMEOUT = 1_500; // ms; together the longest time until a lost server is shown
 const METADATA_TIMEOUT = 10_000; // ms
@@ -90,7 +90,7 @@ async function checkHealth() {
   at("health").dataset.state = state;
   if (reply.status && !mounted && !starting && (reply.ok || !introduced)) {
     starting = true;
-    start().finally(() => (starting = false)); // not awaited: it may wait for the service, and polling goes on
+    start().finally(() => (starting = false)); // not awaited: it waits for the service and for a key, polling goes on
   }
 }
 
@@ -107,5 +107,13 @@ function watchHealth() {
   for (const event of ["visibilitychange", "online", "offline"]) window.addEventListener(event, poll);
   return poll();
 }
+
+/** A link cannot send an API key, so this one is fetched where a key is needed. */
+at("metadata").addEventListener("click", async (event) => {
+  if (!keyed()) return;
+  event.preventDefault();
+  const { body } = await call("GET", "/metadata");
+  location.assign(URL.createObjectURL(new Blob([JSON.stringify(body, null, 2)], { type: "application/json" })));
+});
 
 await watchHealth();
