@@ -13,8 +13,10 @@ from tests.pages import ITS_ENTRY, KEY, check_looks, give_key
 
 
 @pytest.fixture(scope="module")
-def stack(start_for_module: Start) -> Stack:
-    return start_for_module("web_single", API_KEYS=ITS_ENTRY)
+def stack(start_for_module: Start, tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    keys = tmp_path_factory.mktemp("secrets") / "keys"
+    keys.write_text(ITS_ENTRY)
+    return start_for_module("web_single", API_KEYS_FILE=str(keys))
 
 
 @pytest.fixture
