@@ -23,6 +23,7 @@ from obstore.store import ObjectStore, from_url
 from common.inference.manifest import Manifest, ModelLoadError, one_line, parse_manifest
 
 MAX_MANIFEST_BYTES = 4_000_000
+_PANICS = "pyo3_runtime"  # what obstore raises for a URL that is none; it is no Exception
 ModelFiles = Callable[[Manifest], Mapping[str, str]]
 
 
@@ -61,6 +62,13 @@ class ModelSource:
                 self._download(store, text, files, folder)
         except (BaseError, OSError, ValueError) as error:
             raise ModelLoadError(f"{self._uri}: the download failed: {one_line(error, 300)}") from None
+        except BaseException as error:
+            if type(error).__module__ != _PANICS:
+                raise
+            raise ModelLoadError(
+                f"{self._uri}: the store's client cannot use its settings: {one_line(error, 300)}; "
+                "expected URLs such as AWS_ENDPOINT_URL=http://store:9000"
+            ) from None
 
     def _open(self) -> ObjectStore:
         parts = urlsplit(self._uri)
