@@ -2,8 +2,8 @@
 import * as panel from "./panel.js";
 import { call, copyButton, curl, errors, h, keyed, number, sentence, timeline, words } from "./parts.js";
 
-const HEALTH_EVERY = 1_000, HEALTH_TIMEOUT = 1_500; // ms; together the longest time until a lost server is shown
-const METADATA_TIMEOUT = 10_000; // ms
+// ms; the first two together are the longest time until a lost server is shown
+const HEALTH_EVERY = 1_000, HEALTH_TIMEOUT = 1_500, METADATA_TIMEOUT = 10_000;
 const at = (id) => document.getElementById(id);
 let starting = false, introduced = false, mounted = false, latestCall = 0;
 
@@ -19,6 +19,9 @@ async function start() {
   await panel.mount(at("ask"), { metadata, call: callAndShow, answer: at("answer") });
   mounted = true;
 }
+
+const failed = ({ message }) =>
+  at("refusal").replaceChildren(errors({ body: { title: "The page did not start", detail: message }, headers: new Headers() }));
 
 function introduce({ pattern, service, release }, about) {
   introduced = true;
@@ -89,8 +92,9 @@ async function checkHealth() {
   }
   at("health").dataset.state = state;
   if (reply.status && !mounted && !starting && (reply.ok || !introduced)) {
+    // not awaited: it waits for the service and for a key, and polling goes on meanwhile
     starting = true;
-    start().finally(() => (starting = false)); // not awaited: it waits for the service and for a key, polling goes on
+    start().catch(failed).finally(() => (starting = false));
   }
 }
 

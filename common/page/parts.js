@@ -38,9 +38,10 @@ export const keepKey = (given) => storage(() => sessionStorage.setItem(SLOT, (ke
 export const keyed = () => Boolean(key || document.getElementById("key"));
 
 function storage(act) {
+  // where the browser allows no storage, the key is lost with the page
   try {
     return act();
-  } catch {} // a browser that allows no storage: the key is lost with the page
+  } catch {}
 }
 
 /** `fetch` with the API key of this tab. On 401 it asks for a key, then sends the request again. */

@@ -8,7 +8,7 @@ const WAYS = {
 };
 
 export async function mount(element, { metadata, answer }) {
-  const samples = await (await fetch("samples/iris.json")).json();
+  const samples = await send({ url: "samples/iris.json" }).then(({ response }) => response.json());
   const known = new Set(metadata.predictors.flatMap(({ properties }) => JSON.parse(properties?.features ?? "[]")));
   const columns = samples.columns.filter((name) => known.size === 0 || known.has(name));
   const view = answerView(answer, metadata.predictors.map(({ name }) => name));
