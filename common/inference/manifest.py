@@ -228,7 +228,7 @@ def _file_problems(manifest: Manifest) -> list[str]:
     ]
 
 
-def one_line(error: Exception, length: int = 600) -> str:
+def one_line(error: BaseException, length: int = 600) -> str:
     """An error of ONNX Runtime on one line. Of a long one, the end is kept too, which says what to do."""
     text = " ".join(str(error).split())
     return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"
