@@ -30,7 +30,8 @@ def test_an_unknown_name_is_refused_with_the_known_names(
 
 
 def test_a_setting_that_no_service_takes_is_refused(create_local: Create) -> None:
-    with pytest.raises(StackError, match=r"unknown setting .*'GREETINGS'; expected one of: BIND, GREETING, GRPC_PORT"):
+    expected = "expected one of: API_KEYS_FILE, BIND, GREETING, GRPC_PORT"
+    with pytest.raises(StackError, match=rf"unknown setting .*'GREETINGS'; {expected}"):
         create_local("fake", env={"GREETINGS": "hello"}).up()
 
 
