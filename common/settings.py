@@ -81,6 +81,11 @@ class ServiceSettings(BaseSettings):
         parse_keys(text)
         return text
 
+    @field_validator("api_keys_file", mode="before")
+    @classmethod
+    def _none_if_empty(cls, file: object) -> object:
+        return file or None
+
     @field_validator("api_keys_file")
     @classmethod
     def _keys_in_file(cls, file: Path | None) -> Path | None:

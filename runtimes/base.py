@@ -229,11 +229,12 @@ def with_free_ports(options: StackOptions) -> StackOptions:
 def warn_of_open_entry(options: StackOptions) -> None:
     """Say that an entry which listens beyond loopback, and asks for no keys, is open to others."""
     beyond = options.bind not in ("localhost", "::1") and not options.bind.startswith("127.")
-    asks = any(service.environment.get("API_KEYS") for service in options.compose_file().services.values())
+    environments = [service.environment for service in options.compose_file().services.values()]
+    asks = any(one.get("API_KEYS") or one.get("API_KEYS_FILE") for one in environments)
     if beyond and not asks:
         print_progress(
             f"warning: {options.name} listens on {options.bind}; whoever reaches this machine can use it, "
-            "because no API_KEYS are set"
+            "because neither API_KEYS nor API_KEYS_FILE is set"
         )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from runtimes import composefile, containers, engine, own_models, probes
+from runtimes import api_keys, composefile, containers, engine, own_models, probes
 from runtimes.base import (
     GRPC,
     HTTP,
@@ -46,15 +46,16 @@ class ComposeStack(Stack):
         return self.options.all_variables()
 
     def up(self, timeout_seconds: float = 120) -> str:
-        self.options.compose_file()
+        keys = api_keys.variables(self.options.compose_file())
         self.down()
         self.options = with_free_ports(self.options)
         file = self.options.compose_file()
         scale = [f"--scale={service}={number}" for service, number in self._scaled(file).items()]
         self.build()
         try:
-            command = [*self._command(file.paths), "up", "--detach", "--no-build", "--remove-orphans", *scale]
-            self._start_all(command, timeout_seconds)
+            files = [*file.paths, *api_keys.options(file)]
+            command = [*self._command(files), "up", "--detach", "--no-build", "--remove-orphans", *scale]
+            self._start_all(command, self._variables | keys, timeout_seconds)
         except BaseException:
             self.down()
             raise
@@ -149,11 +150,11 @@ class ComposeStack(Stack):
         named = [word for path in files for word in ("-f", str(path))]
         return ["docker", "compose", "-p", project or self._project, *named]
 
-    def _start_all(self, command: list[str], timeout_seconds: float) -> None:
+    def _start_all(self, command: list[str], variables: Mapping[str, str], timeout_seconds: float) -> None:
         deadline = time.monotonic() + timeout_seconds
         with tempfile.TemporaryFile("w+") as output:
             process = subprocess.Popen(
-                command, env=engine.environment(self._variables), stdout=output, stderr=output, start_new_session=True
+                command, env=engine.environment(variables), stdout=output, stderr=output, start_new_session=True
             )
             try:
                 self._wait_ready(process, command, output, deadline, timeout_seconds)

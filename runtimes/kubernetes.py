@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from runtimes import cluster, composefile, engine, images, overlay, probes
+from runtimes import api_keys, cluster, composefile, engine, images, overlay, probes
 from runtimes.base import (
     GRPC,
     HTTP,
@@ -171,9 +171,11 @@ class KubernetesStack(Stack):
         return list(yaml.safe_load_all(cluster.kubectl("kustomize", str(self._manifests))))
 
     def _apply(self, images_in_cluster: dict[str, str]) -> None:
+        keys = api_keys.given(self.options.compose_file())
         with tempfile.TemporaryDirectory(prefix="serving-patterns-") as folder:
             names = (Path(folder), self._manifests, self._rendered, self._namespace.name)
-            overlay.write(*names, self._changed_settings(), images_in_cluster, self.options.replicas)
+            settings, lines = self._changed_settings(), keys.read_text() if keys else None
+            overlay.write(*names, settings, images_in_cluster, self.options.replicas, lines)
             cluster.kubectl("apply", "--kustomize", folder)
 
     def _changed_settings(self) -> dict[str, dict[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from runtimes.api_keys import SETTING
 from runtimes.cluster import COMPONENT, INSTANCE, instance_names
 
 Tree = dict[str, Any]
@@ -28,23 +29,27 @@ def write(
     environment: Mapping[str, Mapping[str, str]],
     images: Mapping[str, str],
     replicas: Mapping[str, int] | None = None,
+    keys: str | None = None,
 ) -> None:
     """Write the overlay of `manifests` to `folder`.
 
     `rendered` are the objects of the manifests. `environment` are the variables to set for each service, `images` the
-    name and tag in the cluster of each image, and `replicas` the numbers of replicas that differ from the manifests'.
+    name and tag in the cluster of each image, `replicas` the numbers of replicas that differ from the manifests', and
+    `keys` the content of API_KEYS_FILE, if there is one.
     """
     counts = replicas or {}
     workloads = [tree for tree in rendered if tree["kind"] in ("Deployment", "StatefulSet")]
     direct = [one for tree in workloads for one in _direct(tree, counts)]
     credentials = {key: v for one in environment.values() for key, v in one.items() if _CREDENTIAL.match(key)}
-    secret = [{**_V1, "kind": "Secret", "metadata": {"name": "model-store"}, "stringData": credentials}]
-    _dump(folder / "added.yaml", [_namespace(namespace), *direct, *(secret if credentials else [])])
-    stored = credentials or any("MODEL_URI" in one for one in environment.values())
+    secrets = {"model-store": credentials, "api-keys": {} if keys is None else {"keys": keys}}
+    used = [name for name, content in secrets.items() if content]
+    _dump(folder / "added.yaml", [_namespace(namespace), *direct, *(_secret(name, secrets[name]) for name in used)])
+    stored = any("MODEL_URI" in one for one in environment.values())
+    components = sorted({*used, *(["model-store"] if stored else [])})
     kustomization = {
         "namespace": namespace,
         "resources": ["added.yaml", _relative(manifests, folder)],
-        "components": [_relative(_COMPONENTS / "model-store", folder)] if stored else [],
+        "components": [_relative(_COMPONENTS / name, folder) for name in components],
         "images": [_image(name, image) for name, image in sorted(images.items())],
         "replicas": [{"name": name, "count": count} for name, count in sorted(counts.items())],
         "patches": [
@@ -64,6 +69,10 @@ def images_of(rendered: list[Tree]) -> set[str]:
 
 
 _V1 = {"apiVersion": "v1"}
+
+
+def _secret(name: str, content: Mapping[str, str]) -> Tree:
+    return {**_V1, "kind": "Secret", "metadata": {"name": name}, "stringData": dict(content)}
 
 
 def _namespace(name: str) -> Tree:
@@ -94,7 +103,7 @@ def _direct(workload: Tree, counts: Mapping[str, int]) -> list[Tree]:
 
 
 def _settings(environment: Mapping[str, str]) -> Tree:
-    plain = {name: value for name, value in environment.items() if not _CREDENTIAL.match(name)}
+    plain = {name: value for name, value in environment.items() if not (_CREDENTIAL.match(name) or name == SETTING)}
     variables = [{"name": name, "value": value} for name, value in sorted(plain.items())]
     return {"containers": [{"name": "app", "env": variables}]}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 LOW_CONTRAST = (Path(__file__).with_name("low_contrast.js")).read_text()
 UNNAMED = """[...document.querySelectorAll("input, textarea, select, button")].filter((one) => !one.labels?.length
     && !one.ariaLabel && !one.textContent && !one.querySelector("img[alt]")).map((one) => one.outerHTML)"""
+
+KEY = "k" * 40
+ITS_ENTRY = f"ada:{hashlib.sha256(KEY.encode()).hexdigest()}"  # of API_KEYS
 
 in_both_looks = pytest.mark.parametrize(
     ("size", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop, light", "phone, dark"]
@@ -55,6 +59,12 @@ def check_own(found: Look, url: str) -> None:
     """Nothing came from elsewhere than `url`, and nothing complained."""
     assert found.complaints == []
     assert [one for one in found.urls if not one.startswith((f"{url}/", "blob:", "data:"))] == []
+
+
+def give_key(page: Page, key: str = KEY) -> None:
+    """Answers a page that asks for an API key."""
+    page.get_by_label("API key").fill(key)
+    page.get_by_label("API key").press("Enter")
 
 
 def curl_words(line: Locator) -> list[str]:

@@ -40,7 +40,7 @@ def build_app(
     )
     for router in (*routers, _operations(service)):
         api.include_router(router)
-    _document(api, direct)
+    _document(api, direct, keyed=service.keys is not None)
     routes = [*api.routes, *(route for router in routers for route in router.routes)]
     service.uncounted |= {path for route in routes if _of_the_page(path := getattr(route, "path", ""))}
     for kind, convert in _CONVERSIONS.items():
@@ -89,8 +89,8 @@ def _health(reasons: list[str]) -> Response:
     return Response(orjson.dumps(body), 503 if reasons else 200, media_type="application/json")
 
 
-def _document(api: FastAPI, direct: Sequence[DirectRoute]) -> None:
-    """Adds what the direct routes say of themselves to the OpenAPI document."""
+def _document(api: FastAPI, direct: Sequence[DirectRoute], keyed: bool) -> None:
+    """Adds what the direct routes say of themselves, and that callers need a key, to the OpenAPI document."""
     generate = api.openapi
 
     def openapi() -> dict[str, Any]:
@@ -101,7 +101,11 @@ def _document(api: FastAPI, direct: Sequence[DirectRoute]) -> None:
             document = route.document()
             paths |= document["paths"]
             schemas |= document["components"]["schemas"]
-        return {**schema, "paths": paths, "components": {"schemas": schemas}}
+        components: dict[str, Any] = {"schemas": schemas}
+        if keyed:
+            components["securitySchemes"] = {"ApiKey": {"type": "http", "scheme": "bearer"}}
+            schema["security"] = [{"ApiKey": []}]
+        return {**schema, "paths": paths, "components": components}
 
     api.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 

@@ -121,6 +121,10 @@ class Manifest(Part):
     external_data: dict[str, Annotated[str, Field(pattern=_SHA256)]] = {}
     sha256: str = Field(pattern=_SHA256)
 
+    def files(self) -> dict[str, str]:
+        """The files beside model.yaml that hold the model, each with its sha256."""
+        return {"model.onnx": self.sha256, **self.external_data}
+
     def input_specs(self) -> list[TensorSpec]:
         """The inputs. They have the same number of rows if requests may share a run, or if their columns have names."""
         aligned = self.batching is not None or any(entry.features for entry in self.inputs)
@@ -224,7 +228,7 @@ def _file_problems(manifest: Manifest) -> list[str]:
     ]
 
 
-def one_line(error: Exception, length: int = 600) -> str:
+def one_line(error: BaseException, length: int = 600) -> str:
     """An error of ONNX Runtime on one line. Of a long one, the end is kept too, which says what to do."""
     text = " ".join(str(error).split())
     return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"

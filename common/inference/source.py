@@ -1,7 +1,8 @@
 """Downloads a model from a URI (file, http, s3, gs, az) and checks that it is complete.
 
-`MODEL_URI` names the folder of a version. Its model.yaml is downloaded first and states the sha256 of model.onnx and of
-the files with further weights (`external_data`). All are moved into the repository only when each sha256 matches.
+`MODEL_URI` names the folder of a version. Its model.yaml is downloaded first and states the sha256 of the model's
+files: model.onnx and files with further weights (`external_data`), unless a role has models of another format. All are
+moved into the repository only when each sha256 matches.
 `MODEL_MANIFEST_SHA256` pins model.yaml, and with it the other files.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,13 +23,26 @@ from obstore.store import ObjectStore, from_url
 from common.inference.manifest import Manifest, ModelLoadError, one_line, parse_manifest
 
 MAX_MANIFEST_BYTES = 4_000_000
+_PANICS = "pyo3_runtime"  # what obstore raises for a URL that is none; it is no Exception
+ModelFiles = Callable[[Manifest], Mapping[str, str]]
 
 
 class ModelSource:
-    """The folder of a version at a URI. Credentials come from the environment variables of the object store's tools."""
+    """The folder of a version at a URI. Credentials come from the environment variables of the object store's tools.
 
-    def __init__(self, uri: str, manifest_sha256: str = "", *, timeout_seconds: float = 60.0, retries: int = 5) -> None:
-        self._uri = uri.rstrip("/")
+    `files` names the files of a model, each with its sha256.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        manifest_sha256: str = "",
+        *,
+        files: ModelFiles = Manifest.files,
+        timeout_seconds: float = 60.0,
+        retries: int = 5,
+    ) -> None:
+        self._uri, self._files = uri.rstrip("/"), files
         self._pinned = manifest_sha256.lower().removeprefix("sha256:")
         self._timeout, self._retries = timedelta(seconds=timeout_seconds), retries
 
@@ -42,11 +57,18 @@ class ModelSource:
             manifest = parse_manifest(text.decode(), f"{self._uri}/model.yaml")
             if manifest.name != name:
                 raise ModelLoadError(f"{self._uri}: contains the model {manifest.name!r}, but MODEL is {name!r}")
-            folder = root / name / manifest.version
-            if not (folder / "model.onnx").exists():
-                self._download(store, text, manifest, folder)
+            folder, files = root / name / manifest.version, self._files(manifest)
+            if not all((folder / file).exists() for file in files):
+                self._download(store, text, files, folder)
         except (BaseError, OSError, ValueError) as error:
             raise ModelLoadError(f"{self._uri}: the download failed: {one_line(error, 300)}") from None
+        except BaseException as error:
+            if type(error).__module__ != _PANICS:
+                raise
+            raise ModelLoadError(
+                f"{self._uri}: the store's client cannot use its settings: {one_line(error, 300)}; "
+                "expected URLs such as AWS_ENDPOINT_URL=http://store:9000"
+            ) from None
 
     def _open(self) -> ObjectStore:
         parts = urlsplit(self._uri)
@@ -73,11 +95,11 @@ class ModelSource:
             )
         return text
 
-    def _download(self, store: ObjectStore, text: bytes, manifest: Manifest, folder: Path) -> None:
+    def _download(self, store: ObjectStore, text: bytes, files: Mapping[str, str], folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".fetch-", dir=folder.parent))
         try:
-            for name, sha256 in {"model.onnx": manifest.sha256, **manifest.external_data}.items():
+            for name, sha256 in files.items():
                 found = _stream_to_file(store, name, part / name)
                 if found != sha256:
                     raise ModelLoadError(

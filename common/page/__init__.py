@@ -91,6 +91,7 @@ def page_routes(panel: Path | None = None, samples: Path | None = None) -> APIRo
         "/page/page.css": HERE / "page.css",
         "/page/page.js": HERE / "page.js",
         "/page/parts.js": HERE / "parts.js",
+        "/page/key.js": HERE / "key.js",
         "/page/samples.js": HERE / "samples.js",
         "/page/tensors.js": HERE / "tensors.js",
         "/page/panel.js": panel or HERE / "tensors.js",

@@ -1,23 +1,27 @@
 // The page: reads the service's metadata, mounts the pattern's panel, shows the time of each request.
-import { call, copyButton, curl, errors, h, number, sentence, timeline, words } from "./parts.js";
+import * as panel from "./panel.js";
+import { call, copyButton, curl, errors, h, keyed, number, sentence, timeline, words } from "./parts.js";
 
-const HEALTH_EVERY = 1_000, HEALTH_TIMEOUT = 1_500; // ms; together the longest time until a lost server is shown
+// ms; the first two together are the longest time until a lost server is shown
+const HEALTH_EVERY = 1_000, HEALTH_TIMEOUT = 1_500, METADATA_TIMEOUT = 10_000;
 const at = (id) => document.getElementById(id);
-let introduced = false, mounted = false, latestCall = 0;
+let starting = false, introduced = false, mounted = false, latestCall = 0;
 
 /** Introduces the service, then mounts its panel once there is a model (a proxy has none: it is undefined there). */
 async function start() {
-  const reply = await call("GET", "/metadata");
+  const reply = await call("GET", "/metadata", undefined, {}, METADATA_TIMEOUT);
   if (!reply.ok) return at("refusal").replaceChildren(errors(reply));
   const metadata = reply.body;
-  const panel = await import("./panel.js");
   if (!introduced) introduce(metadata, panel.about);
-  if (mounted || metadata.model === null) return;
-  mounted = true;
+  if (metadata.model === null) return;
   at("refusal").replaceChildren();
   if (metadata.model) describe(metadata.model, metadata.release);
   await panel.mount(at("ask"), { metadata, call: callAndShow, answer: at("answer") });
+  mounted = true;
 }
+
+const failed = ({ message }) =>
+  at("refusal").replaceChildren(errors({ body: { title: "The page did not start", detail: message }, headers: new Headers() }));
 
 function introduce({ pattern, service, release }, about) {
   introduced = true;
@@ -87,7 +91,11 @@ async function checkHealth() {
     if (!mounted && !reply.ok) at("refusal").replaceChildren(errors({ ...reply, body: { title: `The service is ${state}`, detail } }));
   }
   at("health").dataset.state = state;
-  if (reply.status && !mounted && (reply.ok || !introduced)) await start();
+  if (reply.status && !mounted && !starting && (reply.ok || !introduced)) {
+    // not awaited: it waits for the service and for a key, and polling goes on meanwhile
+    starting = true;
+    start().catch(failed).finally(() => (starting = false));
+  }
 }
 
 /** Polls /readyz, only while the page is visible. */
@@ -103,5 +111,13 @@ function watchHealth() {
   for (const event of ["visibilitychange", "online", "offline"]) window.addEventListener(event, poll);
   return poll();
 }
+
+/** A link cannot send an API key, so this one is fetched where a key is needed. */
+at("metadata").addEventListener("click", async (event) => {
+  if (!keyed()) return;
+  event.preventDefault();
+  const { body } = await call("GET", "/metadata");
+  location.assign(URL.createObjectURL(new Blob([JSON.stringify(body, null, 2)], { type: "application/json" })));
+});
 
 await watchHealth();

@@ -28,15 +28,43 @@ export function milliseconds(value) {
   return `${value.toFixed(digits)} ms`;
 }
 
+const SLOT = `API key of ${location.pathname}`;
+let key = storage(() => sessionStorage.getItem(SLOT));
+
+/** Keeps an API key for this tab. */
+export const keepKey = (given) => storage(() => sessionStorage.setItem(SLOT, (key = given)));
+
+/** Whether this tab has a key, or asks for one. */
+export const keyed = () => Boolean(key || document.getElementById("key"));
+
+function storage(act) {
+  // where the browser allows no storage, the key is lost with the page
+  try {
+    return act();
+  } catch {}
+}
+
+/** `fetch` with the API key of this tab. On 401 it asks for a key, then sends the request again. */
+export async function send(request, timeout = 60_000) {
+  const [sent, began] = [key, performance.now()];
+  const headers = sent ? { ...request.headers, Authorization: `Bearer ${sent}` } : request.headers;
+  const response = await fetch(request.url, { ...request, headers, signal: AbortSignal.timeout(timeout) });
+  if (response.status !== 401) return { response, began };
+  if (sent === key) {
+    const { detail, error } = parsed(await response.text()) ?? {};
+    await (await import("./key.js")).askForKey(sent ? detail ?? error : "This service needs an API key.");
+  }
+  return send(request, timeout);
+}
+
 /**
  * Sends and times one request. `body` is a JSON value, or a Blob that is sent unchanged. Never throws: without a
  * response within `timeout` ms the reply has status 0.
  */
 export async function call(method, path, body, headers = {}, timeout = 60_000) {
   const request = prepare(method, path, body, headers);
-  const began = performance.now();
   try {
-    const response = await fetch(request.url, { ...request, signal: AbortSignal.timeout(timeout) });
+    const { response, began } = await send(request, timeout);
     const text = await response.text();
     const roundTrip = performance.now() - began;
     return {
@@ -81,6 +109,7 @@ export function curl({ method, url, headers, body }) {
   const implied = body === undefined ? "GET" : "POST"; // curl's default
   const lines = [`curl -sS ${method === implied ? "" : `-X ${method} `}${quoted(url)}`];
   for (const [name, value] of Object.entries(headers)) lines.push(`-H ${quoted(`${name}: ${value}`)}`);
+  if (key) lines.push('-H "Authorization: Bearer $API_KEY"');
   if (body instanceof Blob) lines.push(`--data-binary ${quoted(`@${body.path ?? body.name ?? "file"}`)}`);
   else if (body !== undefined) lines.push(`-d ${quoted(body)}`);
   return lines.join(" \\\n  ");

@@ -1,11 +1,12 @@
 // The sample files of a service. Importing has no effect.
+import { send } from "./parts.js";
 
 /**
  * One of the service's sample pictures, as a file; `path` is its place in the repository. The file is empty if the
  * service does not respond; the next request then shows the error.
  */
 export async function sampleFile({ pattern }, name) {
-  const blob = await fetch(`samples/${name}`).then((reply) => reply.blob()).catch(() => new Blob());
+  const blob = await send({ url: `samples/${name}` }).then(({ response }) => response.blob()).catch(() => new Blob());
   return Object.assign(new File([blob], name, { type: blob.type }), { path: `patterns/${pattern}/samples/${name}` });
 }
 

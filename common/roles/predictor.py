@@ -24,6 +24,7 @@ from common.endpoints.oip_rest import InferRoute, model_routes, repository_route
 from common.http.fastapi_app import build_app
 from common.inference.batching import BatchPolicy
 from common.inference.faults import FaultSwitch, fault_routes
+from common.inference.manifest import Manifest
 from common.inference.onnx_backend import OnnxBackend
 from common.inference.repository import LoadPolicy, ModelRepository, OpenModel
 from common.inference.session import open_model
@@ -35,7 +36,7 @@ from common.service import Service
 from common.settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from common.inference.source import ModelSource
+    from common.inference.source import ModelFiles, ModelSource
 
 
 class Settings(ServiceSettings):
@@ -83,8 +84,13 @@ class HostedModels:
     faults: FaultSwitch | None
 
 
-def host_models(service: Service, settings: Settings, open_files: OpenModel = open_model) -> HostedModels:
-    """Prepares the models that the settings name. `Predictor.running` loads them, with `open_files`."""
+def host_models(
+    service: Service, settings: Settings, open_files: OpenModel = open_model, files: ModelFiles = Manifest.files
+) -> HostedModels:
+    """Prepares the models that the settings name. `Predictor.running` loads them, with `open_files`.
+
+    `files` names the files that are downloaded from MODEL_URI, each with its sha256.
+    """
     faults = FaultSwitch() if settings.faults else None
     metrics = InferenceMetrics(service.metrics)
     root = Path(tempfile.mkdtemp(prefix="models-")) if settings.model_uri else settings.model_repository
@@ -96,18 +102,21 @@ def host_models(service: Service, settings: Settings, open_files: OpenModel = op
         service.requests_starting,
         open_files,
     )
-    repository = ModelRepository(root, policy, metrics, service.logs.log, _source(settings))
+    repository = ModelRepository(root, policy, metrics, service.logs.log, _source(settings, files))
     backend = OnnxBackend(repository, metrics, service.logs.log, settings.prediction_log_share)
     return HostedModels(backend, faults)
 
 
-def _source(settings: Settings) -> ModelSource | None:
+def _source(settings: Settings, files: ModelFiles) -> ModelSource | None:
     if not settings.model_uri:
         return None
     from common.inference.source import ModelSource  # takes 5 MB of memory, which other services do not need
 
     return ModelSource(
-        settings.model_uri, settings.model_manifest_sha256, timeout_seconds=settings.model_fetch_timeout_seconds
+        settings.model_uri,
+        settings.model_manifest_sha256,
+        files=files,
+        timeout_seconds=settings.model_fetch_timeout_seconds,
     )
 
 

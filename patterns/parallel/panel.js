@@ -1,5 +1,5 @@
 // The panel of parallel: a flower's measurements, each predictor's answer when it arrives, and the combined one.
-import { bars, curl, debounced, errors, h, milliseconds, number, percent, sentence, words } from "./parts.js";
+import { bars, curl, debounced, errors, h, milliseconds, number, percent, send, sentence, words } from "./parts.js";
 
 export const about = "Several independent models get the same input, and their answers become one answer.";
 
@@ -8,7 +8,7 @@ const WAYS = {
 };
 
 export async function mount(element, { metadata, answer }) {
-  const samples = await (await fetch("samples/iris.json")).json();
+  const samples = await send({ url: "samples/iris.json" }).then(({ response }) => response.json());
   const known = new Set(metadata.predictors.flatMap(({ properties }) => JSON.parse(properties?.features ?? "[]")));
   const columns = samples.columns.filter((name) => known.size === 0 || known.has(name));
   const view = answerView(answer, metadata.predictors.map(({ name }) => name));
@@ -31,7 +31,7 @@ async function streamed(body, view) {
   const refusal = document.getElementById("refusal");
   view.begin(request);
   try {
-    const response = await fetch(url, { ...request, signal: AbortSignal.timeout(60_000) });
+    const { response } = await send(request);
     const failure = response.ok ? undefined : { body: await response.json(), headers: response.headers, status: response.status };
     refusal.replaceChildren(...(failure ? [errors(failure)] : []));
     view.stale(!response.ok);

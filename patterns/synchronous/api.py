@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.endpoints.tfserving_grpc import add_tfserving
 from common.endpoints.tfserving_rest import TfServingRoute, tfserving_routes
 from common.endpoints.torchserve import TorchServeRoute, torchserve_routes
 from common.http.fastapi_app import build_app
 from common.inference.executor import BoundedExecutor
+from common.inference.manifest import Manifest
 from common.inference.repository import OpenModel
 from common.inference.session import open_model
 from common.jobs.http import HandOver, job_routes
@@ -26,6 +28,9 @@ from common.service import Service
 from patterns.synchronous.classify import Classifier, ClassifyRoute
 from patterns.synchronous.settings import Settings
 
+if TYPE_CHECKING:
+    from common.inference.source import ModelFiles
+
 __all__ = ["Settings", "api_process", "create_process"]
 HERE = Path(__file__).parent
 
@@ -35,10 +40,12 @@ def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     return api_process(settings, logs, open_model)
 
 
-def api_process(settings: Settings, logs: Logs, open_files: OpenModel) -> ServiceProcess:
+def api_process(
+    settings: Settings, logs: Logs, open_files: OpenModel, files: ModelFiles = Manifest.files
+) -> ServiceProcess:
     """A classifier behind /classify, its jobs, three standard protocols and a page."""
     service = Service(settings, logs, samples=HERE / "samples")
-    models = host_models(service, settings, open_files)
+    models = host_models(service, settings, open_files, files)
     executor = BoundedExecutor(settings.decode_threads, settings.decode_queue, service.metrics)
     items = ItemPreparer(executor, settings.max_pixels)
     predictor = Predictor(service, settings, models, grpc_services=[partial(add_tfserving, items=items)])

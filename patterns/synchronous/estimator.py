@@ -40,7 +40,15 @@ class Settings(api.Settings):
 
 def create_process(settings: Settings, logs: Logs) -> ServiceProcess:
     """The API with estimators in place of ONNX models."""
-    return api.api_process(settings, logs, partial(open_estimator, settings.trusted))
+    return api.api_process(settings, logs, partial(open_estimator, settings.trusted), estimator_files)
+
+
+def estimator_files(manifest: Manifest) -> dict[str, str]:
+    """The file of an estimator with its sha256. Raises ModelLoadError if the manifest states none."""
+    stated = manifest.source.get(FILE)
+    if not stated:
+        raise ModelLoadError(f"model.yaml states no sha256 of the estimator; expected `source: {{{FILE}: SHA256}}`")
+    return {FILE: stated}
 
 
 class EstimatorSession:
@@ -69,7 +77,7 @@ def open_estimator(trusted: Collection[str], folder: Path, threads: int) -> tupl
     """Opens the estimator in the folder of a version.
 
     Raises ModelLoadError when a file is missing, when its sha256 is not the one in model.yaml, when it holds a type
-    that is not trusted, or when its inputs and outputs differ from the manifest. `threads` is for ONNX models.
+    that is not trusted, or when its inputs, outputs or classes differ from the manifest. `threads` is for ONNX models.
     """
     manifest, path = read_manifest(folder / "model.yaml"), folder / FILE
     try:
@@ -82,8 +90,10 @@ def open_estimator(trusted: Collection[str], folder: Path, threads: int) -> tupl
             f"{path}: sha256 is {found}, but model.yaml states {stated or 'none'} under `source: {{{FILE}: ...}}`; "
             "copy both files again, or state the digest of a file that you trust"
         )
-    session = EstimatorSession(_loaded(content, trusted, path), manifest)
+    estimator = _loaded(content, trusted, path)
+    session = EstimatorSession(estimator, manifest)
     _check_outputs(session, manifest, path)
+    _check_classes(getattr(estimator, "classes_", None), manifest.labels, path)
     return manifest, session
 
 
@@ -122,3 +132,25 @@ def _check_outputs(session: EstimatorSession, manifest: Manifest, path: Path) ->
                 f"{path}: the estimator gives {wanted.name!r} of shape {list(given.shape)} for one row, "
                 f"but model.yaml says {list(wanted.shape)}"
             )
+
+
+def _check_classes(classes: Any, labels: Sequence[str], path: Path) -> None:
+    """Raises ModelLoadError unless the labels are the estimator's classes, in its order.
+
+    Classes that are the numbers 0, 1, 2... have no names of their own, so labels of other names are theirs.
+    """
+    if classes is None or not labels:
+        return
+    found = [str(one) for one in classes]
+    numbered = all(not isinstance(one, str) and one == i for i, one in enumerate(classes))
+    if len(found) == len(labels) and (found == list(labels) or (numbered and not set(found) & set(labels))):
+        return
+    raise ModelLoadError(
+        f"{path}: the estimator's classes_ are {_listed(found)}, but model.yaml states the labels {_listed(labels)}; "
+        "expected the same ones in the same order"
+    )
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return f"[{', '.join(name[:40] for name in names[:most])}{more}]"

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 from runtimes.base import Stack
 from tests.asking.parallel import CLASSIFIERS, ROWS, instances, predicted
 from tests.conftest import Start
-from tests.pages import check_looks, check_own, curl_words, in_both_looks, look
+from tests.pages import ITS_ENTRY, check_looks, check_own, curl_words, give_key, in_both_looks, look
 from tests.stand_in import StandIn, proxy_over
 
 FIRST = ".verdict"
@@ -84,10 +84,12 @@ def test_the_curl_line_asks_the_same(page: Page) -> None:
     assert httpx.post(words[2], json=json.loads(words[-1])).status_code == 200
 
 
-def test_who_is_missing_is_said(browser: Browser) -> None:
+def test_who_is_missing_is_said_and_a_key_is_sent_where_one_is_needed(browser: Browser) -> None:
     well, odd = StandIn("well"), StandIn("odd", status=500)
-    with proxy_over(well, odd, STRATEGY="partial") as url, look(browser, url, FIRST) as found:
-        page = found.page
+    proxy = proxy_over(well, odd, STRATEGY="partial", API_KEYS=ITS_ENTRY)
+    with proxy as url, browser.new_page(base_url=url) as page:
+        page.goto("/")
+        give_key(page)
         expect(lane(page, "odd")).to_contain_text("missing")
         expect(page.locator("#answer .warning")).to_contain_text("odd is missing: predictor odd answered 500")
         well.status = 500

@@ -16,6 +16,7 @@ FILES = {
     "/page/page.css": "text/css; charset=utf-8",
     "/page/page.js": "text/javascript; charset=utf-8",
     "/page/parts.js": "text/javascript; charset=utf-8",
+    "/page/key.js": "text/javascript; charset=utf-8",
     "/page/samples.js": "text/javascript; charset=utf-8",
     "/page/panel.js": "text/javascript; charset=utf-8",
     "/page/tensors.js": "text/javascript; charset=utf-8",

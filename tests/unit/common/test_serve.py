@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from tests.unit.common.ports import free_port
 from tests.unit.common.protocol.request_bodies import body, tensor
 
 ROLE = "common.roles.predictor"
+WITHOUT_MODELS = "tests.unit.common.roles.example_roles"
 REPOSITORY = Path(__file__).parents[3]
 
 
-def start(*arguments: str, **env: str) -> subprocess.Popen[str]:
+def start(*arguments: str, before: str = "true", **env: str) -> subprocess.Popen[str]:
+    """A process of a role; `before` is a shell command that runs in it first."""
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "common.serve", *arguments],
+        ["sh", "-c", f'{before} && exec "$@"', "sh", sys.executable, "-W", "error", "-m", "common.serve", *arguments],
         env={**os.environ, "GRPC_PORT": "0", **env}, cwd=REPOSITORY, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
@@ -142,6 +145,30 @@ def test_a_stopped_process_finishes_accepted_requests_and_exits_with_0(tmp_path:
         events = [line["event"] for line in served.end()]
     assert [answer.json()["outputs"][0]["data"] for answer in answers] == [[3.0]]
     assert events.index("model ready") < events.index("draining") < events.index("stopped") == len(events) - 1
+
+
+def test_silent_connections_beyond_the_descriptors_leave_livez_answering() -> None:
+    port = free_port()
+    process = start(WITHOUT_MODELS, before="ulimit -n 256", HTTP_PORT=str(port), ACCESS_LOG="false")
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client, ExitStack() as silent:
+            wait_until(lambda: process.poll() is not None or _ready(client), "readiness")
+            for _ in range(400):
+                silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            for _ in range(5):
+                assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=1).status_code == 200
+            before, seconds = _processor_seconds(client), 0.5
+            time.sleep(seconds)
+            assert _processor_seconds(client) - before < seconds / 2, "it tries to accept connections all the time"
+    finally:
+        process.terminate()
+        out, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (0, "")
+    assert [line for line in map(json.loads, out.splitlines()) if line["level"] in ("warning", "error")] == []
+
+
+def _processor_seconds(client: httpx.Client) -> float:
+    return float(client.get("/metrics").text.partition("\nprocess_cpu_seconds_total ")[2].split()[0])
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,10 @@ def test_every_setting_says_what_it_is(settings: type[ServiceSettings]) -> None:
 def test_they_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"HTTP_PORT": "9", "FAULTS": "true", "MODEL": " a, b ,", "BATCH_DELAY_SECONDS": "0.5"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("API_KEYS_FILE", "")  # as a compose file or a manifest turns it off
     settings = read()
     assert (settings.http_port, settings.faults, settings.batch_delay_seconds) == (9, True, 0.5)
+    assert settings.api_keys_file is None
     assert settings.models == ["a", "b"]
 
 

@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -17,7 +18,11 @@ from sklearn.svm import SVC
 from skops import io
 
 from common.inference.manifest import ModelLoadError
-from patterns.synchronous.estimator import FILE, open_estimator
+from common.inference.source import ModelSource
+from common.observability.log import Logs
+from patterns.synchronous.estimator import FILE, Settings, create_process, estimator_files, open_estimator
+from tests.unit.common.polling import wait_until
+from tests.unit.common.serving import served
 
 ROWS, SPECIES = load_iris(return_X_y=True)
 TRUSTED = ["sklearn.calibration._CalibratedClassifier", "sklearn.calibration._SigmoidCalibration"]
@@ -39,8 +44,10 @@ def write(folder: Path, content: bytes, task: str = "classification", **changes:
     return folder
 
 
-def logistic() -> bytes:
-    return bytes(io.dumps(LogisticRegression(max_iter=500).fit(ROWS, SPECIES)))
+def logistic(classes: Any = SPECIES) -> bytes:
+    """A classifier of the three species, whose names or numbers are `classes`."""
+    answers = SPECIES if classes is SPECIES else classes[SPECIES]
+    return bytes(io.dumps(LogisticRegression(max_iter=500).fit(ROWS, answers)))
 
 
 def test_a_classifier_gives_the_tensors_of_its_manifest(tmp_path: Path) -> None:
@@ -103,6 +110,61 @@ def test_what_does_not_fit_is_refused_with_the_reason(tmp_path: Path) -> None:
     )
     other = [{**CLASSES[0], "name": "scores"}]
     assert "does not fit model.yaml: KeyError: 'scores'" in refusal(write(tmp_path, content, outputs=other))
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [
+        (range(3), ["setosa", "versicolor", "virginica"]), ("abc", ["a", "b", "c"]), ((1, 2, 5), ["1", "2", "5"]),
+        ((0.0, 1.0, 2.0), ["a", "b", "c"]), ("abc", []),
+    ],
+    ids=["numbered", "named", "other numbers", "numbered by floats", "no labels"],
+)  # fmt: skip
+def test_labels_are_the_classes_in_their_order(tmp_path: Path, classes: Any, labels: list[str]) -> None:
+    manifest, _ = open_estimator([], write(tmp_path, logistic(np.array([*classes])), labels=labels), 1)
+    assert manifest.labels == labels
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "says"),
+    [
+        ("abc", ["a", "c", "b"], "classes_ are [a, b, c], but model.yaml states the labels [a, c, b]"),
+        (range(3), ["2", "1", "0"], "classes_ are [0, 1, 2], but model.yaml states the labels [2, 1, 0]"),
+        ((1, 2, 5), ["a", "b", "c"], "classes_ are [1, 2, 5]"),
+    ],
+    ids=["another order", "reversed numbers", "other numbers"],
+)
+def test_other_labels_than_the_classes_are_refused(tmp_path: Path, classes: Any, labels: list[str], says: str) -> None:
+    assert says in refusal(write(tmp_path, logistic(np.array([*classes])), labels=labels))
+
+
+def test_an_estimator_is_downloaded_and_checked(tmp_path: Path) -> None:
+    made, root = tmp_path / "made", tmp_path / "repository"
+    made.mkdir()
+    write(made, logistic())
+    ModelSource(f"file://{made}", files=estimator_files).fetch("flowers", root)
+    folder = root / "flowers" / "1"
+    assert sorted(path.name for path in folder.iterdir()) == [FILE, "model.yaml"]
+    open_estimator([], folder, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"), [({FILE: "00" * 32}, "but model.yaml says 000000000000"), ({}, "model.yaml states no sha256")]
+)
+def test_a_downloaded_estimator_with_another_sha256_is_refused(
+    tmp_path: Path, source: dict[str, str], says: str
+) -> None:
+    write(tmp_path, logistic(), source=source)
+    with pytest.raises(ModelLoadError, match=says):
+        ModelSource(f"file://{tmp_path}", files=estimator_files).fetch("flowers", tmp_path / "repository")
+    assert not list((tmp_path / "repository").rglob("model.*"))
+
+
+def test_the_role_downloads_what_model_uri_names(tmp_path: Path) -> None:
+    asked = {"model": "flowers", "model_uri": f"file://{write(tmp_path, logistic())}", "grpc_port": 0}
+    settings = Settings.model_validate(asked)
+    with served(create_process(settings, Logs("synchronous", "api")).app) as running:
+        wait_until(lambda: httpx.get(f"{running.url}/readyz").status_code == 200, "readiness")
 
 
 def write_without_file(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Patterns of fake services in a temporary folder, which the runtimes start."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from runtimes import Stack
 
 SERVICE = Path(__file__).with_name("fake_service.py")
 COMPONENTS = Path(__file__).parents[3] / "k8s" / "components"
+OPTIONS = Path(__file__).parents[3] / "compose" / "options"
 
 BASE = f"""
 services:
@@ -20,7 +22,7 @@ services:
     entrypoint: [python, {SERVICE}]
     init: true
     stop_grace_period: 1s
-    environment: {{MODE: , SHARED: from base}}
+    environment: {{MODE: , API_KEYS_FILE: , SHARED: from base}}
     volumes: ["{SERVICE}:{SERVICE}:ro"]
     healthcheck:
       test: [CMD, python, -c, "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/readyz')"]
@@ -113,6 +115,7 @@ def compose_dir(tmp_path: Path) -> Path:
     texts = {"base": BASE, "fake": PATTERN, "alone.scaled": SCALED, "alone": ALONE}
     for name, text in texts.items():
         (directory / f"{name}.yaml").write_text(text)
+    shutil.copytree(OPTIONS, directory / "options")
     write_manifests(tmp_path / "k8s" / "patterns")
     return directory
 

@@ -1,10 +1,11 @@
-"""A service for tests of the runtimes. It returns its environment for every path; MODE makes it fail."""
+"""A service for tests of the runtimes. It returns its environment, and its keys, for every path; MODE makes it fail."""
 
 import json
 import os
 import signal
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import FrameType
 
 MODE = os.environ.get("MODE", "normal")
@@ -13,7 +14,9 @@ MODE = os.environ.get("MODE", "normal")
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         ready = MODE != "never ready"
-        body = json.dumps(dict(os.environ) if ready else {"waiting": "for the model"}).encode()
+        keys = os.environ.get("API_KEYS_FILE")
+        told = {**os.environ, "keys": Path(keys).read_text() if keys else ""}
+        body = json.dumps(told if ready else {"waiting": "for the model"}).encode()
         self.send_response(200 if ready else 503)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from runtimes import Stack, StackError, balancers, composefile, nginx
+from runtimes.__main__ import app
 from runtimes.base import COMPOSE_DIRECTORY
 
 Create = Callable[..., Stack]
@@ -28,7 +30,8 @@ def test_an_unknown_name_is_refused_with_the_known_names(
 
 
 def test_a_setting_that_no_service_takes_is_refused(create_local: Create) -> None:
-    with pytest.raises(StackError, match=r"unknown setting .*'GREETINGS'; expected one of: BIND, GREETING, GRPC_PORT"):
+    expected = "expected one of: API_KEYS_FILE, BIND, GREETING, GRPC_PORT"
+    with pytest.raises(StackError, match=rf"unknown setting .*'GREETINGS'; {expected}"):
         create_local("fake", env={"GREETINGS": "hello"}).up()
 
 
@@ -64,3 +67,17 @@ def test_an_nginx_that_leads_to_no_service_needs_nginx(tmp_path: Path) -> None:
     source.write_text("http { server { listen 8000; } }")
     with pytest.raises(StackError, match=r"balancer: nginx is not installed .*; use RUNTIME=compose"):
         balancers.instead_of_nginx(file.services["balancer"], source, "127.0.0.1", {8000: 9100}, {"api": []})
+
+
+@pytest.mark.parametrize(
+    ("scale", "says"),
+    [
+        ("predictor", "expected SERVICE=NUMBER"),
+        ("predictor=0", "with a number from 1 to 99"),
+        ("prep=1 nowhere=2", "unknown service 'nowhere'; expected one of: predictor, prep"),
+    ],
+)
+def test_replicas_of_what_is_no_service_are_refused(scale: str, says: str) -> None:
+    done = CliRunner().invoke(app, ["up", "prep_pred", "--runtime", "local", "--port", "0", "--scale", scale])
+    assert done.exit_code != 0
+    assert says in f"{done.output} {done.exception}"

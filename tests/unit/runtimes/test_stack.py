@@ -1,10 +1,12 @@
 """The interface of Stack, in every runtime, with a fake service."""
 
+import json
 import os
 import signal
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -120,6 +122,20 @@ def test_replicas_have_their_own_names_and_urls(create: Create) -> None:
     stack.kill("backend-1")
     assert states(stack) == {"api": "ready", "backend-1": "exited", "backend-2": "ready"}
     assert stack.replicas("backend") == [stack.url("backend-2")]
+
+
+def test_a_service_reads_the_keys_of_this_machine_and_sees_when_the_file_is_replaced(
+    create_here: Create, tmp_path: Path
+) -> None:
+    keys = tmp_path / "secrets" / "of-callers"
+    keys.parent.mkdir()
+    keys.write_text("ada:1")
+    stack = create_here(env={"API_KEYS_FILE": str(keys)})
+    url = stack.up()
+    assert json.loads(urlopen(url, timeout=5).read())["keys"] == "ada:1"
+    keys.with_name("new").write_text("ada:2")
+    keys.with_name("new").replace(keys)  # as editors do
+    assert json.loads(urlopen(url, timeout=5).read())["keys"] == "ada:2"
 
 
 def test_status_has_memory_and_uptime(create: Create) -> None:

@@ -21,6 +21,14 @@ OFFER = (
 )
 HELLO = b"GET /hello/me HTTP/1.1\r\nHost: x\r\n%b\r\n\r\n" % "\r\n".join(OFFER).encode()
 
+# what Java 17's HttpClient sends, byte by byte but for the target and the port; its fields stand in this order
+JAVA = (
+    "{0} HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\n{1}Host: 127.0.0.1\r\n"
+    "HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA\r\n{2}Upgrade: h2c\r\n"
+    "User-Agent: Java-http-client/17.0.15\r\n{3}\r\n"
+)
+TYPE = "Content-Type: application/json\r\n"
+
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningServer]:
@@ -39,6 +47,19 @@ def test_the_request_is_answered_and_the_connection_kept(
             one.send(request("echo", body, *offer))
             status, headers, found = one.answer()
             assert (status, found, headers.get("connection")) == (200, body, None)
+
+
+def test_java_is_answered(running: RunningServer) -> None:
+    with connected(running) as one:
+        one.send(JAVA.format("GET /readyz", "Content-Length: 0\r\n", "", "").encode())
+        assert one.answer()[::2] == (200, b'{"status":"ok"}')
+        one.send(JAVA.format("POST /direct/echo", "Content-Length: 5\r\n", "", TYPE).encode(), b"[1.5]")
+        assert one.answer()[::2] == (200, b"[1.5]")
+        expecting = "Expect: 100-Continue\r\n", "Transfer-encoding: chunked\r\n", TYPE
+        one.send(JAVA.format("POST /direct/echo", *expecting).encode())
+        assert one.answer()[0] == 100
+        one.send(b"5\r\n[1.5]\r\n0\r\n\r\n")
+        assert one.answer()[::2] == (200, b"[1.5]")
 
 
 @pytest.mark.parametrize("cut", [1, 30, 60, 100, 150, 200, 230, 100_000])

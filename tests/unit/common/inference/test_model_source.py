@@ -130,6 +130,15 @@ def test_a_model_comes_from_a_bucket(made: Path, root: Path, monkeypatch: pytest
     is_there(root, made)
 
 
+@pytest.mark.parametrize("endpoint", ["store:9000", "http://:9000"])
+def test_an_address_of_the_store_that_is_none_is_a_reason(
+    root: Path, monkeypatch: pytest.MonkeyPatch, endpoint: str
+) -> None:
+    for name, value in {"ENDPOINT_URL": endpoint, "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    assert "expected URLs such as AWS_ENDPOINT_URL=http://store:9000" in refusal(ModelSource("s3://models/1"), root)
+
+
 def _fill(made: Path, endpoint: str) -> None:
     with urllib.request.urlopen(urllib.request.Request(f"{endpoint}/models", method="PUT")):
         store = S3Store("models", endpoint=endpoint, client_options={"allow_http": True})

@@ -84,6 +84,12 @@ def test_probes_and_the_files_of_the_page_need_none(keyed: Keyed, path: str) -> 
     assert keyed.ask("GET", path).status_code == 200
 
 
+def test_the_api_documentation_asks_for_the_key(keyed: Keyed) -> None:
+    document = keyed.ask("GET", "/openapi.json").json()
+    (name,) = document["security"][0]
+    assert document["components"]["securitySchemes"][name] == {"type": "http", "scheme": "bearer"}
+
+
 def test_the_name_of_the_key_is_the_tenant_in_the_log(keyed: Keyed) -> None:
     keyed.ask("GET", "/v2/models/tiny", KEY, headers={"X-Request-ID": "of-a-tenant"})
     (line,) = [line for line in keyed.logged.lines("request") if line["request_id"] == "of-a-tenant"]
