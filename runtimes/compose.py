@@ -26,7 +26,7 @@ from runtimes.containers import Container
 from runtimes.errors import CommandFailed, ServiceExited, StackError, StackNotReady, StackNotRunning, UnknownName
 from runtimes.load_failures import LoadWatch
 
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.5
 _IMAGE_PROJECT = "serving-patterns"  # all images are built in this compose project
 # The arguments with which this process last built each image: one that starts many stacks does not build it for each.
 _built: dict[str, tuple[object, ...]] = {}

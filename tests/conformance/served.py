@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,8 +24,9 @@ class Served:
     row: Row
     stack: Stack
 
-    @property
+    @cached_property
     def url(self) -> str:
+        """The entry's, which a restart does not change; a runtime asks its engine for it, which takes a moment."""
         return self.stack.url()
 
     @property
