@@ -105,6 +105,12 @@ class RequestContext:
             self.capacity.give_back(self.held)
             self.held = 0
 
+    def recount(self, estimated: int, size: int) -> None:
+        """Counts `size` bytes in place of those that were held as an estimate. They exist, so nothing is raised."""
+        if estimated > SMALL and self.capacity is not None:
+            self.capacity.hold(size - estimated, even_if_full=True)
+            self.held += size - estimated
+
     async def in_thread(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """Calls `work` in the thread for large work, within the deadline. Raises Overloaded and DeadlineExceeded."""
         if self.capacity is None:

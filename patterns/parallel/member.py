@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from common.client import ModelMetadata, PredictorResponse
+from common.endpoints.large import rows_size
 from common.errors import UpstreamFailed
 from common.protocol.tensors import Array, datatype_of
 
@@ -82,6 +83,10 @@ class MemberResponse:
     model: str
     array: Array
     missing: dict[str, str]
+
+    def json_size(self) -> int:
+        """About the bytes of the response as JSON objects."""
+        return rows_size(len(self.array), self.member.labels or (self.member.name, self.member.unit))
 
     def as_rows(self) -> list[dict[str, Any]]:
         """The response as JSON objects, one for each row."""

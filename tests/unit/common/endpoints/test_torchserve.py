@@ -78,6 +78,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "no picture": ("/colours", {"content": b"GIF89a"}, 415, "BadRequestException", "picture: is a GIF"),
     "nothing": ("/colours", {"content": b""}, 400, "BadRequestException", "picture: is empty"),
     "another part": ("/colours", {"files": {"x": REDS}}, 400, "BadRequestException", "data or body, got: x"),
+    "parts": ("/colours", {"files": [("x", REDS)] * 65}, 400, "BadRequestException", "at most 64 parts"),
+    "values": ("/sums", {"json": {"a": 1, "b": [2] * 40_000}}, 413, "BadRequestException", "at most 65536 bytes"),
     "no boundary": (
         "/colours",
         {"content": REDS, "headers": {"Content-Type": "multipart/form-data"}},
