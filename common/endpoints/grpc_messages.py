@@ -136,7 +136,9 @@ class UnaryMethod:
         if len(raw) <= LARGE:
             return self._parsed(raw)
         context.hold(await context.in_thread(parsed_size, raw, self._descriptor))
-        return await context.in_thread(self._parsed, raw)
+        message = await context.in_thread(self._parsed, raw)
+        context.recount(len(raw), 0)
+        return message
 
     async def _raw(self, call: CallContext, seconds: float) -> bytes:
         raw = await self._turns.receive(call, seconds)
