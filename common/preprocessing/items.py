@@ -17,6 +17,7 @@ from common.inference.manifest import Manifest
 from common.preprocessing.steps import Kind, Preparer, preparer
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import Array
+from common.protocol.values import text_of
 from common.request.capacity import SMALL
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
@@ -80,6 +81,6 @@ def _prepared(steps: Preparer, item: Payload, max_pixels: int) -> tuple[dict[str
             raise PayloadTooLarge.at("body", f"expected at most {SMALL} bytes of named values, got {len(item)}")
         decoded = decode_json(_values, item)
     else:
-        decoded = bytes(item).decode(errors="replace")
+        decoded = text_of(item, "text")
     middle = perf_counter()
     return steps.prepare(decoded), middle - start, perf_counter() - middle

@@ -34,7 +34,7 @@ class EnsembleMember:
 
     @classmethod
     def of(cls, name: str, metadata: ModelMetadata) -> EnsembleMember:
-        """Raises UpstreamFailed for a model whose input is not rows of named features."""
+        """Raises UpstreamFailed for a model whose input is not rows of named features, each a number of FP32."""
         known = metadata.properties
         try:
             columns, labels = (_names.decode(known.get(one, "[]")) for one in ("features", "labels"))
@@ -45,6 +45,11 @@ class EnsembleMember:
             raise UpstreamFailed(
                 f"predictor {name}: expected a model with one input of named features, found {found}; serve another "
                 "model there, or remove it from PREDICTORS"
+            )
+        if (datatype := metadata.inputs[0].datatype) != "FP32":
+            raise UpstreamFailed(
+                f"predictor {name}: expected a model whose input is FP32, found {datatype}; serve another model there, "
+                "or remove it from PREDICTORS"
             )
         tensors = metadata.inputs[0].name, metadata.outputs[0].name
         composed = known.get("task") == "composed"

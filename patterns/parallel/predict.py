@@ -25,7 +25,7 @@ from patterns.parallel.composition import Parallel, reasons
 from patterns.parallel.ensemble import Calls
 from patterns.parallel.feature_store import FeatureStore
 from patterns.parallel.member import MemberResponse
-from patterns.parallel.settings import Aggregation
+from patterns.parallel.settings import AGGREGATIONS, Aggregation
 
 PATH = "/predict"
 
@@ -95,7 +95,7 @@ class EnsembleRoute:
         try:
             request = decode_json(_request, body)
         except InvalidInput as error:
-            raise explain_error(error, body, columns, exact=exact) from None
+            raise _explained(error, body, columns, exact) from None
         if bool(request.instances) == bool(request.items):
             found = "both" if request.items else "neither"
             raise InvalidInput.at("instances", f"expected either rows here or ids in `items`, got {found}")
@@ -123,6 +123,14 @@ class EnsembleRoute:
         both = {"tags": ["predict"], "requestBody": body, "responses": answers}
         paths = {path: {"post": {**both, "summary": summary}} for path, summary in _ROUTES.items()}
         return {"paths": paths, "components": {"schemas": schemas}}
+
+
+def _explained(error: InvalidInput, body: Payload, columns: Sequence[str], exact: bool) -> InvalidInput:
+    """The error with the aggregations that there are, or with the values that are not numbers."""
+    (found,) = error.fields
+    if found.field == "aggregate":
+        return InvalidInput.at("aggregate", f"expected one of {', '.join(AGGREGATIONS)}: {found.reason}")
+    return explain_error(error, body, columns, exact=exact)
 
 
 def answer_size(found: Gathered[MemberResponse]) -> int:
