@@ -37,7 +37,8 @@ class ServiceSettings(BaseSettings):
     max_buffered_bytes: int = Field(
         128_000_000,
         gt=0,
-        description="Most bytes of all requests together (bodies, messages, tensors, responses); beyond it: 503.",
+        description="Most bytes of all requests together (bodies, messages, tensors, responses); beyond it 503, or 413 "
+        "for a request that needs more by itself.",
     )
     max_rows: int = Field(100_000, gt=0, description="Most rows in one request of an inference protocol; more get 413.")
     request_timeout_seconds: float = Field(

@@ -68,9 +68,10 @@ class PredictorClient:
 
         `headers` are sent with the request (request id, trace). `parameters` are those of the protocol's request.
 
-        Raises InvalidInput or PreprocessingMismatch with the predictor's message when it refuses the input,
-        UpstreamModelNotFound when it does not have this model or version, Overloaded, DeadlineExceeded, and
-        UpstreamFailed for every other failure. Cancelling the calling task cancels the request at the predictor.
+        Raises InvalidInput (PayloadTooLarge, UnsupportedMedia) or PreprocessingMismatch with the predictor's message
+        when it refuses the input, UpstreamModelNotFound when it does not have this model or version, Overloaded,
+        NotReady, DeadlineExceeded, LoopDetected, and UpstreamFailed for every other failure. Cancelling the calling
+        task cancels the request at the predictor.
         """
         transport = self._transport
         request = PredictorRequest(inputs, deadline, outputs or (), headers or {}, parameters or {})

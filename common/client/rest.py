@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, quote
 
 import msgspec
 
+from common.client.failures import failure
 from common.client.http1 import ConnectionFailed, HttpPool, HttpResponse, InvalidResponse
 from common.client.limits import ClientLimits
 from common.client.transport import (
@@ -25,13 +26,16 @@ from common.errors import (
     DeadlineExceeded,
     FieldError,
     InvalidInput,
+    LoopDetected,
+    NotFound,
+    NotReady,
     Overloaded,
     PayloadTooLarge,
     PreprocessingMismatch,
     ServingError,
+    TooManyRequests,
     UnsupportedMedia,
     UpstreamFailed,
-    UpstreamModelNotFound,
 )
 from common.http.reply import PROBLEM
 from common.protocol.oip import BINARY, HEADER_LENGTH
@@ -43,11 +47,16 @@ from common.request.deadline import Deadline
 _MAX_TEXT, _MAX_FIELDS = 1000, 20  # characters and fields of a predictor's error that are passed on
 _ERRORS: dict[int, type[ServingError]] = {
     400: InvalidInput,
-    404: UpstreamModelNotFound,
+    404: NotFound,
     409: PreprocessingMismatch,
     413: PayloadTooLarge,
     415: UnsupportedMedia,
     422: InvalidInput,
+    429: TooManyRequests,
+    502: UpstreamFailed,
+    503: Overloaded,
+    504: DeadlineExceeded,
+    508: LoopDetected,
 }
 _ACCEPT = f"Accept: */*, {PROBLEM.decode()}\r\n"  # our predictors then report which fields are wrong; others ignore it
 _HEADER_LENGTH = HEADER_LENGTH.lower().encode()
@@ -68,9 +77,10 @@ class _Metadata(msgspec.Struct):
 
 
 class _ErrorBody(msgspec.Struct):
-    """An error as the protocol (`error`) or RFC 9457 (`detail`, and our own `errors`) has it."""
+    """An error as the protocol (`error`) or RFC 9457 (`title`, `detail`, and our own `errors`) has it."""
 
     error: str | None = None
+    title: str | None = None
     detail: str | None = None
     errors: list[FieldError] = []
 
@@ -172,20 +182,12 @@ class RestTransport:
 
     def _error(self, response: HttpResponse) -> ServingError | RetryableError:
         """The error for a response whose status is not 200."""
-        status, (text, fields) = response.status, _error_text(response.body)
+        status, told = response.status, _told(response.body)
+        text = (told.error or told.detail or "")[:_MAX_TEXT]
         detail = f"predictor {self._predictor} answered {status}: {text}"
-        retry_after = retry_seconds(response.header(b"retry-after"))
-        if status == 503:
-            return RetryableError(Overloaded(detail, retry_after=retry_after or 1.0), retry_after)
-        if status == 502:
-            return RetryableError(UpstreamFailed(detail), retry_after)
-        if status == 429:
-            return Overloaded(detail, retry_after=retry_after or 1.0)
-        if status == 504:
-            return DeadlineExceeded(detail)
-        if status in _ERRORS:
-            return _ERRORS[status](detail if status in (404, 409) else text, fields=fields)
-        return UpstreamFailed(detail)
+        kind = NotReady if status == 503 and told.title == NotReady.title else _ERRORS.get(status, ServingError)
+        fields = [FieldError(one.field[:_MAX_TEXT], one.reason[:_MAX_TEXT]) for one in told.errors[:_MAX_FIELDS]]
+        return failure(kind, detail, text, fields, retry_seconds(response.header(b"retry-after")))
 
 
 def _header_lines(headers: Mapping[str, str]) -> str:
@@ -198,12 +200,12 @@ def _header_lines(headers: Mapping[str, str]) -> str:
     return lines
 
 
-def _error_text(body: bytes) -> tuple[str, list[FieldError]]:
-    """A predictor's error message, and the fields that it names as wrong."""
+def _told(body: bytes) -> _ErrorBody:
+    """A predictor's error."""
     try:
-        error = msgspec.json.decode(body, type=_ErrorBody)
+        told = msgspec.json.decode(body, type=_ErrorBody)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        error = _ErrorBody()
-    text = error.error or error.detail or body[:_MAX_TEXT].decode(errors="replace")
-    fields = [FieldError(one.field[:_MAX_TEXT], one.reason[:_MAX_TEXT]) for one in error.errors[:_MAX_FIELDS]]
-    return text[:_MAX_TEXT], fields
+        told = _ErrorBody()
+    if not (told.error or told.detail):
+        told.error = body[:_MAX_TEXT].decode(errors="replace")
+    return told

@@ -9,6 +9,7 @@ from typing import Self, TypeVar
 import grpc
 import grpc.aio
 
+from common.client.failures import failure
 from common.client.limits import ClientLimits
 from common.client.transport import (
     ModelMetadata,
@@ -23,14 +24,16 @@ from common.client.transport import (
 from common.errors import (
     DeadlineExceeded,
     InvalidInput,
+    NotFound,
     Overloaded,
+    PayloadTooLarge,
     PreprocessingMismatch,
     ServingError,
     UpstreamFailed,
-    UpstreamModelNotFound,
 )
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc.parameters import parameter, parameter_value
+from common.protocol.grpc.statuses import KEY, decode_details
 from common.protocol.tensors import Array, datatype_of, from_binary, to_binary
 from common.request.deadline import Deadline
 
@@ -38,9 +41,11 @@ T = TypeVar("T")
 
 _ERRORS: dict[grpc.StatusCode, type[ServingError]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.NOT_FOUND: UpstreamModelNotFound,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
+    grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.FAILED_PRECONDITION: PreprocessingMismatch,
 }
+_SERVER = "SERVER:"  # begins a refusal of grpcio on the side of the predictor
 _SERVICE = "/inference.GRPCInferenceService/"
 
 
@@ -158,15 +163,17 @@ class GrpcTransport:
         detail = f"predictor {self._predictor} answered {code.name}: {text}"
         trailing = dict(error.trailing_metadata())
         retry_after = retry_seconds(str(trailing.get("retry-after", "")))
+        if (stated := decode_details(trailing.get(KEY))) is not None:
+            return failure(stated.kind, detail, text, stated.fields, retry_after)
         if code is grpc.StatusCode.UNAVAILABLE:
             # When a connection failed, `details` contain the address; those of a predictor of ours give its reason.
             text = detail if "x-request-id" in trailing else f"predictor {self._predictor} is unavailable"
             return RetryableError(UpstreamFailed(text), retry_after)
-        if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "message larger than max" not in text:
-            return Overloaded(detail, retry_after=retry_after or 1.0)
-        if code is grpc.StatusCode.INVALID_ARGUMENT:
-            return InvalidInput(text)
-        return _ERRORS.get(code, UpstreamFailed)(detail)
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:  # other servers do not say whether another attempt may succeed
+            if "message larger than max" not in text:
+                return Overloaded(detail, retry_after=retry_after or 1.0)
+            return PayloadTooLarge(text) if text.startswith(_SERVER) else UpstreamFailed(detail)
+        return failure(_ERRORS.get(code, ServingError), detail, text, (), retry_after)
 
 
 def _options(limits: ClientLimits) -> list[tuple[str, int | str]]:

@@ -12,6 +12,7 @@ import grpc.aio
 
 from common.envelope import Envelope, Outcome
 from common.errors import ClientDisconnected, ServingError
+from common.protocol.grpc.statuses import KEY, encode_details
 from common.request.context import RequestContext
 from common.service import Service
 
@@ -58,8 +59,11 @@ class _GrpcCall(Generic[Message]):
         return error.with_traceback(None)
 
     async def respond(self, context: RequestContext, response: Message | ServingError) -> Outcome:
-        """Sets the trailing metadata; grpcio sends it with the message, or when the call is aborted."""
-        metadata = [
+        """Sets the trailing metadata; grpcio sends it with the message, or when the call is aborted.
+
+        With an error, the metadata says which class of errors it is of.
+        """
+        metadata: list[tuple[str, str | bytes]] = [
             ("x-request-id", context.request_id),
             ("traceparent", context.trace.header()),
             ("server-timing", context.server_timing()),
@@ -67,6 +71,7 @@ class _GrpcCall(Generic[Message]):
         if not isinstance(response, ServingError):
             self._call.set_trailing_metadata(tuple(metadata))
             return Outcome(grpc.StatusCode.OK.name)
+        metadata.append((KEY, encode_details(response, _fitting(response.detail))))
         if response.retry_after is not None:
             metadata.append(("retry-after", f"{max(1, ceil(response.retry_after))}"))
         self._call.set_trailing_metadata(tuple(metadata))

@@ -23,6 +23,8 @@ from common.service import Service
 
 QUIET_SECONDS = 0.15  # without a new call, until no more are taken to be on their way
 LONGEST_HOLD_SECONDS = 2.0
+PROBES = frozenset({"ServerLive", "ServerReady", "ServerMetadata", "Check"})
+"""Calls that report on the server: they need no API key, and are neither counted nor logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class GrpcHandlers:
             readable = handler._replace(request_deserializer=_lenient(handler.request_deserializer))
             return readable._replace(unary_stream=_refusing_stream(handler.unary_stream))
         service = self._service
-        unary = UnaryMethod(calls, method, handler, service, self._turns)
+        unary = UnaryMethod(calls, method, handler, service, self._turns, method in PROBES)
 
         async def answer(_: object, call: CallContext) -> Any:
             self._arrived += 1
@@ -81,7 +83,12 @@ class GrpcHandlers:
                 await service.held_responses.wait()
             return response
 
-        return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(answer, None, _serializer(handler.response_serializer))
+
+
+def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """Leaves a response as it is that was serialized beside the event loop."""
+    return lambda response: response if type(response) is bytes else serialize(response)
 
 
 def _lenient(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

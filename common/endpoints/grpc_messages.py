@@ -2,8 +2,9 @@
 
 grpcio by itself receives the message of every call at once, whatever memory that takes, and parses it on the event
 loop. Here the server treats a unary call as a stream of one message, which is the same to the client, so it decides
-when a message is received: at most RECEIVED_AT_ONCE are. Their bytes count against the budget of all requests until the
-call ends, and a large one is parsed beside the event loop.
+when a message is received: at most RECEIVED_AT_ONCE are, each after its API key and its deadline have been checked.
+Their bytes count against the budget of all requests until the call ends, and a large one is parsed beside the event
+loop.
 """
 
 from __future__ import annotations
@@ -18,11 +19,10 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
-from common.errors import DeadlineExceeded, InvalidInput, Overloaded, ServingError
+from common.errors import DeadlineExceeded, InvalidInput, Overloaded, PayloadTooLarge, ServingError
 from common.protocol.grpc.outline import parsed_size
-from common.request.capacity import LARGE, SMALL, Capacity
+from common.request.capacity import LARGE, SMALL
 from common.request.context import RequestContext
-from common.request.deadline import Deadline
 from common.service import Service
 
 RECEIVED_AT_ONCE = 8  # messages
@@ -89,53 +89,68 @@ class Turns:
 
 
 class UnaryMethod:
-    """Receives and parses the message of each call of one method, then runs its handler."""
+    """Runs the calls of one method. A call is refused before its message is received where its head is enough to tell.
 
-    def __init__(self, calls: GrpcCalls, method: str, handler: Any, service: Service, turns: Turns) -> None:
-        self._calls, self._method, self._capacity, self._turns = calls, method, service.capacity, turns
-        self._longest = service.settings.request_timeout_seconds
+    `open`: a call that reports on the server, as a probe does; it needs no API key, and is neither counted nor logged.
+    """
+
+    def __init__(self, calls: GrpcCalls, method: str, handler: Any, service: Service, turns: Turns, open: bool) -> None:
+        self._calls, self._method, self._turns = calls, method, turns
+        self._longest, self._open = service.settings.request_timeout_seconds, open
         self._kind: type[Message] = handler.request_deserializer.__self__  # generated code has Message.FromString
         self._descriptor: Any = self._kind.DESCRIPTOR
         self._handle: Callable[[Any, CallContext], Awaitable[Any]] = handler.unary_unary
 
     async def run(self, call: CallContext) -> Any:
-        """The response of a call."""
-        left = call.time_remaining()
+        """The response of a call; a large one is its bytes already."""
         try:
-            message = await self._message(call, self._longest if left is None else min(left, self._longest))
-        except ServingError as error:
-            return await self._calls.run(self._method, call, _refusal(error))
-        handled = self._handle(message, call)
-        del message
-        try:
-            return await handled
+            if self._open:
+                return await self._run_open(call)
+            return await self._calls.run(self._method, call, partial(self._respond, call))
         except BaseException as error:
             # grpcio keeps it with the call; with its traceback, the message would be kept until a collection
             raise error.with_traceback(None) from None
 
-    async def _message(self, call: CallContext, seconds: float) -> Any:
+    async def _run_open(self, call: CallContext) -> Any:
+        left = call.time_remaining()
+        try:
+            raw = await self._raw(call, self._longest if left is None else min(left, self._longest))
+            if len(raw) > SMALL:
+                raise PayloadTooLarge(f"expected a message of at most {SMALL} bytes, got {len(raw)}")
+            message = self._parsed(raw)
+        except ServingError as error:
+            return await self._calls.run(self._method, call, _refusal(error))
+        return await self._handle(message, call)
+
+    async def _respond(self, call: CallContext, context: RequestContext) -> Any:
+        message = await self._message(call, context)
+        handled = self._handle(message, call)
+        del message
+        return await handled
+
+    async def _message(self, call: CallContext, context: RequestContext) -> Any:
+        """The message of a call, whose bytes count as held until the call ends."""
+        raw = await self._raw(call, context.deadline.remaining)
+        context.bytes_in = len(raw)
+        context.hold(len(raw))
+        if len(raw) <= LARGE:
+            return self._parsed(raw)
+        context.hold(await context.in_thread(parsed_size, raw, self._descriptor))
+        message = await context.in_thread(self._parsed, raw)
+        context.recount(len(raw), 0)
+        return message
+
+    async def _raw(self, call: CallContext, seconds: float) -> bytes:
         raw = await self._turns.receive(call, seconds)
         if raw is grpc.aio.EOF:
             raise InvalidInput("the call has no message; expected one")
-        self._hold(call, len(raw))
+        return bytes(raw)
+
+    def _parsed(self, raw: bytes) -> Any:
         try:
-            if len(raw) <= LARGE:
-                return self._kind.FromString(raw)
-            deadline = Deadline.after(seconds)
-            self._hold(call, await self._capacity.in_thread(deadline, parsed_size, raw, self._descriptor))
-            return await self._capacity.in_thread(deadline, self._kind.FromString, raw)
+            return self._kind.FromString(raw)
         except DecodeError as error:
             raise InvalidInput(f"the message is not valid protobuf of this method's request type: {error}") from None
-
-    def _hold(self, call: CallContext, size: int) -> None:
-        """Counts bytes as held until the call ends. Raises Overloaded."""
-        if size > SMALL:
-            self._capacity.hold(size)
-            call.add_done_callback(partial(_give_back, self._capacity, size))  # type: ignore[arg-type]  # takes one
-
-
-def _give_back(capacity: Capacity, size: int, _: object) -> None:
-    capacity.give_back(size)
 
 
 def _refusal(error: ServingError) -> Callable[[RequestContext], Awaitable[Any]]:

@@ -15,15 +15,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common import RELEASE
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse
-from common.endpoints.grpc_calls import CallContext, GrpcCalls
+from common.endpoints.grpc_calls import CallContext
 from common.endpoints.grpc_handlers import GrpcHandlers
+from common.endpoints.large import decoded_inputs, encoded_message
 from common.errors import InvalidInput, NotReady
 from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
 from common.protocol.grpc.parameters import parameter, parameter_value
+from common.protocol.grpc.repeated import to_array
 from common.protocol.oip_parameters import check_input_parameters, check_output_parameters
-from common.protocol.stated import StatedTensor, check_stated, json_size
+from common.protocol.stated import StatedTensor, binary_size, check_stated
 from common.protocol.tensors import (
     Array,
     TensorSpec,
@@ -33,8 +35,7 @@ from common.protocol.tensors import (
     from_binary,
     to_binary,
 )  # fmt: skip
-from common.request.capacity import LARGE
-from common.request.context import RequestContext
+from common.request.context import current
 from common.service import Service
 
 _CONTENTS = {
@@ -43,7 +44,6 @@ _CONTENTS = {
     "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 _WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # by itself numpy converts some large integers to floats
-_PIECE = 65_536  # values
 _SERVICE = "inference.GRPCInferenceService"
 
 AddServices = Callable[[GrpcHandlers, InferenceBackend[Any], Service], Sequence[str]]
@@ -51,10 +51,10 @@ AddServices = Callable[[GrpcHandlers, InferenceBackend[Any], Service], Sequence[
 
 
 class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
-    """The six calls of the protocol."""
+    """The six calls of the protocol. `UnaryMethod` runs them in the envelope, except those about the server."""
 
     def __init__(self, backend: InferenceBackend[Any], service: Service) -> None:
-        self._backend, self._service, self._calls = backend, service, GrpcCalls(service, _SERVICE)
+        self._backend, self._service = backend, service
 
     async def ServerLive(self, request: pb.ServerLiveRequest, call: CallContext) -> pb.ServerLiveResponse:
         return pb.ServerLiveResponse(live=not self._service.health.not_live_reasons())
@@ -65,51 +65,37 @@ class InferenceService(pb_grpc.GRPCInferenceServiceServicer):
         )
 
     async def ModelReady(self, request: pb.ModelReadyRequest, call: CallContext) -> pb.ModelReadyResponse:
-        async def ready(_: RequestContext) -> pb.ModelReadyResponse:
-            try:
-                self._backend.describe(request.name, request.version)
-            except NotReady:
-                return pb.ModelReadyResponse(ready=False)
-            return pb.ModelReadyResponse(ready=True)
-
-        return await self._calls.run("ModelReady", call, ready)
+        try:
+            self._backend.describe(request.name, request.version)
+        except NotReady:
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, call: CallContext) -> pb.ServerMetadataResponse:
         return pb.ServerMetadataResponse(name="serving-patterns", version=RELEASE, extensions=oip.EXTENSIONS)
 
     async def ModelMetadata(self, request: pb.ModelMetadataRequest, call: CallContext) -> pb.ModelMetadataResponse:
-        async def metadata(_: RequestContext) -> pb.ModelMetadataResponse:
-            model = self._backend.describe(request.name, request.version)
-            tensor = pb.ModelMetadataResponse.TensorMetadata
-            return pb.ModelMetadataResponse(
-                name=model.name,
-                versions=self._backend.models()[model.name],
-                platform=self._backend.platform,
-                properties=model.properties,
-                inputs=[tensor(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec in model.inputs],
-                outputs=[tensor(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec in model.outputs],
-            )
+        model = self._backend.describe(request.name, request.version)
+        tensor = pb.ModelMetadataResponse.TensorMetadata
+        return pb.ModelMetadataResponse(
+            name=model.name,
+            versions=self._backend.models()[model.name],
+            platform=self._backend.platform,
+            properties=model.properties,
+            inputs=[tensor(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec in model.inputs],
+            outputs=[tensor(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec in model.outputs],
+        )
 
-        return await self._calls.run("ModelMetadata", call, metadata)
-
-    async def ModelInfer(self, request: pb.ModelInferRequest, call: CallContext) -> pb.ModelInferResponse:
-        async def infer(context: RequestContext) -> pb.ModelInferResponse:
-            model = self._backend.resolve(request.model_name, request.model_version)
-            if (size := request.ByteSize()) <= LARGE:
-                inputs = decode_for(request, model.inputs, context.most_rows)
-            else:
-                inputs = await context.in_thread(decode_for, request, model.inputs, context.most_rows)
-                context.hold(size)
-            parameters = {name: parameter_value(value) for name, value in request.parameters.items()}
-            context.stages["decode"] = (perf_counter() - context.started) * 1e3
-            outputs = [output.name for output in request.outputs]
-            response = await self._backend.infer(InferRequest(context, model, inputs, outputs, parameters))
-            if (size := json_size(response.outputs)) <= LARGE:
-                return encode(request, response)
-            context.hold(size)
-            return await context.in_thread(encode, request, response)
-
-        return await self._calls.run("ModelInfer", call, infer)
+    async def ModelInfer(self, request: pb.ModelInferRequest, call: CallContext) -> pb.ModelInferResponse | bytes:
+        context = current.get()
+        model = self._backend.resolve(request.model_name, request.model_version)
+        size = context.bytes_in
+        inputs = await decoded_inputs(context, size, decode_for, request, model.inputs, context.most_rows)
+        parameters = {name: parameter_value(value) for name, value in request.parameters.items()}
+        context.stages["decode"] = (perf_counter() - context.started) * 1e3
+        outputs = [output.name for output in request.outputs]
+        response = await self._backend.infer(InferRequest(context, model, inputs, outputs, parameters))
+        return await encoded_message(context, binary_size(response.outputs), encode, request, response)
 
 
 def decode_for(request: pb.ModelInferRequest, specs: Sequence[TensorSpec], most_rows: int) -> dict[str, Array]:
@@ -172,18 +158,10 @@ def _typed(tensor: pb.ModelInferRequest.InferInputTensor, where: str) -> Array:
         array = np.empty(count, dtype=object)
         array[:] = list(values)
         return array.reshape(tensor.shape)
-    wide = _in_pieces(values, np.dtype(_WIDE.get(dtype.kind, dtype)))
+    wide = to_array(values, np.dtype(_WIDE.get(dtype.kind, dtype)))
     if dtype.kind in "iu" and count and not (np.iinfo(dtype).min <= wide.min() and wide.max() <= np.iinfo(dtype).max):
         raise InvalidInput.at(f"{where}.contents", f"contains a value outside the range of {tensor.datatype}")
     return wide.astype(dtype).reshape(tensor.shape)
-
-
-def _in_pieces(values: Sequence[Any], dtype: np.dtype[Any]) -> Array:
-    """An array of a field's values. Between two pieces, other threads get their turn."""
-    array = np.empty(len(values), dtype)
-    for start in range(0, len(values), _PIECE):
-        array[start : start + _PIECE] = values[start : start + _PIECE]
-    return array
 
 
 def encode(request: pb.ModelInferRequest, response: InferResponse) -> pb.ModelInferResponse:

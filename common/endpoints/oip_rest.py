@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ from common.observability.health import Health
 from common.protocol import oip
 from common.protocol.json_body import Payload, check_json
 from common.protocol.oip_large import decode_large
-from common.protocol.stated import json_size
-from common.protocol.tensors import TensorSpec
+from common.protocol.stated import binary_size, json_size
+from common.protocol.tensors import Array, TensorSpec
 from common.request.capacity import LARGE, SMALL
 from common.request.context import Headers, RequestContext
 
@@ -51,11 +52,12 @@ class InferRoute:
         response = await self._backend.infer(request)
         start = perf_counter()
         answer = decoded, response.model_name, response.model_version, response.outputs, response.parameters
-        if (size := json_size(response.outputs)) <= SMALL:
+        if (size := _size(decoded, response.outputs)) <= SMALL:
             encoded, header_length = oip.encode_response(*answer)
         else:
             context.hold(size)
             encoded, header_length = await context.in_thread(oip.encode_response, *answer)
+            context.recount(size, len(encoded))
         context.stages["encode"] = (perf_counter() - start) * 1e3
         if header_length is None:
             return Reply(200, encoded)
@@ -94,6 +96,14 @@ class InferRoute:
             },
             "components": {"schemas": schemas},
         }
+
+
+def _size(decoded: oip.DecodedRequest, outputs: Mapping[str, Array]) -> int:
+    """About the bytes of a response."""
+    if not (decoded.outputs or decoded.all_binary):
+        return json_size(outputs)
+    binary = {name: array for name, array in outputs.items() if decoded.binary(name)}
+    return binary_size(binary) + json_size({name: array for name, array in outputs.items() if name not in binary})
 
 
 def _decode(headers: Headers, body: Payload, inputs: list[TensorSpec]) -> oip.DecodedRequest:

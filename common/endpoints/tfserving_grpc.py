@@ -11,8 +11,9 @@ from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.wrappers_pb2 import Int64Value
 
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse, ModelHandle
-from common.endpoints.grpc_calls import CallContext, GrpcCalls
+from common.endpoints.grpc_calls import CallContext
 from common.endpoints.grpc_handlers import GrpcHandlers
+from common.endpoints.large import decoded, decoded_inputs, encoded_message, rows_size, values_size
 from common.endpoints.tfserving import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
@@ -21,9 +22,11 @@ from common.endpoints.tfserving import (
     Features,
     check_signature,
     classes,
+    columns,
     file_names,
     find_model,
     infer_files,
+    row_answers,
     row_count,
     rows,
     signatures,
@@ -38,10 +41,9 @@ from common.protocol.grpc import tfserving_pb2_grpc as pb_grpc
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
 from common.protocol.grpc.tfserving_tensors import decode, encode, stated_tensor
 from common.protocol.oip import check_inputs
-from common.protocol.stated import check_stated, json_size
+from common.protocol.stated import binary_size, check_stated
 from common.protocol.tensors import Array, TensorSpec
-from common.request.capacity import LARGE
-from common.request.context import RequestContext
+from common.request.context import RequestContext, current
 from common.service import Service
 
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
@@ -53,45 +55,36 @@ def add_tfserving(
     """Adds both services, and returns their full names. With `items`, Predict takes files of pictures."""
     prediction = PredictionService(backend, service, items)
     pb_grpc.add_PredictionServiceServicer_to_server(prediction, handlers)
-    pb_grpc.add_ModelServiceServicer_to_server(ModelService(backend, service), handlers)
+    pb_grpc.add_ModelServiceServicer_to_server(ModelService(backend), handlers)
     return [_PREDICTION, _MODEL]
 
 
 class PredictionService(pb_grpc.PredictionServiceServicer):
-    """The calls of the service; MultiInference is refused."""
+    """The calls of the service, which `UnaryMethod` runs in the envelope; MultiInference is refused."""
 
     def __init__(self, backend: InferenceBackend[Any], service: Service, items: ItemPreparer | None = None) -> None:
-        self._backend, self._items, self._calls = backend, items, GrpcCalls(service, _PREDICTION)
+        self._backend, self._items = backend, items
         self._most_bytes = service.settings.max_body_bytes
 
-    async def Predict(self, request: pb.PredictRequest, call: CallContext) -> pb.PredictResponse:
-        async def predict(context: RequestContext) -> pb.PredictResponse:
-            model = _find(self._backend, request.model_spec)
-            takes = takes_files(self._items, model)
-            check_signature(model, request.model_spec.signature_name, PREDICT, takes)
-            specs = None if takes else model.inputs
-            if (size := request.ByteSize()) <= LARGE:
-                inputs = self._decoded(request, specs, context.most_rows)
-            else:
-                inputs = await context.in_thread(self._decoded, request, specs, context.most_rows)
-            context.hold(sum(array.nbytes for array in inputs.values()))  # one value may stand for all elements
-            outputs = list(request.output_filter)
-            files = _files(inputs, file_names(model)) if takes else None
-            if files is not None and self._items is not None:
-                asked = InferRequest(context, model, {}, outputs)
-                response = await infer_files(self._backend, self._items, asked, files)
-            else:
-                check_inputs(inputs, model.inputs)
-                context.stages["decode"] = (perf_counter() - context.started) * 1e3
-                response = await self._backend.infer(InferRequest(context, model, inputs, outputs))
-            if (size := json_size(response.outputs)) <= LARGE:
-                encoded = _encoded(response.outputs)
-            else:
-                context.hold(size)
-                encoded = await context.in_thread(_encoded, response.outputs)
-            return pb.PredictResponse(outputs=encoded, model_spec=_response_spec(response, request.model_spec))
-
-        return await self._calls.run("Predict", call, predict)
+    async def Predict(self, request: pb.PredictRequest, call: CallContext) -> pb.PredictResponse | bytes:
+        context = current.get()
+        model = _find(self._backend, request.model_spec)
+        takes = takes_files(self._items, model)
+        check_signature(model, request.model_spec.signature_name, PREDICT, takes)
+        specs = None if takes else model.inputs
+        inputs = await decoded(context, context.bytes_in, self._decoded, request, specs, context.most_rows)
+        context.hold(sum(array.nbytes for array in inputs.values()))  # one value may stand for all elements
+        outputs = list(request.output_filter)
+        files = _files(inputs, file_names(model)) if takes else None
+        if files is not None and self._items is not None:
+            asked = InferRequest(context, model, {}, outputs)
+            response = await infer_files(self._backend, self._items, asked, files)
+        else:
+            check_inputs(inputs, model.inputs)
+            context.stages["decode"] = (perf_counter() - context.started) * 1e3
+            response = await self._backend.infer(InferRequest(context, model, inputs, outputs))
+        size = binary_size(response.outputs)
+        return await encoded_message(context, size, _prediction, response, request.model_spec)
 
     def _decoded(
         self, request: pb.PredictRequest, specs: Sequence[TensorSpec] | None, most_rows: int
@@ -102,56 +95,43 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
             check_stated([stated_tensor(name, tensor) for name, tensor in named], specs, most_rows)
         return {name: decode(tensor, f"inputs[{name!r}]", self._most_bytes) for name, tensor in request.inputs.items()}
 
-    async def Classify(self, request: pb.ClassificationRequest, call: CallContext) -> pb.ClassificationResponse:
-        async def classify(context: RequestContext) -> pb.ClassificationResponse:
-            model = _model_with_signature(self._backend, request.model_spec, CLASSIFY)
-            response, count = await self._infer_examples(context, model, request.input, CLASSIFY)
-            scored = classes(model, response.outputs, count, finite=False)
-            result = pb.ClassificationResult(classifications=[_classifications(example) for example in scored])
-            return pb.ClassificationResponse(result=result, model_spec=_response_spec(response, request.model_spec))
+    async def Classify(self, request: pb.ClassificationRequest, call: CallContext) -> pb.ClassificationResponse | bytes:
+        context = current.get()
+        model = _model_with_signature(self._backend, request.model_spec, CLASSIFY)
+        response, count = await self._infer_examples(context, model, request.input, CLASSIFY)
+        size = rows_size(count, row_answers(model).labels)
+        return await encoded_message(context, size, _classification, model, response, count, request.model_spec)
 
-        return await self._calls.run("Classify", call, classify)
-
-    async def Regress(self, request: pb.RegressionRequest, call: CallContext) -> pb.RegressionResponse:
-        async def regress(context: RequestContext) -> pb.RegressionResponse:
-            model = _model_with_signature(self._backend, request.model_spec, REGRESS)
-            response, count = await self._infer_examples(context, model, request.input, REGRESS)
-            regressions = [pb.Regression(value=value) for value in values(model, response.outputs, count, finite=False)]
-            result = pb.RegressionResult(regressions=regressions)
-            return pb.RegressionResponse(result=result, model_spec=_response_spec(response, request.model_spec))
-
-        return await self._calls.run("Regress", call, regress)
+    async def Regress(self, request: pb.RegressionRequest, call: CallContext) -> pb.RegressionResponse | bytes:
+        context = current.get()
+        model = _model_with_signature(self._backend, request.model_spec, REGRESS)
+        response, count = await self._infer_examples(context, model, request.input, REGRESS)
+        return await encoded_message(
+            context, rows_size(count, ()), _regression, model, response, count, request.model_spec
+        )
 
     async def MultiInference(self, request: pb.MultiInferenceRequest, call: CallContext) -> pb.MultiInferenceResponse:
-        async def refuse(_: RequestContext) -> pb.MultiInferenceResponse:
-            raise MethodNotAllowed("MultiInference is not supported; call Predict, Classify or Regress", allowed="")
-
-        return await self._calls.run("MultiInference", call, refuse)
+        raise MethodNotAllowed("MultiInference is not supported; call Predict, Classify or Regress", allowed="")
 
     async def GetModelMetadata(
         self, request: pb.GetModelMetadataRequest, call: CallContext
     ) -> pb.GetModelMetadataResponse:
-        async def metadata(_: RequestContext) -> pb.GetModelMetadataResponse:
-            if list(request.metadata_field) != ["signature_def"]:
-                raise InvalidInput.at(
-                    "metadata_field", f"expected only signature_def, got {str(request.metadata_field)[:60]}"
-                )
-            model = _find(self._backend, request.model_spec)
-            packed = Packed()
-            packed.Pack(signatures(model, takes_files(self._items, model)))
-            spec = _spec(model.name, model.version, request.model_spec)
-            return pb.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": packed})
-
-        return await self._calls.run("GetModelMetadata", call, metadata)
+        if list(request.metadata_field) != ["signature_def"]:
+            raise InvalidInput.at(
+                "metadata_field", f"expected only signature_def, got {str(request.metadata_field)[:60]}"
+            )
+        model = _find(self._backend, request.model_spec)
+        packed = Packed()
+        packed.Pack(signatures(model, takes_files(self._items, model)))
+        spec = _spec(model.name, model.version, request.model_spec)
+        return pb.GetModelMetadataResponse(model_spec=spec, metadata={"signature_def": packed})
 
     async def _infer_examples(
         self, context: RequestContext, model: ModelHandle, examples: pb.Input, method: str
     ) -> tuple[InferResponse, int]:
         """The outputs for the examples, and the number of examples."""
-        if examples.ByteSize() <= LARGE:
-            inputs = _rows(model, examples, method, context.most_rows)
-        else:
-            inputs = await context.in_thread(_rows, model, examples, method, context.most_rows)
+        size = values_size(context.bytes_in, _count(examples), len(columns(model)))
+        inputs = await decoded_inputs(context, size, _rows, model, examples, method, context.most_rows)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         return await self._backend.infer(InferRequest(context, model, inputs)), row_count(inputs)
 
@@ -159,15 +139,12 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
 class ModelService(pb_grpc.ModelServiceServicer):
     """Reports which versions of a model are ready."""
 
-    def __init__(self, backend: InferenceBackend[Any], service: Service) -> None:
-        self._backend, self._calls = backend, GrpcCalls(service, _MODEL)
+    def __init__(self, backend: InferenceBackend[Any]) -> None:
+        self._backend = backend
 
     async def GetModelStatus(self, request: pb.GetModelStatusRequest, call: CallContext) -> pb.GetModelStatusResponse:
-        async def model_status(_: RequestContext) -> pb.GetModelStatusResponse:
-            _find(self._backend, request.model_spec)
-            return status(self._backend, request.model_spec.name, _version(request.model_spec))
-
-        return await self._calls.run("GetModelStatus", call, model_status)
+        _find(self._backend, request.model_spec)
+        return status(self._backend, request.model_spec.name, _version(request.model_spec))
 
 
 def _model_with_signature(backend: InferenceBackend[Any], spec: pb.ModelSpec, method: str) -> ModelHandle:
@@ -210,13 +187,33 @@ def _spec(name: str, version: str, requested: pb.ModelSpec) -> pb.ModelSpec:
     return pb.ModelSpec(name=name, version=Int64Value(value=int(version)), signature_name=signature)
 
 
-def _encoded(outputs: Mapping[str, Array]) -> dict[str, tensor_pb.TensorProto]:
-    return {name: encode(array) for name, array in outputs.items()}
+def _prediction(response: InferResponse, requested: pb.ModelSpec) -> pb.PredictResponse:
+    outputs = {name: encode(array) for name, array in response.outputs.items()}
+    return pb.PredictResponse(outputs=outputs, model_spec=_response_spec(response, requested))
+
+
+def _classification(
+    model: ModelHandle, response: InferResponse, count: int, requested: pb.ModelSpec
+) -> pb.ClassificationResponse:
+    scored = classes(model, response.outputs, count, finite=False)
+    result = pb.ClassificationResult(classifications=[_classifications(example) for example in scored])
+    return pb.ClassificationResponse(result=result, model_spec=_response_spec(response, requested))
+
+
+def _regression(
+    model: ModelHandle, response: InferResponse, count: int, requested: pb.ModelSpec
+) -> pb.RegressionResponse:
+    regressions = [pb.Regression(value=value) for value in values(model, response.outputs, count, finite=False)]
+    result = pb.RegressionResult(regressions=regressions)
+    return pb.RegressionResponse(result=result, model_spec=_response_spec(response, requested))
+
+
+def _count(examples: pb.Input) -> int:
+    return max(len(examples.example_list.examples), len(examples.example_list_with_context.examples))
 
 
 def _rows(model: ModelHandle, examples: pb.Input, method: str, most_rows: int) -> dict[str, Array]:
-    count = max(len(examples.example_list.examples), len(examples.example_list_with_context.examples))
-    if count > most_rows:
+    if (count := _count(examples)) > most_rows:
         raise PayloadTooLarge.at("examples", f"expected at most {most_rows}, got {count}; send several requests")
     inputs = rows(model, _features(examples), method)
     check_inputs(inputs, model.inputs)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
-from typing import Any, NamedTuple, TypeVarTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from common.endpoints.backend import InferenceBackend, InferRequest, ModelHandle, ready_models
+from common.endpoints.large import decoded, decoded_inputs, encoded, rows_size, values_size
 from common.endpoints.tfserving import (
     CLASSIFY,
     FILES_SIGNATURE,
@@ -26,6 +27,7 @@ from common.endpoints.tfserving import (
     file_names,
     find_model,
     infer_files,
+    row_answers,
     row_count,
     rows,
     signatures,
@@ -42,10 +44,9 @@ from common.protocol.oip import check_inputs
 from common.protocol.rows import check_size
 from common.protocol.stated import json_size
 from common.protocol.tensors import Array
-from common.request.capacity import LARGE, SMALL
+from common.request.capacity import LARGE
 from common.request.context import RequestContext
 
-Ts = TypeVarTuple("Ts")
 _PREFIX = "/v1/models/"
 _VERSION_PATHS = ("", "/versions/{version}", "/labels/{label}")
 _METHODS = (PREDICT, CLASSIFY, REGRESS)
@@ -60,6 +61,14 @@ class _Target(NamedTuple):
 
     model: ModelHandle
     method: str
+
+
+class _Predict(NamedTuple):
+    """A request to :predict: tensors by name, or files."""
+
+    by_row: bool
+    inputs: dict[str, Array]
+    files: list[bytes] | None = None
 
 
 class TfServingRoute:
@@ -94,41 +103,31 @@ class TfServingRoute:
         return _Target(find_model(self._backend, match["name"], match["version"], match["label"]), match["method"])
 
     async def _predict(self, context: RequestContext, model: ModelHandle, body: Payload) -> Reply:
-        if len(body) > LARGE:
-            tfserving.check_size(body, model.inputs, context.most_rows)
-        request = tfserving.decode_predict(body)
         takes = takes_files(self._items, model)
-        check_signature(model, request.signature_name, PREDICT, takes)
-        files = tfserving.files(request, file_names(model)) if takes else None
-        if files is not None and self._items is not None:
-            response = await infer_files(self._backend, self._items, InferRequest(context, model, {}), files)
-        elif request.signature_name == FILES_SIGNATURE:
-            raise InvalidInput.at("instances", 'expected files as {"b64": text} for this signature')
+        asked = await decoded(context, len(body), _decode_predict, model, takes, body, context.most_rows)
+        context.hold(_size(asked))
+        if asked.files is not None and self._items is not None:
+            response = await infer_files(self._backend, self._items, InferRequest(context, model, {}), asked.files)
         else:
-            if len(body) <= LARGE:
-                inputs = tfserving.arrays(request, model.inputs)
-            else:
-                inputs = await context.in_thread(tfserving.arrays, request, model.inputs)
-            check_inputs(inputs, model.inputs)
             context.stages["decode"] = (perf_counter() - context.started) * 1e3
-            response = await self._backend.infer(InferRequest(context, model, inputs))
+            response = await self._backend.infer(InferRequest(context, model, asked.inputs))
         start = perf_counter()
-        encoded = await _encoded(
-            context, response.outputs, tfserving.encode_predictions, response.outputs, request.by_row
-        )
+        outputs = response.outputs
+        body = await encoded(context, json_size(outputs), tfserving.encode_predictions, outputs, asked.by_row)
         context.stages["encode"] = (perf_counter() - start) * 1e3
-        return Reply(200, encoded)
+        return Reply(200, body)
 
     async def _examples(self, context: RequestContext, target: _Target, body: Payload) -> Reply:
         model = target.model
-        if len(body) <= LARGE:
-            inputs = _example_rows(target, body, context.most_rows)
-        else:
-            inputs = await context.in_thread(_example_rows, target, body, context.most_rows)
+        objects = bytes(body).count(b"{") if len(body) <= LARGE else 0
+        size = values_size(len(body), objects, len(columns(model)))
+        inputs = await decoded_inputs(context, size, _example_rows, target, body, context.most_rows)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         outputs = (await self._backend.infer(InferRequest(context, model, inputs))).outputs
         count = row_count(inputs)
-        return Reply(200, await _encoded(context, outputs, _results, target, outputs, count))
+        labels = row_answers(model).labels if target.method == CLASSIFY else ()
+        size = max(rows_size(count, labels), json_size(outputs))
+        return Reply(200, await encoded(context, size, _results, target, outputs, count))
 
     def document(self) -> dict[str, Any]:
         """The routes' part of the OpenAPI document."""
@@ -149,6 +148,26 @@ class TfServingRoute:
         return {"paths": paths, "components": {"schemas": schemas}}
 
 
+def _decode_predict(model: ModelHandle, takes: bool, body: Payload, most_rows: int) -> _Predict:
+    """What a request asks for; `takes`: the model takes files. Raises InvalidInput that names the field."""
+    tfserving.check_size(body, model.inputs, most_rows)
+    request = tfserving.decode_predict(body)
+    check_signature(model, request.signature_name, PREDICT, takes)
+    files = tfserving.files(request, file_names(model)) if takes else None
+    if files is not None:
+        return _Predict(request.by_row, {}, files)
+    if request.signature_name == FILES_SIGNATURE:
+        raise InvalidInput.at("instances", 'expected files as {"b64": text} for this signature')
+    inputs = tfserving.arrays(request, model.inputs)
+    check_inputs(inputs, model.inputs)
+    return _Predict(request.by_row, inputs)
+
+
+def _size(asked: _Predict) -> int:
+    """The bytes of what has been decoded."""
+    return sum(array.nbytes for array in asked.inputs.values()) + sum(map(len, asked.files or ()))
+
+
 def _example_rows(target: _Target, body: Payload, most_rows: int) -> dict[str, Array]:
     """The input of a :classify or :regress request."""
     check_size(body, columns(target.model), most_rows)
@@ -164,16 +183,6 @@ def _results(target: _Target, outputs: Mapping[str, Array], count: int) -> bytes
     read = classes if target.method == CLASSIFY else values
     results: Sequence[Any] = read(target.model, outputs, count)
     return tfserving.encode_results(results)
-
-
-async def _encoded(
-    context: RequestContext, outputs: Mapping[str, Array], encode: Callable[[*Ts], bytes], *arguments: *Ts
-) -> bytes:
-    """Calls `encode`, beside the event loop if the outputs are large."""
-    if (size := json_size(outputs)) <= SMALL:
-        return encode(*arguments)
-    context.hold(size)
-    return await context.in_thread(encode, *arguments)
 
 
 def _example(body: dict[str, Any] | None, place: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from common.endpoints.backend import InferenceBackend, InferRequest, ModelHandle, Parameters
 from common.endpoints.fingerprint import stated
 from common.endpoints.labels import most_probable
+from common.endpoints.large import decoded, decoded_inputs, encoded
 from common.errors import InvalidInput, NotFound
 from common.http.reply import Reply
 from common.observability.health import Health
@@ -20,6 +21,7 @@ from common.preprocessing.items import ItemPreparer
 from common.protocol import torchserve
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.oip import check_inputs
+from common.protocol.stated import json_size
 from common.protocol.tensors import Array, nested_json
 from common.request.context import RequestContext
 
@@ -54,16 +56,17 @@ class TorchServeRoute:
 
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         model = self._parse_path(context)
-        item = torchserve.item_in(context.headers, body)
+        item = await decoded(context, len(body), torchserve.item_in, context.headers, body)
         kind = self._items.kind(model)
         if kind is None or (kind == "values" and bytes(item[:1024]).lstrip()[:1] == b"["):
-            outputs = await self._outputs(context, model, _rows(model, item), {})
-            return Reply(200, torchserve.encode_rows(outputs[model.outputs[0].name]))
+            rows = await decoded_inputs(context, len(item), _rows, model, item)
+            outputs = await self._outputs(context, model, rows, {})
+            return Reply(200, await _encoded(context, outputs[model.outputs[0].name]))
         inputs = await self._items.prepare(context, model, item)
         outputs = await self._outputs(context, model, inputs, stated(model))
         if "labels" in outputs or "labels" in model.properties:
             return Reply(200, torchserve.encode_labels(dict(most_probable(model, outputs, TOP))))
-        return Reply(200, torchserve.encode_rows(outputs[model.outputs[0].name][0]))
+        return Reply(200, await _encoded(context, outputs[model.outputs[0].name][0]))
 
     async def _outputs(
         self, context: RequestContext, model: ModelHandle, inputs: dict[str, Array], parameters: Parameters
@@ -101,6 +104,10 @@ def _rows(model: ModelHandle, item: Payload) -> dict[str, Array]:
         )
     spec = model.inputs[0]
     return {spec.name: nested_json(decode_json(_json, item), spec.dtype, "body")}
+
+
+async def _encoded(context: RequestContext, output: Array) -> bytes:
+    return await encoded(context, json_size({"": output}), torchserve.encode_rows, output)
 
 
 def _operation(route: str, known: dict[str, list[str]]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class AsgiCall:
         if message["type"] == "http.request":
             self._body.count(len(message.get("body", b"")))
             self._body.check()
-            self._context.bytes_in = self._body.size
+            self._context.bytes_in, self._context.body_held = self._body.size, self._body.held
         return message
 
     async def _receive_in_time(self) -> Message:

@@ -49,15 +49,16 @@ class BodyMemory:
 class RequestBody:
     """One request's body: its bytes as they arrive, until they are read, or refused with an error.
 
-    `size` is the number of bytes that have arrived. Once the body is refused or released, further bytes are dropped.
+    `size` is the number of bytes that have arrived, and `held` those that count as held. Once the body is refused or
+    released, further bytes are dropped.
     """
 
-    __slots__ = ("_complete", "_content_length", "_dropped", "_error", "_held", "_memory", "_received", "_waiter",
-                 "size")  # fmt: skip
+    __slots__ = ("_complete", "_content_length", "_dropped", "_error", "_memory", "_received", "_waiter",
+                 "held", "size")  # fmt: skip
 
     def __init__(self, memory: BodyMemory) -> None:
         self._memory = memory
-        self.size = self._held = 0
+        self.size = self.held = 0
         self._content_length: int | None = None
         self._received: bytes | bytearray = b""
         self._error: ServingError | None = None
@@ -99,8 +100,8 @@ class RequestBody:
         try:
             self._memory.check_size(self.size)
             if self.size > SMALL:
-                self._memory.hold(self.size - self._held)
-                self._held = self.size
+                self._memory.hold(self.size - self.held, own=self.held)
+                self.held = self.size
         except ServingError as error:
             self.refuse(error)
         return not self._dropped
@@ -136,8 +137,8 @@ class RequestBody:
 
     def release(self) -> None:
         """Gives its memory back, and drops what still arrives."""
-        self._memory.give_back(self._held)
-        self._held = 0
+        self._memory.give_back(self.held)
+        self.held = 0
         self._error = None
         self._drop()
 

@@ -88,7 +88,7 @@ class DirectRequestCycle(RequestResponseCycle):
             self.request_body.check()
             self.transport.write(_CONTINUE)
         body = await self.request_body.read(context.deadline)
-        context.bytes_in = self.request_body.size
+        context.bytes_in, context.body_held = self.request_body.size, self.request_body.held
         return await self._route.handle(context, body)
 
     def error_response(self, error: ServingError, context: RequestContext) -> Reply:

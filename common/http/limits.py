@@ -21,7 +21,6 @@ MOST_TARGET = 8_192  # bytes of a request's target, that is its path and query
 MOST_HEAD = 65_536  # bytes of a head: the target and the header fields
 MOST_FIELDS = 100  # header fields
 HEAD_SECONDS = 10.0  # for a head to arrive, and for a new connection to send its first byte
-STALL_SECONDS = 10.0  # for a client to read some of a response that waits to be sent
 LINGER_SECONDS = 5.0  # for a client to read its last response while it still sends
 LINGER_BYTES = 100_000_000  # that are dropped in this time
 FEW_PIECES = 4_096  # pieces of a body that may be of any size
@@ -107,16 +106,38 @@ def close_longest_idle(connections: Iterable[IdleConnection]) -> None:
         min(idle, key=attrgetter("idle_since")).transport.abort()
 
 
-async def until_read(transport: asyncio.Transport, flow: FlowControl, context: RequestContext) -> None:
-    """Waits while much of a response waits to be sent, which counts as held. Disconnects a client that stalls."""
+class ReadBounds(NamedTuple):
+    """How slowly a client may read a response, which is held in memory until then.
+
+    It reads some of it within `stall_seconds`. All that waits to be sent is read in `stall_seconds` more than it takes
+    at `bytes_per_second`, so that a client which reads slowly, but steadily, does not hold it without end.
+    """
+
+    stall_seconds: float = 10.0
+    bytes_per_second: float = 100_000.0
+
+    def seconds(self, size: int) -> float:
+        """The longest time for so many bytes."""
+        return self.stall_seconds + size / self.bytes_per_second
+
+
+READ_BOUNDS = ReadBounds()
+
+
+async def until_read(
+    transport: asyncio.Transport, flow: FlowControl, context: RequestContext, bounds: ReadBounds = READ_BOUNDS
+) -> None:
+    """Waits while much of a response waits to be sent, which counts as held. Disconnects a client beyond the bounds."""
+    time = asyncio.get_running_loop().time
+    end = time() + bounds.seconds(transport.get_write_buffer_size())
     while flow.write_paused and not transport.is_closing():
         waiting = transport.get_write_buffer_size()
         context.release()
         context.hold(waiting, even_if_full=True)
         try:
-            async with asyncio.timeout(min(STALL_SECONDS, max(context.deadline.remaining, 1.0))):
+            async with asyncio.timeout(min(bounds.stall_seconds, max(context.deadline.remaining, 1.0), end - time())):
                 await flow.drain()
         except TimeoutError:
-            if transport.get_write_buffer_size() >= waiting:
+            if transport.get_write_buffer_size() >= waiting or time() >= end:
                 transport.abort()
                 return

@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 
 from common.endpoints.backend import ModelHandle
-from common.errors import InvalidInput
+from common.errors import InvalidInput, PayloadTooLarge
 from common.inference.executor import BoundedExecutor
 from common.inference.manifest import Manifest
 from common.preprocessing.steps import Kind, Preparer, preparer
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.tensors import Array
+from common.protocol.values import text_of
+from common.request.capacity import SMALL
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
 
@@ -75,8 +77,10 @@ def _prepared(steps: Preparer, item: Payload, max_pixels: int) -> tuple[dict[str
 
         decoded = open_picture(item, max_pixels)
     elif steps.kind == "values":
+        if len(item) > SMALL:
+            raise PayloadTooLarge.at("body", f"expected at most {SMALL} bytes of named values, got {len(item)}")
         decoded = decode_json(_values, item)
     else:
-        decoded = bytes(item).decode(errors="replace")
+        decoded = text_of(item, "text")
     middle = perf_counter()
     return steps.prepare(decoded), middle - start, perf_counter() - middle

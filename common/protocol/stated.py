@@ -12,7 +12,9 @@ from typing import NamedTuple
 from common.errors import InvalidInput, PayloadTooLarge
 from common.protocol.tensors import Array, TensorSpec, check_shape, dtype_of, fits
 
-_BYTES_IN_JSON = 20  # of a number, with its comma
+_BYTES_IN_JSON = {"?": 6, "e": 15, "f": 15}  # of a number, with its comma, by numpy's type; of others 24
+_NUMBERS = "biuf"  # numpy's kinds; all others are text
+_FEW = 2048  # elements, whose widest number is not looked for
 
 
 class StatedTensor(NamedTuple):
@@ -67,8 +69,24 @@ def check_rows(shape: Sequence[int], spec: TensorSpec, most_rows: int, where: st
 
 
 def json_size(arrays: Mapping[str, Array]) -> int:
-    """About the bytes that arrays take while they are encoded, as JSON or as binary data."""
-    return sum([_BYTES_IN_JSON * array.size for array in arrays.values()])
+    """About the bytes that arrays take as JSON, and not fewer."""
+    return sum([_number_bytes(one) if one.dtype.kind in _NUMBERS else _text_bytes(one) for one in arrays.values()])
+
+
+def _number_bytes(array: Array) -> int:
+    if array.dtype.kind in "iu" and array.size > _FEW:
+        widest = max(len(str(array.min())), len(str(array.max())))
+        return (widest + 1) * array.size
+    return _BYTES_IN_JSON.get(array.dtype.char, 24) * array.size
+
+
+def _text_bytes(array: Array) -> int:
+    return sum(map(len, array.reshape(-1).tolist())) + 5 * array.size
+
+
+def binary_size(arrays: Mapping[str, Array]) -> int:
+    """The bytes that arrays take as binary data."""
+    return sum([one.nbytes if one.dtype.kind in _NUMBERS else _text_bytes(one) for one in arrays.values()])
 
 
 def check_text_size(text: memoryview | bytes, tensor: StatedTensor, where: str) -> None:

@@ -246,7 +246,7 @@ def encode_predictions(outputs: Mapping[str, Array], by_row: bool) -> bytes:
 
     Raises InvalidInput when the outputs differ in their number of rows, and for NaN and infinity.
     """
-    values = {name: _serializable(name, array) for name, array in outputs.items()}
+    values = {name: serializable(name, array) for name, array in outputs.items()}
     if not by_row:
         response: Any = {"outputs": values if len(values) > 1 else next(iter(values.values()))}
     else:
@@ -278,7 +278,7 @@ def _check_rows(outputs: Mapping[str, Array]) -> None:
         )
 
 
-def _serializable(name: str, array: Array) -> Any:
+def serializable(name: str, array: Array) -> Any:
     """An output as a value that orjson can write, nested like its shape."""
     datatype = datatype_of(array)
     if datatype == "BYTES":

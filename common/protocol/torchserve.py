@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import orjson
@@ -16,8 +15,10 @@ import orjson
 from common.errors import InvalidInput, ModelFailed, ServingError
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array
+from common.protocol.tfserving import serializable
 
 FIELDS = ("data", "body")  # of a form, as TorchServe's handlers look for them
+_MOST_PARTS = 64  # of a form
 _FORM = "multipart/form-data"
 _BOUNDARY = re.compile(r'boundary="?([^";,]{1,70})"?', re.IGNORECASE)
 _NAME = re.compile(rb'name="([^"\r\n]*)"', re.IGNORECASE)
@@ -45,9 +46,12 @@ def item_in(headers: Mapping[bytes, bytes], body: Payload) -> Payload:
 
 
 def _parts(body: bytes, boundary: bytes) -> dict[bytes, bytes]:
-    """The parts of a form by name; of several with one name the first."""
+    """The parts of a form by name; of several with one name the first. Raises InvalidInput for too many."""
     found: dict[bytes, bytes] = {}
-    for part in (b"\r\n" + body).split(b"\r\n" + boundary)[1:]:
+    parts = (b"\r\n" + body).split(b"\r\n" + boundary, _MOST_PARTS + 2)  # what precedes them and what ends them, too
+    if len(parts) > _MOST_PARTS + 2:
+        raise InvalidInput.at("body", f"expected a form of at most {_MOST_PARTS} parts, got more")
+    for part in parts[1:]:
         head, separator, content = part.partition(b"\r\n\r\n")
         name = _NAME.search(head)
         if separator and name:
@@ -64,17 +68,7 @@ def encode_rows(array: Array) -> bytes:
     """The answer of any other model: its first output as nested lists. Raises ModelFailed for NaN and infinity."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ModelFailed("the output contains NaN or infinity, which JSON cannot express; use /v2 with binary output")
-    values = [one.decode(errors="replace") if isinstance(one, bytes) else one for one in array.reshape(-1).tolist()]
-    return orjson.dumps(_nested(values, array.shape))
-
-
-def _nested(values: list[Any], shape: tuple[int, ...]) -> Any:
-    if not shape:
-        return values[0]
-    if len(shape) == 1:
-        return values
-    step = len(values) // shape[0] if shape[0] else 0
-    return [_nested(values[row * step : (row + 1) * step], shape[1:]) for row in range(shape[0])]
+    return orjson.dumps(serializable("", array), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def error_body(error: ServingError) -> bytes:

@@ -24,6 +24,15 @@ def as_text(array: Array, where: str) -> Array:
     return texts
 
 
+def text_of(raw: bytes | memoryview, where: str) -> str:
+    """Bytes as text. Raises InvalidInput for what is not UTF-8."""
+    try:
+        return bytes(raw).decode()
+    except UnicodeDecodeError as error:
+        found = bytes(raw[error.start : error.start + 8])
+        raise InvalidInput.at(where, f"expected text in UTF-8, got {found!r} at byte {error.start}") from None
+
+
 def check_json_numbers(array: Array, name: str, instead: str) -> None:
     """Raises InvalidInput for an output with NaN or infinity, which JSON cannot carry. `instead`: what to do."""
     if array.dtype.kind != "f":

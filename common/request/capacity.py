@@ -38,15 +38,30 @@ class Capacity:
         if size > self.most_each:
             self._rejected.labelled("body_too_large").inc()
             raise PayloadTooLarge.at("body", f"expected at most {self.most_each} bytes, got at least {size}")
+        if size > self._all:
+            raise self._too_large(size)
 
-    def hold(self, size: int, even_if_full: bool = False) -> None:
-        """Counts bytes as held. Raises Overloaded, and counts none, when all requests together would hold too many."""
+    def hold(self, size: int, even_if_full: bool = False, own: int = 0) -> None:
+        """Counts bytes as held, beside the `own` bytes that the same request has counted already.
+
+        Raises, and counts none, when all requests together would hold too many: PayloadTooLarge for a request that
+        needs so many by itself, else Overloaded.
+        """
         if self.held + size > self._all and not even_if_full:
+            if own + size > self._all:
+                raise self._too_large(own + size)
             self._rejected.labelled("bodies_full").inc()
             raise Overloaded(
                 f"the requests being handled hold more than {self._all} bytes in all; retry later", retry_after=1
             )
         self.held += size
+
+    def _too_large(self, size: int) -> PayloadTooLarge:
+        self._rejected.labelled("body_too_large").inc()
+        return PayloadTooLarge(
+            f"this request and its answer need about {size} bytes at once, but MAX_BUFFERED_BYTES allows {self._all} "
+            "for all requests together; send less in one request, ask for binary outputs, or raise MAX_BUFFERED_BYTES"
+        )
 
     def give_back(self, size: int) -> None:
         """Counts bytes as no longer held."""

@@ -44,14 +44,16 @@ class RequestContext:
 
     `headers` are the HTTP headers or the gRPC metadata, `query` is the URL's query string (empty over gRPC). `stages`
     are milliseconds by name; they go out as `Server-Timing`. `choices` are the branches that a composition has taken.
-    `capacity` is what this request shares with the others, and `held` are the bytes that it has counted there.
+    `capacity` is what this request shares with the others, and `held` are the bytes that it has counted there, beside
+    the `body_held` of its body, which the connection counts.
     `tenant` is the name of the caller's API key, where keys are needed.
     `disconnected` gives a future that is done once the client has disconnected; add callbacks to it, do not cancel it.
     """
 
     __slots__ = (
-        "_outgoing_headers", "bytes_in", "capacity", "choices", "deadline", "disconnected", "error", "headers", "held",
-        "method", "model", "path", "query", "request_id", "route", "stages", "started", "tenant", "trace",
+        "_outgoing_headers", "body_held", "bytes_in", "capacity", "choices", "deadline", "disconnected", "error",
+        "headers", "held", "method", "model", "path", "query", "request_id", "route", "stages", "started", "tenant",
+        "trace",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +81,7 @@ class RequestContext:
         self.model = ""
         self.tenant = ""
         self.error = ""
-        self.bytes_in = self.held = 0
+        self.bytes_in = self.held = self.body_held = 0
         self.capacity = capacity
         self.stages: dict[str, float] = {}
         self.choices: dict[str, str] = {}
@@ -91,12 +93,12 @@ class RequestContext:
         return self.capacity.most_rows if self.capacity is not None else sys.maxsize
 
     def hold(self, size: int, even_if_full: bool = False) -> None:
-        """Counts bytes that this request holds until it ends, unless they are few. Raises Overloaded.
+        """Counts bytes that this request holds until it ends, unless they are few. Raises Overloaded, PayloadTooLarge.
 
         `even_if_full`: it holds them already, so they are counted and nothing is raised.
         """
         if size > SMALL and self.capacity is not None:
-            self.capacity.hold(size, even_if_full)
+            self.capacity.hold(size, even_if_full, self.body_held + self.held)
             self.held += size
 
     def release(self) -> None:
@@ -104,6 +106,12 @@ class RequestContext:
         if self.held and self.capacity is not None:
             self.capacity.give_back(self.held)
             self.held = 0
+
+    def recount(self, estimated: int, size: int) -> None:
+        """Counts `size` bytes in place of those that were held as an estimate. They exist, so nothing is raised."""
+        if estimated > SMALL and self.capacity is not None:
+            self.capacity.hold(size - estimated, even_if_full=True)
+            self.held += size - estimated
 
     async def in_thread(self, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """Calls `work` in the thread for large work, within the deadline. Raises Overloaded and DeadlineExceeded."""

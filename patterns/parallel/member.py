@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from common.client import ModelMetadata, PredictorResponse
+from common.endpoints.large import rows_size
 from common.errors import UpstreamFailed
 from common.protocol.tensors import Array, datatype_of
 
@@ -33,7 +34,7 @@ class EnsembleMember:
 
     @classmethod
     def of(cls, name: str, metadata: ModelMetadata) -> EnsembleMember:
-        """Raises UpstreamFailed for a model whose input is not rows of named features."""
+        """Raises UpstreamFailed for a model whose input is not rows of named features, each a number of FP32."""
         known = metadata.properties
         try:
             columns, labels = (_names.decode(known.get(one, "[]")) for one in ("features", "labels"))
@@ -44,6 +45,11 @@ class EnsembleMember:
             raise UpstreamFailed(
                 f"predictor {name}: expected a model with one input of named features, found {found}; serve another "
                 "model there, or remove it from PREDICTORS"
+            )
+        if (datatype := metadata.inputs[0].datatype) != "FP32":
+            raise UpstreamFailed(
+                f"predictor {name}: expected a model whose input is FP32, found {datatype}; serve another model there, "
+                "or remove it from PREDICTORS"
             )
         tensors = metadata.inputs[0].name, metadata.outputs[0].name
         composed = known.get("task") == "composed"
@@ -82,6 +88,10 @@ class MemberResponse:
     model: str
     array: Array
     missing: dict[str, str]
+
+    def json_size(self) -> int:
+        """About the bytes of the response as JSON objects."""
+        return rows_size(len(self.array), self.member.labels or (self.member.name, self.member.unit))
 
     def as_rows(self) -> list[dict[str, Any]]:
         """The response as JSON objects, one for each row."""

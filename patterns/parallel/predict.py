@@ -12,11 +12,12 @@ import orjson
 from common import RELEASE
 from common.client import PredictorClient
 from common.composition.flow import Gathered
+from common.endpoints.large import decoded, encoded
 from common.errors import InvalidInput
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, check_json, decode_json
 from common.protocol.rows import check_size, explain_error, rows_to_array
-from common.request.capacity import LARGE
+from common.protocol.tensors import Array
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
 from patterns.parallel.aggregate import predictions
@@ -24,7 +25,7 @@ from patterns.parallel.composition import Parallel, reasons
 from patterns.parallel.ensemble import Calls
 from patterns.parallel.feature_store import FeatureStore
 from patterns.parallel.member import MemberResponse
-from patterns.parallel.settings import Aggregation
+from patterns.parallel.settings import AGGREGATIONS, Aggregation
 
 PATH = "/predict"
 
@@ -68,9 +69,9 @@ class EnsembleRoute:
             calls, aggregation = await self.prepare_calls(context, body)
             found = await self.parallel.gather(context, calls)
         start = perf_counter()
-        encoded = orjson.dumps(response_body(found, aggregation), option=orjson.OPT_SERIALIZE_NUMPY)
+        answer = await encoded(context, answer_size(found), encoded_answer, found, aggregation)
         context.stages["encode"] = (perf_counter() - start) * 1e3
-        return Reply(200, encoded)
+        return Reply(200, answer)
 
     async def prepare_calls(self, context: RequestContext, body: Payload) -> tuple[Calls, Aggregation]:
         """Decodes a request; returns the calls, not started yet, and the aggregation of their responses."""
@@ -79,30 +80,30 @@ class EnsembleRoute:
         ensemble = self.parallel.ensemble
         ensemble.skipped()  # raises NotReady when too few predictors can be called
         context.deadline.check("the predictors were asked")
+        columns = ensemble.columns
         exact = not ensemble.unusable  # while metadata are unknown, a feature may belong to that predictor
-        if len(body) <= LARGE:
-            request = self._decoded(body, ensemble.columns, exact)
-        else:
-            request = await context.in_thread(self._decoded, body, ensemble.columns, exact)
+        request, rows = await decoded(context, len(body), self._decoded, body, columns, exact)
+        aggregation = request.aggregate or self.parallel.aggregation
+        if request.items:
+            return await self._calls_by_item(context, request.items), aggregation
+        context.stages["decode"] = (perf_counter() - context.started) * 1e3
+        return ensemble.calls(context, rows, columns, self.parallel.via), aggregation
+
+    def _decoded(self, body: Payload, columns: Sequence[str], exact: bool) -> tuple[EnsembleRequest, Array]:
+        """The request, and the array of its rows. Raises InvalidInput."""
+        check_size(body, columns, self._max_rows)
+        try:
+            request = decode_json(_request, body)
+        except InvalidInput as error:
+            raise _explained(error, body, columns, exact) from None
         if bool(request.instances) == bool(request.items):
             found = "both" if request.items else "neither"
             raise InvalidInput.at("instances", f"expected either rows here or ids in `items`, got {found}")
         at, count = ("items", len(request.items)) if request.items else ("instances", len(request.instances))
         if count > self._max_rows:
             raise InvalidInput.at(at, f"expected at most {self._max_rows} rows, got {count}")
-        aggregation = request.aggregate or self.parallel.aggregation
-        if request.items:
-            return await self._calls_by_item(context, request.items), aggregation
-        rows = rows_to_array(request.instances, ensemble.columns, exact=exact)
-        context.stages["decode"] = (perf_counter() - context.started) * 1e3
-        return ensemble.calls(context, rows, ensemble.columns, self.parallel.via), aggregation
-
-    def _decoded(self, body: Payload, columns: Sequence[str], exact: bool) -> EnsembleRequest:
-        check_size(body, columns, self._max_rows)
-        try:
-            return decode_json(_request, body)
-        except InvalidInput as error:
-            raise explain_error(error, body, columns, exact=exact) from None
+        rows = [] if request.items else request.instances
+        return request, rows_to_array(rows, columns, exact=exact)
 
     async def _calls_by_item(self, context: RequestContext, ids: list[str]) -> Calls:
         ensemble, columns = self.parallel.ensemble, self.parallel.ensemble.columns
@@ -122,6 +123,24 @@ class EnsembleRoute:
         both = {"tags": ["predict"], "requestBody": body, "responses": answers}
         paths = {path: {"post": {**both, "summary": summary}} for path, summary in _ROUTES.items()}
         return {"paths": paths, "components": {"schemas": schemas}}
+
+
+def _explained(error: InvalidInput, body: Payload, columns: Sequence[str], exact: bool) -> InvalidInput:
+    """The error with the aggregations that there are, or with the values that are not numbers."""
+    (found,) = error.fields
+    if found.field == "aggregate":
+        return InvalidInput.at("aggregate", f"expected one of {', '.join(AGGREGATIONS)}: {found.reason}")
+    return explain_error(error, body, columns, exact=exact)
+
+
+def answer_size(found: Gathered[MemberResponse]) -> int:
+    """About the bytes of the response body."""
+    return sum(answer.json_size() for answer in found.answers.values())
+
+
+def encoded_answer(found: Gathered[MemberResponse], aggregation: Aggregation) -> bytes:
+    """The response body as JSON."""
+    return orjson.dumps(response_body(found, aggregation), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def response_body(found: Gathered[MemberResponse], aggregation: Aggregation) -> dict[str, Any]:

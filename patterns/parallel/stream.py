@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from common.composition.flow import Gathered, as_they_finish
+from common.endpoints.large import encoded
 from common.errors import ServingError
+from common.protocol.json_body import Payload
 from common.request.context import RequestContext, current
 from patterns.parallel.composition import reasons
 from patterns.parallel.ensemble import Calls
 from patterns.parallel.member import MemberResponse
-from patterns.parallel.predict import PATH, EnsembleRoute, response_body
+from patterns.parallel.predict import PATH, EnsembleRoute, answer_size, response_body
 from patterns.parallel.settings import Aggregation
 
 EVENTS, LINES = "text/event-stream", "application/x-ndjson"
@@ -29,17 +32,32 @@ def stream_routes(predict: EnsembleRoute) -> APIRouter:
     @router.post(f"{PATH}/stream", summary="Predict with all predictors, as a stream", response_class=StreamingResponse)
     async def stream(request: Request) -> StreamingResponse:
         context = current.get()
-        calls, aggregation = await predict.prepare_calls(context, await request.body())
         media = EVENTS if EVENTS.encode() in context.headers.get(b"accept", b"") else LINES
-        return StreamingResponse(_encoded(_events(context, predict, calls, aggregation), media), media_type=media)
+        lines = await answer_lines(context, predict, await request.body(), media)
+        return StreamingResponse(lines, media_type=media)
 
     return router
 
 
+async def answer_lines(
+    context: RequestContext, predict: EnsembleRoute, body: Payload, media: str
+) -> AsyncIterator[bytes]:
+    """The answer to a request, each event encoded. The request has been decoded and checked when this returns."""
+    calls, aggregation = await predict.prepare_calls(context, body)
+    return _lines(context, _events(context, predict, calls, aggregation), media)
+
+
+class _Event(NamedTuple):
+    """`answer` or `missing` for each predictor, then `predictions` or `failed`. `size`: about its bytes as JSON."""
+
+    kind: str
+    content: Callable[[], dict[str, Any]]
+    size: int = 0
+
+
 async def _events(
     context: RequestContext, predict: EnsembleRoute, calls: Calls, aggregation: Aggregation
-) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Events as (kind, content): `answer` or `missing` for each predictor, then `predictions` or `failed`."""
+) -> AsyncIterator[_Event]:
     parallel = predict.parallel
     answers: dict[str, MemberResponse] = {}
     missing: dict[str, ServingError] = {}
@@ -48,10 +66,10 @@ async def _events(
         event = {"name": name, "ms": round((perf_counter() - context.started) * 1e3, 3)}
         if isinstance(response, ServingError):
             missing[name] = response
-            yield "missing", {**event, "reason": response.detail}
+            yield _Event("missing", partial(dict, **event, reason=response.detail))
         else:
             answers[name] = response
-            yield "answer", {**event, "model": response.model, "answers": response.as_rows()}
+            yield _Event("answer", partial(_answer, event, response), response.json_size())
         if len(calls) - len(missing) < needed:
             break
     found = Gathered({name: answers[name] for name in calls if name in answers}, missing)
@@ -62,14 +80,25 @@ async def _events(
         parallel.ensemble.check_classifiers(found)
     except ServingError as error:
         context.error = error.detail
-        yield "failed", {"status": error.status, "detail": error.detail, "missing": reasons(found)}
+        yield _Event("failed", partial(dict, status=error.status, detail=error.detail, missing=reasons(found)))
     else:
-        yield "predictions", response_body(found, aggregation)
+        yield _Event("predictions", partial(response_body, found, aggregation), answer_size(found))
 
 
-async def _encoded(events: AsyncIterator[tuple[str, dict[str, Any]]], media: str) -> AsyncIterator[bytes]:
-    async for kind, content in events:
-        if media == EVENTS:
-            yield b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY))
-        else:
-            yield orjson.dumps({"event": kind, **content}, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n"
+def _answer(event: dict[str, Any], response: MemberResponse) -> dict[str, Any]:
+    return {**event, "model": response.model, "answers": response.as_rows()}
+
+
+async def _lines(context: RequestContext, events: AsyncIterator[_Event], media: str) -> AsyncIterator[bytes]:
+    async for event in events:
+        yield await encoded(context, event.size, _line, event, media)
+
+
+def _line(event: _Event, media: str) -> bytes:
+    content = event.content()
+    if media == EVENTS:
+        return b"event: %b\ndata: %b\n\n" % (
+            event.kind.encode(),
+            orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY),
+        )
+    return orjson.dumps({"event": event.kind, **content}, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n"

@@ -11,13 +11,13 @@ import orjson
 from common import RELEASE
 from common.composition.backend import CompositionBackend
 from common.endpoints.backend import InferRequest
+from common.endpoints.large import decoded, encoded, rows_size
 from common.errors import InvalidInput, PayloadTooLarge, UpstreamFailed
 from common.http.reply import Reply
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.media import JSON, PICTURES, stated_media
 from common.protocol.tensors import Array
 from common.protocol.values import OIP_INSTEAD, check_json_numbers
-from common.request.capacity import LARGE
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
 from patterns.prep_pred.pairs import Pair
@@ -59,10 +59,7 @@ class RawInputRoute:
         pair = self._pairs.resolve(name)
         context.model = name
         picture = _takes_picture(context, pair)
-        if len(body) <= LARGE:
-            given = _instances(picture, body, context.most_rows)
-        else:
-            given = await context.in_thread(_instances, picture, body, context.most_rows)
+        given = await decoded(context, len(body), _instances, picture, body, context.most_rows)
         async with cancel_on_disconnect(context):
             response = await pair.infer(InferRequest(context, pair, {INSTANCES.name: given}))
             version, outputs = response.model_version, response.outputs
@@ -73,9 +70,9 @@ class RawInputRoute:
                 f"the predictor returned {main} of shape {list(shape)}, expected {[len(given), len(labels)]}"
             )
         check_json_numbers(outputs[main], main, OIP_INSTEAD)
-        predictions = _predictions(main, outputs[main], labels, self._top)
-        content = {"predictions": predictions, "model_name": name, "model_version": version, "release": RELEASE}
-        return Reply(200, orjson.dumps(content))
+        told = {"model_name": name, "model_version": version, "release": RELEASE}
+        size = rows_size(len(given), labels[: self._top])
+        return Reply(200, await encoded(context, size, _encoded, main, outputs[main], labels, self._top, told))
 
     def document(self) -> dict[str, Any]:
         files = {media: {"schema": {"type": "string", "format": "binary"}} for media in PICTURES}
@@ -115,6 +112,10 @@ def _instances(picture: bool, body: Payload, most_rows: int) -> Array:
     if len(listed) > most_rows:
         raise PayloadTooLarge.at("instances", f"expected at most {most_rows}, got {len(listed)}")
     return np.array([one.encode() if isinstance(one, str) else msgspec.json.encode(one) for one in listed], object)
+
+
+def _encoded(name: str, scores: Array, labels: list[str], top: int, told: dict[str, str]) -> bytes:
+    return orjson.dumps({"predictions": _predictions(name, scores, labels, top), **told})
 
 
 def _predictions(name: str, scores: Array, labels: list[str], top: int) -> list[dict[str, Any]]:

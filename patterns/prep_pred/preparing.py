@@ -20,6 +20,7 @@ from common.inference.manifest import Manifest, ModelLoadError, read_manifest
 from common.preprocessing.steps import Preparer, preparer
 from common.protocol.json_body import decode_json
 from common.protocol.tensors import Array, TensorSpec
+from common.protocol.values import text_of
 from common.request.capacity import SMALL
 from common.request.deadline import Deadline
 
@@ -87,6 +88,6 @@ class Preparation:
                         raise InvalidInput.at(f"instances[{index}]", f"expected at most {SMALL} bytes, got {len(item)}")
                     yield decode_json(_values, item, f"instances[{index}]")
                 case "text":
-                    yield item.decode(errors="replace")
+                    yield text_of(item, f"instances[{index}].text")
                 case "picture":
                     yield item

@@ -105,7 +105,10 @@ class ClassifyRoute:
 
 
 def _top(query: bytes) -> int:
-    given = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("top", [str(DEFAULT_TOP)])[-1]
+    parameters = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    if others := sorted(parameters.keys() - {"top"}):
+        raise InvalidInput.at(others[0][:40], f"is not a parameter of {PATH}; expected only top, 1 to {MAX_TOP}")
+    given = parameters.get("top", [str(DEFAULT_TOP)])[-1]
     if not (given.isascii() and given.isdecimal() and len(given) < 4 and 1 <= int(given) <= MAX_TOP):
         raise InvalidInput.at("top", f"expected 1 to {MAX_TOP}, got {given[:40]!r}")
     return int(given)

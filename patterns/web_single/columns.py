@@ -8,11 +8,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from common.endpoints.large import rows_size
 from common.endpoints.row_answers import RowAnswers
 from common.errors import InvalidInput, NotFound
 from common.inference.manifest import Feature, Manifest
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.rows import columns_of, decode_rows, explain_error, rows_to_array, rows_to_inputs
+from common.protocol.stated import json_size
 from common.protocol.tensors import Array
 
 
@@ -65,6 +67,12 @@ class Columns:
             for index, warnings in ranges.warnings(inputs).items():
                 predictions[index].setdefault("warnings", []).extend(warnings)
         return predictions
+
+    def answer_size(self, outputs: Mapping[str, Array], rows: int) -> int:
+        """About the bytes of the predictions as JSON."""
+        if self._answers.labels:
+            return rows_size(rows, self._answers.labels)
+        return rows_size(rows, (), 0) + json_size({"": outputs[str(self._answers.output)]})
 
     def _labelled(self, outputs: Mapping[str, Array], rows: int) -> list[dict[str, Any]]:
         answers, labels = self._answers, self._answers.labels

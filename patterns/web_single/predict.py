@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
 import orjson
 
 from common import RELEASE
-from common.endpoints.backend import InferenceBackend, InferRequest, ready_models
+from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse, ready_models
+from common.endpoints.large import decoded_inputs, encoded
 from common.http.reply import Reply
 from common.inference.manifest import Feature, Manifest
 from common.inference.repository import LoadedModel
 from common.protocol.json_body import Payload, check_json
 from common.protocol.rows import check_size, columns_of
 from common.protocol.tensors import Array, TensorSpec
-from common.request.capacity import LARGE
 from common.request.context import RequestContext
 from patterns.web_single.columns import Columns, range_of
 
@@ -39,23 +39,14 @@ class PredictRoute:
         model = self._backend.resolve(self._model)
         columns = self._columns(model)
         check_json(context.headers)
-        if len(body) <= LARGE:
-            inputs = self._inputs(columns, body)
-        else:
-            inputs = await context.in_thread(self._inputs, columns, body)
+        inputs = await decoded_inputs(context, len(body), self._inputs, columns, body)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         response = await self._backend.infer(InferRequest(context, model, inputs))
         start = perf_counter()
-        answer = {
-            "predictions": columns.predictions(response.outputs, inputs),
-            "model_name": response.model_name,
-            "model_version": response.model_version,
-            "release": RELEASE,
-        }
-        encoded = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-        context.hold(len(encoded))
+        size = columns.answer_size(response.outputs, len(next(iter(inputs.values()))))
+        encoded_answer = await encoded(context, size, _encoded, columns, response, inputs)
         context.stages["encode"] = (perf_counter() - start) * 1e3
-        return Reply(200, encoded)
+        return Reply(200, encoded_answer)
 
     def _columns(self, model: LoadedModel) -> Columns:
         """The model's columns, prepared once for each version that is loaded."""
@@ -72,6 +63,16 @@ class PredictRoute:
         loaded = next((one for one in ready_models(self._backend) if one.name == self._model), None)
         features = _features(loaded.manifest) if loaded else []
         return {"paths": {PATH: {"post": _operation(features, self._max_rows)}}, "components": {"schemas": {}}}
+
+
+def _encoded(columns: Columns, response: InferResponse, inputs: Mapping[str, Array]) -> bytes:
+    answer = {
+        "predictions": columns.predictions(response.outputs, inputs),
+        "model_name": response.model_name,
+        "model_version": response.model_version,
+        "release": RELEASE,
+    }
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _features(manifest: Manifest) -> list[tuple[Feature, TensorSpec]]:

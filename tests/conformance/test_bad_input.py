@@ -78,7 +78,9 @@ def test_an_empty_body_is_refused(served: Served) -> None:
 
 def changes(tensor: dict[str, Any]) -> dict[str, tuple[dict[str, Any], str]]:
     """Wrong tensors out of a right one, and what the refusal has to name."""
+    numbers = (300, -1, 1.7) if tensor["datatype"] == "BYTES" else ()
     return {
+        **{f"{one} for a text": (tensor | {"data": [one, *tensor["data"][1:]]}, "inputs[0].data") for one in numbers},
         "another name": (tensor | {"name": "measures"}, f"'{tensor['name']}'"),
         "unknown datatype": (tensor | {"datatype": "FLOAT"}, "datatype"),
         "another datatype": (tensor | {"datatype": "FP64"}, "inputs[0]"),

@@ -8,6 +8,7 @@ import numpy as np
 
 from common.errors import InvalidInput, PayloadTooLarge
 from common.protocol.grpc import tfserving_tensor_pb2 as pb
+from common.protocol.grpc.repeated import extend, to_array
 from common.protocol.stated import StatedTensor
 from common.protocol.tensors import DATATYPES, MAX_RANK, Array, TensorSpec, check_shape, datatype_of, from_binary
 
@@ -84,7 +85,7 @@ def _narrowed(values: Any, datatype: str, where: str) -> Any:
     if datatype == "BYTES" or not len(values):
         return values
     dtype = np.dtype(np.uint16) if datatype == "FP16" else DATATYPES[datatype]
-    wide = np.array(values, dtype if dtype.itemsize == 8 or dtype.kind in "fb" else np.int64)
+    wide = to_array(values, dtype if dtype.itemsize == 8 or dtype.kind in "fb" else np.dtype(np.int64))
     if dtype.kind in "iu" and not (np.iinfo(dtype).min <= wide.min() and wide.max() <= np.iinfo(dtype).max):
         raise InvalidInput.at(where, f"contains a value outside the range of {datatype}")
     narrow = wide.astype(dtype)
@@ -97,10 +98,11 @@ def encode(array: Array) -> pb.TensorProto:
     number, field = _TYPES[datatype]
     flat = array.reshape(-1)
     if datatype == "BYTES":
-        values = [one if isinstance(one, bytes) else str(one).encode() for one in flat]
-    else:
-        values = (flat.view(np.uint16) if datatype == "FP16" else flat).tolist()
-    return pb.TensorProto(dtype=number, tensor_shape=_shape(array.shape), **{field: values})
+        texts = [one if isinstance(one, bytes) else str(one).encode() for one in flat]
+        return pb.TensorProto(dtype=number, tensor_shape=_shape(array.shape), string_val=texts)
+    tensor = pb.TensorProto(dtype=number, tensor_shape=_shape(array.shape))
+    extend(getattr(tensor, field), flat.view(np.uint16) if datatype == "FP16" else flat)
+    return tensor
 
 
 def tensor_info(spec: TensorSpec) -> pb.TensorInfo:

@@ -106,7 +106,8 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "items without a store": ({"items": ["1"]}, "items", "no feature store"),
     "number for an item": ({"items": [1]}, "items[0]", "expected `str`"),
     "unknown field": ({"instances": [GOOD], "agregate": "vote"}, "body", "agregate"),
-    "unknown aggregate": ({"instances": [GOOD], "aggregate": "median"}, "aggregate", "median"),
+    "unknown aggregate": ({"instances": [GOOD], "aggregate": "median"}, "aggregate", "all, vote, mean, best"),
+    "another aggregate": ({"instances": [GOOD], "aggregate": 3}, "aggregate", "all, vote, mean, best"),
     "too many rows": ({"instances": [GOOD] * 10_001}, "instances", "at most 10000"),
 }
 

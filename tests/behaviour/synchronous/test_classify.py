@@ -62,6 +62,12 @@ def test_a_wrong_number_of_classes_is_refused(http: httpx.Client, stack: Stack, 
     assert answer.json()["errors"][0]["field"] == "top"
 
 
+@pytest.mark.parametrize("query", ["topp=2", "top=2&size=1", "Top="])
+def test_an_unknown_parameter_is_refused_with_the_known_one(http: httpx.Client, stack: Stack, query: str) -> None:
+    answer = post(http, stack.url(), CAT, f"?{query}")
+    assert (answer.status_code, "expected only top" in answer.json()["detail"]) == (400, True)
+
+
 @pytest.mark.parametrize("media", ["image/jpeg", "image/png", "application/octet-stream", "Image/JPEG; q=1"])
 def test_a_file_is_known_by_its_content(http: httpx.Client, stack: Stack, media: str) -> None:
     for body in (CAT, saved(opened("chelsea.jpg"), "PNG")):
@@ -89,6 +95,10 @@ def test_a_model_of_named_values_takes_those_and_says_so(http: httpx.Client, sta
     assert "expected application/json" in answer.json()["detail"]
     best = http.post(f"{stack.url()}/classify?top=1", json=SETOSA_BY_NAME).json()["predictions"]
     assert [one["label"] for one in best] == ["setosa"]
+    headers = {"Content-Type": "application/json"}
+    for wrong in (b'{"sepal_length": NaN}', b'{"sepal_length": Infinity}', b'{"sepal_length": "\xff"}'):
+        refused = http.post(f"{stack.url()}/classify", content=wrong, headers=headers)
+        assert (refused.status_code, "not valid JSON" in refused.json()["detail"]) == (400, True)
 
 
 def test_a_model_that_is_no_classifier_says_where_to_ask_it(http: httpx.Client, start_local: Start) -> None:

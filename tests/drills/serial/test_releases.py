@@ -29,6 +29,7 @@ MODELS = dict(
 )
 
 
+CALLERS = 2
 FIRST_LINE = encoded(picture("page.jpg").crop((0, 0, 384, 40)))  # read in a tenth of the whole page's time
 
 
@@ -98,7 +99,7 @@ class Honest:
 async def test_no_answer_mixes_releases_while_they_are_swapped_under_load(stack: Stack, versions: Versions) -> None:
     honest, held = Honest(), [await asyncio.to_thread(released, stack)]
     async with Load(
-        stack.url(), [request("/read", sample("page.jpg"), media="image/jpeg")], honest, callers=2
+        stack.url(), [request("/read", sample("page.jpg"), media="image/jpeg")], honest, callers=CALLERS
     ) as callers:
         for order in (STAGES, STAGES[::-1]):
             version = versions.next()
@@ -108,7 +109,7 @@ async def test_no_answer_mixes_releases_while_they_are_swapped_under_load(stack:
                 await callers.answered(callers.tally.answered + 1)
             held.append(version)
             await soon(lambda: released(stack) == held[-1], "the new release answers")
-            await callers.answered(callers.tally.answered + 3)  # two may have been sent before
+            await callers.answered(callers.tally.answered + CALLERS + 1)  # of which one was sent after that
     tally = callers.tally
     assert (tally.lost, tally.wrong) == ([], [])
     assert tally.sent == tally.answered == tally.statuses[200]

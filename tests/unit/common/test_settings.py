@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
+from typing import Literal, get_args, get_origin
 
 import pytest
 from pydantic import ValidationError
@@ -11,6 +12,11 @@ from pydantic import ValidationError
 from common.observability.log import Logs
 from common.roles.predictor import Settings
 from common.settings import ServiceSettings
+from patterns.parallel import settings as parallel
+from patterns.prep_pred import entry as prep_pred
+from patterns.serial import api as serial_api
+from patterns.serial import proxy as serial
+from patterns.synchronous import settings as synchronous
 from patterns.web_single.settings import Settings as WebSingle
 
 
@@ -67,10 +73,27 @@ def test_a_log_level_may_have_any_case(
     Logs(settings.pattern, settings.service, settings.log_level, BytesIO())
 
 
-def test_an_unknown_log_level_is_refused_with_the_accepted_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOG_LEVEL", "loud")
-    with pytest.raises(ValidationError, match="'debug', 'info', 'warning', 'error' or 'critical'"):
-        read()
+ROLES: list[type[ServiceSettings]] = [
+    parallel.Settings, serial.Settings, serial_api.Settings, prep_pred.Settings, synchronous.Settings, WebSingle
+]  # fmt: skip
+ENUMERATED = [
+    pytest.param(role, name, get_args(field.annotation), id=f"{role.__module__}.{name}")
+    for role in ROLES
+    for name, field in role.model_fields.items()
+    if get_origin(field.annotation) is Literal
+]
+
+
+@pytest.mark.parametrize(("role", "name", "accepted"), ENUMERATED)
+def test_an_unknown_value_is_refused_with_the_accepted_ones(
+    role: type[ServiceSettings], name: str, accepted: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name.upper(), "loud")
+    with pytest.raises(ValidationError) as caught:
+        role.model_validate({} if "predictors" not in role.model_fields else {"predictors": "one=http://x"})
+    (told,) = [error for error in caught.value.errors() if error["loc"] == (name,)]
+    assert all(repr(value) in told["msg"] for value in accepted)
+    assert told["input"] == "loud"
 
 
 def test_they_cannot_be_changed() -> None:

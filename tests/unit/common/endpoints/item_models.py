@@ -48,3 +48,15 @@ def sums() -> ItemModel:
     inputs, outputs = TensorSpec("row", "FP32", (-1, 2)), TensorSpec("sum", "FP32", (-1, 1))
     told = manifest([{"order": ["a", "b"]}, {"cast": "FP32"}], [-1, 2], "row")
     return ItemModel("sums", [inputs], [outputs], run, properties={"task": "regression"}, manifest=told)
+
+
+def lengths() -> ItemModel:
+    """Weights of the words of a text."""
+    steps: list[Any] = [
+        {"clean": {"form": "NFC", "lowercase": True, "longest": 200}},
+        {"ngrams": {"of": "words", "shortest": 1, "longest": 1}},
+        {"tfidf": {"sublinear": False, "idf": {"naive": 1.0}}}, {"cast": "FP32"},
+    ]  # fmt: skip
+    inputs, outputs = TensorSpec("row", "FP32", (-1, 1)), TensorSpec("sum", "FP32", (-1, 1))
+    told = manifest(steps, [-1, 1], "row")
+    return ItemModel("lengths", [inputs], [outputs], lambda one: {"sum": one["row"]}, manifest=told)

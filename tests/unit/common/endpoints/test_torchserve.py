@@ -14,7 +14,7 @@ from common.http.fastapi_app import build_app
 from common.inference.executor import BoundedExecutor
 from common.preprocessing.items import ItemPreparer
 from tests.unit.common.endpoints.fake_backend import FakeBackend, area, broken, captions
-from tests.unit.common.endpoints.item_models import colours, sums
+from tests.unit.common.endpoints.item_models import colours, lengths, sums
 from tests.unit.common.endpoints.test_tfserving_rest import nothing
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.preprocessing.picture_files import RED, png
@@ -27,7 +27,7 @@ ANSWER = {"red": 1.0, "green": 0.0, "blue": 0.0}
 @pytest.fixture(scope="module")
 def running() -> Iterator[RunningServer]:
     backend, service = (
-        FakeBackend(colours(), sums(), area(), captions(), broken(), loading="late"),
+        FakeBackend(colours(), sums(), lengths(), area(), captions(), broken(), loading="late"),
         CapturedLog().service(),
     )
     with BoundedExecutor(1, 8) as executor:
@@ -78,6 +78,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
     "no picture": ("/colours", {"content": b"GIF89a"}, 415, "BadRequestException", "picture: is a GIF"),
     "nothing": ("/colours", {"content": b""}, 400, "BadRequestException", "picture: is empty"),
     "another part": ("/colours", {"files": {"x": REDS}}, 400, "BadRequestException", "data or body, got: x"),
+    "parts": ("/colours", {"files": [("x", REDS)] * 65}, 400, "BadRequestException", "at most 64 parts"),
+    "values": ("/sums", {"json": {"a": 1, "b": [2] * 40_000}}, 413, "BadRequestException", "at most 65536 bytes"),
     "no boundary": (
         "/colours",
         {"content": REDS, "headers": {"Content-Type": "multipart/form-data"}},
@@ -86,6 +88,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, str, str]] = {
         "with a boundary",
     ),
     "wrong value": ("/sums", {"json": {"a": "x", "b": 1}}, 400, "BadRequestException", "a: expected a number"),
+    "NaN value": ("/sums", {"content": b'{"a": NaN, "b": 1}'}, 400, "BadRequestException", "body: is not valid JSON"),
+    "value not UTF-8": ("/sums", {"content": b'{"a\xff": 1}'}, 400, "BadRequestException", "body: is not valid JSON"),
+    "text not UTF-8": ("/lengths", {"content": b"na\xefve"}, 400, "BadRequestException", "got b'\\xefve' at byte 2"),
     "not JSON": ("/area", {"content": b"[[1, 2"}, 400, "BadRequestException", "body: is not valid JSON"),
     "no list": ("/area", {"json": {"x": 1}}, 400, "BadRequestException", "body: expected `array`"),
     "another width": ("/area", {"json": [[1]]}, 400, "BadRequestException", "expected [-1, 2], got [1, 1]"),

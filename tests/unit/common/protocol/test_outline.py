@@ -19,9 +19,19 @@ def test_bytes_count_as_one_field_whatever_is_in_them() -> None:
     assert parsed_size(message.SerializeToString(), KIND) < 4_001_000
 
 
-def test_packed_numbers_count_eight_times() -> None:
-    tensor = Tensor(contents=pb.InferTensorContents(int64_contents=[1] * 100_000))
-    assert parsed_size(pb.ModelInferRequest(inputs=[tensor]).SerializeToString(), KIND) > 800_000
+@pytest.mark.parametrize(
+    ("field", "values", "width"),
+    [
+        ("fp32_contents", [1.5], 4), ("fp64_contents", [1.5], 8), ("int64_contents", [1], 8),
+        ("bool_contents", [True], 1), ("int64_contents", [-1], 8), ("int_contents", [1], 4),
+        ("uint_contents", [1 << 31], 4),
+    ],
+)  # fmt: skip
+def test_packed_numbers_count_what_they_take_when_parsed(field: str, values: list[Any], width: int) -> None:
+    contents: Any = {field: values * 100_000}
+    tensor = Tensor(contents=pb.InferTensorContents(**contents))
+    size = parsed_size(pb.ModelInferRequest(inputs=[tensor]).SerializeToString(), KIND)
+    assert 100_000 * width <= size <= 100_000 * width + 1000
 
 
 @pytest.mark.parametrize("message", [b"*\x00" * (MOST_FIELDS + 1), b"*\x80\xb5\x7a" + b"\x18\x01" * 1_000_000])

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
+import grpc.aio
 import httpx
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.client import PredictorClient
+from common.endpoints.grpc_messages import RECEIVE_SECONDS
 from common.errors import TooManyRequests, Unauthorized, UpstreamFailed
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
@@ -23,7 +27,7 @@ from common.request.trace import continue_trace
 from common.roles.predictor import Settings, create_process
 from tests.unit.common.inference import tiny_models as tiny
 from tests.unit.common.observability.captured_log import CapturedLog
-from tests.unit.common.polling import wait_until
+from tests.unit.common.polling import until, wait_until
 from tests.unit.common.ports import free_port
 from tests.unit.common.protocol.request_bodies import body, tensor
 from tests.unit.common.serving import served
@@ -106,6 +110,43 @@ def test_grpc_takes_the_key_as_metadata(keyed: Keyed) -> None:
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
         assert stub.ModelMetadata(request, timeout=20, metadata=[("authorization", f"Bearer {KEY}")]).name == "tiny"
         assert stub.ServerReady(pb.ServerReadyRequest(), timeout=20).ready
+
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+UNSENT, SENT = None, bytes(20_000_000)  # beyond MAX_MESSAGE_BYTES: to receive it would be RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize("message", [UNSENT, SENT], ids=["unsent", "too large"])
+@pytest.mark.parametrize("key", ["", OTHER], ids=["no key", "another key"])
+async def test_a_grpc_call_is_refused_before_its_message_is_received(
+    keyed: Keyed, message: bytes | None, key: str
+) -> None:
+    metadata = [("authorization", f"Bearer {key}")] if key else []
+    metadata.append(("x-request-id", identity := f"early-{len(key)}-{message is None}"))
+    options = [("grpc.max_send_message_length", -1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{keyed.grpc_port}", options=options) as channel:
+        unary, stream = cast(Any, channel.unary_unary(INFER)), cast(Any, channel.stream_unary(INFER))
+        call = stream(metadata=metadata) if message is None else unary(message, metadata=metadata)
+        async with asyncio.timeout(RECEIVE_SECONDS / 2):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert "API key" in (refused.value.details() or "")
+    await until(lambda: any(line["request_id"] == identity for line in keyed.logged.lines("request")), "its line")
+    (line,) = [line for line in keyed.logged.lines("request") if line["request_id"] == identity]
+    assert (line["status"], line["bytes_in"], line["route"]) == ("UNAUTHENTICATED", 0, INFER)
+
+
+async def test_grpc_probes_need_no_key(keyed: Keyed) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{keyed.grpc_port}") as channel:
+        stub: Any = pb_grpc.GRPCInferenceServiceStub(channel)
+        assert (await stub.ServerLive(pb.ServerLiveRequest())).live
+        assert (await stub.ServerMetadata(pb.ServerMetadataRequest())).name
+        check: Any = health_pb2_grpc.HealthStub(channel).Check
+        assert (await check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await check(health_pb2.HealthCheckRequest(service="x" * 70_000))
+        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED  # no probe is so large
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -128,3 +129,13 @@ async def test_a_new_version_with_another_output_is_refused_as_another_model() -
     calls = ensemble.calls(context, np.zeros((1, 1), np.float32), ensemble.columns)
     with pytest.raises(UpstreamFailed, match="another model"):
         await calls["one"]
+
+
+@pytest.mark.parametrize("datatype", ["UINT8", "INT64", "FP64", "BYTES"])
+async def test_a_model_of_another_datatype_is_no_member(datatype: str) -> None:
+    """Rows are sent as FP32: 300, -1 or 1.7 would never be what such a model takes, and its caller cannot mend that."""
+    one = Timed("bytes")
+    one.described = replace(one.described, inputs=(TensorSpec("x", datatype, (-1, 1)),))
+    ensemble = await over(Limits(needed=1), one, Timed("numbers"))
+    assert list(ensemble.members) == ["numbers"]
+    assert f"expected a model whose input is FP32, found {datatype}" in ensemble.unusable["bytes"].detail
