@@ -35,7 +35,7 @@ from runtimes.errors import (
 from runtimes.load_failures import LoadWatch
 from runtimes.rollout import require_progress
 
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.5
 
 
 class KubernetesStack(Stack):
