@@ -44,9 +44,11 @@ class AiohttpTransport(RestTransport):
 
     _session: aiohttp.ClientSession | None = None
 
-    def __init__(self, url: SplitResult, model: str, version: str, name: str, limits: ClientLimits) -> None:
-        super().__init__(url, model, version, name, limits)
-        self._limits = limits
+    def __init__(
+        self, url: SplitResult, model: str, version: str, name: str, limits: ClientLimits, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(url, model, version, name, limits, headers)
+        self._limits, self._headers = limits, headers
         path = f"{url.path.rstrip('/')}/v2/models/{quote(model, safe='')}"
         path += f"/versions/{quote(version, safe='')}" if version else ""
         base = f"http://{url.netloc}{path}"
@@ -58,6 +60,7 @@ class AiohttpTransport(RestTransport):
             "Content-Type": BINARY,
             HEADER_LENGTH: str(header_length),
             TIMEOUT_HEADER: request.deadline.header(),
+            **self._headers,
             **dict(headers_to_send(request.headers)),
         }
         answer: Any = await self._exchange("POST", "/infer", headers, body)

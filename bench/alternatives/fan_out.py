@@ -42,10 +42,10 @@ def aiohttp() -> None:
     """Calls go through an aiohttp session."""
 
     def opened(
-        base_url: str, model: str, version: str, predictor: str, limits: ClientLimits, via: str = "", api_key: str = ""
+        base_url: str, model: str, version: str, predictor: str, limits: ClientLimits, headers: Mapping[str, str]
     ) -> Transport:
         url: SplitResult = urlsplit(base_url)
-        return AiohttpTransport(url, model, version, predictor, limits)
+        return AiohttpTransport(url, model, version, predictor, limits, headers)
 
     client.open_transport = opened
 

@@ -31,8 +31,8 @@ class PredictorClient:
     """One model of one predictor, at `http://host:port` (REST) or `grpc://host:port`.
 
     `name` stands for the predictor in error messages; by default it is the model's name. `version` selects one version
-    of the model. `via` is the caller's id, sent as the header Via. `observe` is called after each inference. The first
-    call opens the first connection. Use the client as an async context manager, or close it.
+    of the model. `headers` are sent with every call. `observe` is called after each inference. The first call opens the
+    first connection. Use the client as an async context manager, or close it.
     """
 
     def __init__(
@@ -45,12 +45,11 @@ class PredictorClient:
         limits: ClientLimits | None = None,
         transport: Transport | None = None,
         observe: Observe | None = None,
-        via: str = "",
-        api_key: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name or model
         self._limits = limits or ClientLimits()
-        self._transport = transport or open_transport(base_url, model, version, self.name, self._limits, via, api_key)
+        self._transport = transport or open_transport(base_url, model, version, self.name, self._limits, headers or {})
         self._limiter = ConcurrencyLimiter(self._limits.concurrency, self._limits.queue, self.name)
         self._budget = RetryBudget(self._limits.retry_share, self._limits.retry_reserve)
         self._observe = observe
@@ -170,18 +169,20 @@ def open_transport(
     version: str,
     predictor: str,
     limits: ClientLimits,
-    via: str = "",
-    api_key: str = "",
+    headers: Mapping[str, str],
 ) -> Transport:
-    """The transport for a URL. Raises ValueError unless the URL has a host and the scheme is http or grpc."""
+    """The transport for a URL, which sends `headers` with every call.
+
+    Raises ValueError unless the URL has a host and the scheme is http or grpc.
+    """
     url = urlsplit(base_url)
     if not url.hostname:
         raise ValueError(f"expected http://host:port or grpc://host:port, got {redacted(base_url)!r}")
     if url.scheme == "http":
-        return RestTransport(url, model, version, predictor, limits, via, api_key)
+        return RestTransport(url, model, version, predictor, limits, headers)
     if url.scheme == "grpc":
         # Importing grpcio takes 12 MB and 40 ms, so only a client that uses gRPC imports it.
         from common.client.rpc import GrpcTransport
 
-        return GrpcTransport(url.netloc.rpartition("@")[2], model, version, predictor, limits, via, api_key)
+        return GrpcTransport(url.netloc.rpartition("@")[2], model, version, predictor, limits, headers)
     raise ValueError(f"expected http:// or grpc://, got {redacted(base_url)!r}")

@@ -95,17 +95,13 @@ class RestTransport:
         version: str,
         predictor: str,
         limits: ClientLimits,
-        via: str = "",
-        api_key: str = "",
+        headers: Mapping[str, str],
     ) -> None:
         assert url.hostname
         self._predictor = predictor
         self._path = f"{url.path.rstrip('/')}/v2/models/{quote(model, safe='')}"
-        self._host = f"Host: {url.netloc.rpartition('@')[2]}\r\n"
-        if via:
-            self._host += f"Via: 1.1 {via}\r\n"
-        if api_key:
-            self._host += f"Authorization: Bearer {api_key}\r\n"
+        own = {"Host": url.netloc.rpartition("@")[2], **headers}
+        self._own = "".join(f"{name}: {value}\r\n" for name, value in own.items())
         self._set_version(version)
         self._pool = HttpPool(
             url.hostname,
@@ -118,9 +114,9 @@ class RestTransport:
     def _set_version(self, version: str) -> None:
         """Prepares the first lines of each kind of request."""
         path = f"{self._path}/versions/{quote(version, safe='')}" if version else self._path
-        self._infer_head = f"POST {path}/infer HTTP/1.1\r\n{self._host}{_ACCEPT}Content-Type: {BINARY}\r\n"
-        self._ready_head = f"GET {path}/ready HTTP/1.1\r\n{self._host}"
-        self._metadata_head = f"GET {path} HTTP/1.1\r\n{self._host}"
+        self._infer_head = f"POST {path}/infer HTTP/1.1\r\n{self._own}{_ACCEPT}Content-Type: {BINARY}\r\n"
+        self._ready_head = f"GET {path}/ready HTTP/1.1\r\n{self._own}"
+        self._metadata_head = f"GET {path} HTTP/1.1\r\n{self._own}"
 
     def pinned(self, version: str) -> Self:
         other = copy.copy(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import Self, TypeVar
 
 import grpc
@@ -59,17 +59,14 @@ class GrpcTransport:
         version: str,
         predictor: str,
         limits: ClientLimits,
-        via: str = "",
-        api_key: str = "",
+        headers: Mapping[str, str],
     ) -> None:
         self._target = target
         self._model = model
         self._version = version
         self._predictor = predictor
         self._options = _options(limits)
-        self._own = [("via", f"1.1 {via}")] if via else []
-        if api_key:
-            self._own.append(("authorization", f"Bearer {api_key}"))
+        self._own = [(name.lower(), value) for name, value in headers.items()]
         self._opened: list[grpc.aio.Channel] = []  # none or one; transports for one version share it
 
     def pinned(self, version: str) -> Self:

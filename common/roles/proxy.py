@@ -36,7 +36,10 @@ class PredictorClients(dict[str, PredictorClient]):
 
     def __init__(self, service: Service, settings: ProxySettings) -> None:
         self.via = f"sp-{uuid4().hex[:16]}"
-        self._addresses, self._api_key = settings.addresses(), settings.predictor_api_key
+        self._addresses = settings.addresses()
+        self._headers = {"Via": f"1.1 {self.via}"}
+        if settings.predictor_api_key:
+            self._headers["Authorization"] = f"Bearer {settings.predictor_api_key}"
         self._limits = ClientLimits(
             concurrency=settings.predictor_concurrency,
             queue=settings.predictor_queue,
@@ -66,8 +69,7 @@ class PredictorClients(dict[str, PredictorClient]):
                 name=name,
                 limits=limits,
                 observe=self._observer(name),
-                via=self.via,
-                api_key=self._api_key,
+                headers=self._headers,
             )
             for name, address in self._addresses.items()
         }

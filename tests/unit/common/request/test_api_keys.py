@@ -153,7 +153,7 @@ async def test_grpc_probes_need_no_key(keyed: Keyed) -> None:
 async def test_a_proxy_sends_its_key_to_its_predictors(keyed: Keyed, scheme: str) -> None:
     address = f"{scheme}://127.0.0.1:{keyed.grpc_port}" if scheme == "grpc" else keyed.url
     rows = {"x": np.array([[1, 2]], np.float32)}
-    async with PredictorClient(address, model="tiny", api_key=KEY) as client:
+    async with PredictorClient(address, model="tiny", headers={"Authorization": f"Bearer {KEY}"}) as client:
         assert (await client.infer(rows, deadline=Deadline.after(20))).outputs["y"].tolist() == [3]
         assert (await client.metadata(deadline=Deadline.after(20))).name == "tiny"
     async with PredictorClient(address, model="tiny") as client:
