@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
@@ -12,6 +13,7 @@ from common.errors import ServingError
 from common.observability.redaction import redacted
 from common.request.deadline import Deadline
 
+_log = logging.getLogger(__name__)
 FAST_POLL_SECONDS = 0.1  # until the first response, and after a first failure
 POLL_SECONDS = 1.0
 TIMEOUT_SECONDS = 1.0  # for one response
@@ -84,7 +86,10 @@ class HealthMonitor:
                 await self.poll(name)
             except Exception as error:  # a defect here must not end the polling
                 self._failures[name] += 1
-                self.unavailable[name] = redacted(f"cannot be used: {error!r}")
+                reason = redacted(f"cannot be used: {error!r}")
+                if self.unavailable.get(name) != reason:
+                    _log.exception("predictor %s %s", name, reason)
+                self.unavailable[name] = reason
                 self.metadata.pop(name, None)  # so that the subscribers are told again
             in_doubt = name not in self.metadata or self._failures[name] == 1
             await asyncio.sleep(FAST_POLL_SECONDS if in_doubt else POLL_SECONDS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import monotonic
 
+import pytest
+
 from common.client import ModelMetadata
 from common.composition.predictor_health import HealthMonitor
 from common.errors import DeadlineExceeded
@@ -89,7 +91,7 @@ async def test_derived_state_is_computed_again_only_after_a_change() -> None:
     assert [change["one"].versions for change in changes] == [("1",), ("1", "2")]
 
 
-async def test_a_subscriber_that_fails_does_not_end_the_polling() -> None:
+async def test_a_subscriber_that_fails_is_logged_and_does_not_end_the_polling(caplog: pytest.LogCaptureFixture) -> None:
     teller, defects = Teller(), [RuntimeError("a defect")]
     monitor = HealthMonitor({"one": teller})
 
@@ -101,3 +103,6 @@ async def test_a_subscriber_that_fails_does_not_end_the_polling() -> None:
     async with monitor.running():
         await until(lambda: monitor.unready() == "predictor one cannot be used: RuntimeError('a defect')", "the defect")
         await until(lambda: monitor.unready() is None, "recovery")
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert "predictor one cannot be used" in record.getMessage()
