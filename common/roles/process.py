@@ -13,6 +13,8 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from math import ceil
+from time import monotonic
 
 from common.http.app import App
 from common.http.server import DrainingServer, listen
@@ -61,8 +63,11 @@ class WorkingServer(DrainingServer):
             self._task = asyncio.create_task(self._run_work())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        began = monotonic()
         self._stop.set()
         await self._finish_work()
+        left = self._service.settings.drain_timeout_seconds - (monotonic() - began)
+        self.config.timeout_graceful_shutdown = max(1, ceil(left))  # for the connections: one timeout covers both
         await super().shutdown(sockets)
 
     async def _run_work(self) -> None:
