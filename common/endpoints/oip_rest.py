@@ -52,7 +52,9 @@ class InferRoute:
         response = await self._backend.infer(request)
         start = perf_counter()
         answer = decoded, response.model_name, response.model_version, response.outputs, response.parameters
-        if (size := _size(decoded, response.outputs)) <= SMALL:
+        binary = decoded.outputs or decoded.all_binary
+        size = _size(decoded, response.outputs) if binary else json_size(response.outputs)
+        if size <= SMALL:
             encoded, header_length = oip.encode_response(*answer)
         else:
             context.hold(size)
@@ -99,9 +101,7 @@ class InferRoute:
 
 
 def _size(decoded: oip.DecodedRequest, outputs: Mapping[str, Array]) -> int:
-    """About the bytes of a response."""
-    if not (decoded.outputs or decoded.all_binary):
-        return json_size(outputs)
+    """About the bytes of a response, some of whose outputs may be binary."""
     binary = {name: array for name, array in outputs.items() if decoded.binary(name)}
     return binary_size(binary) + json_size({name: array for name, array in outputs.items() if name not in binary})
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from common.errors import InvalidInput, PayloadTooLarge
 from common.protocol.tensors import Array, TensorSpec, check_shape, dtype_of, fits
 
-_BYTES_IN_JSON = {"?": 6, "e": 15, "f": 15}  # of a number, with its comma, by numpy's type; of others 24
+_BYTES_IN_JSON = {"?": 6, "e": 15, "f": 15, "d": 24} | dict.fromkeys("bBhHiIlLqQ", 24)
+"""Of a number, with its comma, by numpy's type character. Text has none."""
 _NUMBERS = "biuf"  # numpy's kinds; all others are text
 _FEW = 2048  # elements, whose widest number is not looked for
 
@@ -70,14 +71,17 @@ def check_rows(shape: Sequence[int], spec: TensorSpec, most_rows: int, where: st
 
 def json_size(arrays: Mapping[str, Array]) -> int:
     """About the bytes that arrays take as JSON, and not fewer."""
-    return sum([_number_bytes(one) if one.dtype.kind in _NUMBERS else _text_bytes(one) for one in arrays.values()])
+    size = 0
+    for array in arrays.values():
+        each = _BYTES_IN_JSON.get(array.dtype.char)
+        size += _text_bytes(array) if each is None else each * array.size if array.size <= _FEW else _many(array, each)
+    return size
 
 
-def _number_bytes(array: Array) -> int:
-    if array.dtype.kind in "iu" and array.size > _FEW:
-        widest = max(len(str(array.min())), len(str(array.max())))
-        return (widest + 1) * array.size
-    return _BYTES_IN_JSON.get(array.dtype.char, 24) * array.size
+def _many(array: Array, each: int) -> int:
+    if array.dtype.kind in "iu":
+        each = max(len(str(array.min())), len(str(array.max()))) + 1
+    return each * array.size
 
 
 def _text_bytes(array: Array) -> int:
