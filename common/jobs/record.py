@@ -24,14 +24,17 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
+_OPEN = frozenset({JobState.CANCELLED, JobState.EXPIRED})
 MOVES: Mapping[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: _OPEN | {JobState.RUNNING},
+    JobState.RUNNING: _OPEN | {JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED},
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
+    JobState.EXPIRED: frozenset(),
 }
 """The states that may follow each state. A state that none may follow is final."""
 
@@ -46,6 +49,12 @@ class JobFinished(ServingError):
     """The job is in a final state, so its state can no longer change."""
 
     status, grpc_code, title = 409, "FAILED_PRECONDITION", "Already finished"
+
+
+class KeyReused(ServingError):
+    """The idempotency key has been used for another request."""
+
+    status, grpc_code, title = 422, "INVALID_ARGUMENT", "Idempotency key reused"
 
 
 class JobInput(msgspec.Struct, frozen=True):
