@@ -1,6 +1,13 @@
 -- Begins an attempt at each job whose message has arrived, and says of every message what becomes of it.
 -- ARGV: where, holder, lease in ms, most attempts, then an id and a message for each.
 local holder, lease, most = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+
+local function begun(job, message)
+  redis.call('ZADD', key('leases'), ms(now + lease), job.id)
+  local input = redis.call('GET', key('input', job.id)) or ''
+  return {job.id, message, 'run', input, ms(now), redis.call('HGETALL', key('job', job.id))}
+end
+
 local found = {}
 for i = 5, #ARGV, 2 do
   local id, message = ARGV[i], ARGV[i + 1]
@@ -8,7 +15,8 @@ for i = 5, #ARGV, 2 do
   if job and job.state == 'accepting' then move(job, 'queued') end
   local answer = {id, message, 'drop'}
   if job and job.state == 'running' and job.message == message then
-    answer = {id, message, 'wait'} -- another worker's attempt; the sweep ends it when its lease is over
+    -- the caller's own attempt, if the answer to its first call was lost; else the sweep ends it with its lease
+    answer = job.holder == holder and begun(job, message) or {id, message, 'wait'}
   elseif job and job.state == 'queued' and job.held == '' and not redis.call('ZSCORE', key('later'), id) then
     if tonumber(job.deadline) <= now then
       move(job, 'expired')
@@ -16,9 +24,7 @@ for i = 5, #ARGV, 2 do
       move(job, 'dead')
     else
       move(job, 'running', {attempt = job.attempt + 1, holder = holder, message = message})
-      redis.call('ZADD', key('leases'), ms(now + lease), id)
-      local flat = redis.call('HGETALL', key('job', id))
-      answer = {id, message, 'run', redis.call('GET', key('input', id)) or '', ms(now), flat}
+      answer = begun(job, message)
     end
   end
   if answer[3] == 'drop' then acknowledge(message) end
