@@ -15,7 +15,6 @@ from common.errors import Overloaded
 from common.http.reply import Reply
 from common.jobs.interface import Jobs, Work
 from common.jobs.record import JobInput, JobRecord
-from common.jobs.store import unknown_job
 from common.request.context import Headers, RequestContext, current
 from common.request.deadline import Deadline
 from common.request.disconnect import cancel_on_disconnect
@@ -88,13 +87,13 @@ class HandOver:
     async def _wait(self, context: RequestContext, job: JobRecord, patience: float, preferences: Preferences) -> Reply:
         try:
             async with cancel_on_disconnect(context):
-                job = await self._jobs.wait(job.id, patience)
+                job = await self._jobs.wait(job.id, patience, context.tenant)
         except BaseException:
-            await self._jobs.discard(job.id)
+            await self._jobs.discard(job)
             raise
         if not job.finished:
-            return _accepted(await self._jobs.hand_over(job.id), preferences)
-        await self._jobs.discard(job.id)
+            return _accepted(await self._jobs.hand_over(job), preferences)
+        await self._jobs.discard(job)
         context.stages, context.model = dict(job.outcome.stages), job.outcome.model
         return Reply(200, orjson.dumps(job.result()))
 
@@ -116,27 +115,18 @@ def job_routes(jobs: Jobs) -> APIRouter:
 
     @router.get("/{identity}", summary="A job and, once it has succeeded, its result", responses=failures)
     async def show(identity: str, wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0) -> Response:
-        job = await _own_job(jobs, identity)
+        caller = current.get()
         if not wait:
-            return _job_response(job, 200)
-        return _job_response(await jobs.wait(identity, min(wait, current.get().deadline.remaining)), 200)
+            return _job_response(await jobs.find(identity, caller.tenant), 200)
+        return _job_response(await jobs.wait(identity, min(wait, caller.deadline.remaining), caller.tenant), 200)
 
     finished: Responses = {409: {"description": "The job has finished already"}}
 
     @router.delete("/{identity}", summary="Cancel a job", status_code=202, responses={**failures, **finished})
     async def cancel(identity: str) -> Response:
-        await _own_job(jobs, identity)
-        return _job_response(await jobs.cancel(identity), 202)
+        return _job_response(await jobs.cancel(identity, current.get().tenant), 202)
 
     return router
-
-
-async def _own_job(jobs: Jobs, identity: str) -> JobRecord:
-    """The job, if the caller's API key submitted it. To all others it does not exist: raises NotFound."""
-    job = await jobs.find(identity)
-    if job.tenant != current.get().tenant:
-        raise unknown_job()
-    return job
 
 
 def _job_response(job: JobRecord, status: int) -> Response:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from common.errors import InternalError, NotFound, ServingError
 from common.jobs.interface import Work
 from common.jobs.record import JobExpired, JobFinished, JobInput, JobOutcome, JobRecord, JobState
-from common.jobs.store import JobStore
+from common.jobs.store import JobStore, unknown_job
 from common.observability.metrics import Counter
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
@@ -42,25 +42,30 @@ class InProcessJobs:
         task.add_done_callback(lambda _: self._tasks.pop(job.id))
         return job
 
-    async def hand_over(self, job_id: str) -> JobRecord:
-        job = await self._store.hand_over(job_id)
+    async def hand_over(self, job: JobRecord) -> JobRecord:
+        job = await self._store.hand_over(job.id)
         self._jobs.labelled("accepted").inc()
         return job
 
-    async def discard(self, job_id: str) -> None:
-        await self._store.remove(job_id)
-        self._stop(job_id)
+    async def discard(self, job: JobRecord) -> None:
+        await self._store.remove(job.id)
+        self._stop(job.id)
 
-    async def find(self, job_id: str) -> JobRecord:
-        return await self._store.get(job_id)
+    async def find(self, job_id: str, tenant: str = "") -> JobRecord:
+        job = await self._store.get(job_id)
+        if job.tenant != tenant:
+            raise unknown_job()
+        return job
 
-    async def wait(self, job_id: str, seconds: float) -> JobRecord:
+    async def wait(self, job_id: str, seconds: float, tenant: str = "") -> JobRecord:
+        await self.find(job_id, tenant)
         task = self._tasks.get(job_id)
         if task is not None:
             await asyncio.wait([task], timeout=max(seconds, 0.0))
         return await self._store.get(job_id)
 
-    async def cancel(self, job_id: str) -> JobRecord:
+    async def cancel(self, job_id: str, tenant: str = "") -> JobRecord:
+        await self.find(job_id, tenant)
         job = await self._finish(job_id, JobState.CANCELLED, JobOutcome())
         self._stop(job_id)
         return job

@@ -20,12 +20,12 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from common.errors import NotReady, Overloaded, ServingError
+from common.jobs.connection import ANSWER_SECONDS
 from common.jobs.record import JobExpired, JobFinished, JobOutcome, JobRecord, JobState, KeyReused, Result
 from common.jobs.store import unknown_job
 from common.request.deadline import Deadline
 
 _LUA = Path(__file__).parent / "lua"
-_SECONDS = 2.0  # for an answer of Redis
 _STATES = {"accepting": JobState.QUEUED, "dead": JobState.FAILED} | {one.value: one for one in JobState}
 
 
@@ -180,6 +180,10 @@ class RedisRecords:
             raise JobFinished(f"job {job_id} has {record.state} already, so it cannot become cancelled")
         return record
 
+    async def discard(self, job_id: str) -> None:
+        """Ends a job if it is not over, and deletes all of it."""
+        await self._call("discard", job_id)
+
     async def get(self, job_id: str, tenant: str = "") -> JobRecord:
         """The job as it is now. Raises NotFound, also for a job of another tenant, and JobExpired after its TTL."""
         kind, *found = await self._call("show", job_id, tenant)
@@ -200,10 +204,12 @@ class RedisRecords:
 
     async def _answer(self, answer: Any) -> Any:
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 return await answer
         except TimeoutError:
-            raise NotReady(f"the store of jobs (redis) did not answer within {_SECONDS:g} s", retry_after=1) from None
+            raise NotReady(
+                f"the store of jobs (redis) did not answer within {ANSWER_SECONDS:g} s", retry_after=1
+            ) from None
         except RedisError as error:
             raise NotReady(f"the store of jobs (redis) failed: {type(error).__name__}", retry_after=1) from error
 

