@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple
 import orjson
 from fastapi import APIRouter, Query, Response
 
-from common.errors import Overloaded
+from common.errors import NotReady, Overloaded
 from common.http.reply import Reply
 from common.jobs.interface import Jobs, Work
 from common.jobs.record import JobInput, JobRecord
@@ -61,22 +61,23 @@ class HandOver:
 
     def __init__(self, service: Service, jobs: Jobs, work: Work, *, on_timeout: bool) -> None:
         self._jobs, self._work, self._on_timeout = jobs, work, on_timeout
-        self._rejected = service.metrics.rejected.labelled("jobs_full")
+        self._rejected = service.metrics.rejected
 
     async def reply(self, context: RequestContext, job_input: JobInput) -> Reply:
         """200 with the result as soon as there is one, or 202 with the job when the client's patience is over.
 
         Without a job, which is also the case while none are accepted, the request waits until its deadline: that
-        raises DeadlineExceeded. Raises Overloaded when the client prefers a job and there are too many already.
+        raises DeadlineExceeded. A client that prefers a job is told if there is none: Overloaded for too many of them,
+        NotReady while their store is away.
         """
         preferences = parse_prefer(context.headers)
         patience = preferences.patience(context.deadline.remaining)
         if self._jobs.accepting and (preferences.respond_async or self._on_timeout):
             try:
                 job = await self._jobs.submit(context, job_input)
-            except Overloaded:
+            except (Overloaded, NotReady) as error:
                 if preferences.respond_async:
-                    self._rejected.inc()
+                    self._rejected.labelled("jobs_full" if isinstance(error, Overloaded) else "jobs_away").inc()
                     raise
             else:
                 return await self._wait(context, job, patience, preferences)

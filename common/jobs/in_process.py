@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from common.errors import InternalError, NotFound, ServingError
-from common.jobs.interface import Work
+from common.jobs.interface import Work, job_counter
 from common.jobs.record import JobExpired, JobFinished, JobInput, JobOutcome, JobRecord, JobState
 from common.jobs.store import JobStore, unknown_job
-from common.observability.metrics import Counter
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
 from common.service import Service
@@ -22,12 +21,7 @@ class InProcessJobs:
     def __init__(self, service: Service, store: JobStore, work: Work, timeout_seconds: float) -> None:
         self._store, self._work, self._timeout_seconds = store, work, timeout_seconds
         self._health, self._log = service.health, service.logs.log
-        self._jobs = Counter(
-            service.metrics.registry,
-            "serving_jobs",
-            "Jobs by state: accepted, succeeded, failed or cancelled.",
-            ("state",),
-        )
+        self._jobs = job_counter(service.metrics)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -89,6 +83,8 @@ class InProcessJobs:
             state = JobState.SUCCEEDED
         except ServingError as raised:
             state, error = JobState.FAILED, raised.with_traceback(None)  # its frames would keep the body
+            if context.deadline.expired:
+                state, error = JobState.EXPIRED, None
         except Exception:
             self._log.exception("job failed unexpectedly", job=job_id, request_id=context.request_id)
             state, error = JobState.FAILED, InternalError.of(context.request_id)

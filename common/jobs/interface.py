@@ -6,10 +6,18 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from common.jobs.record import JobInput, JobRecord, Result
+from common.observability.metrics import Counter, Metrics
 from common.request.context import RequestContext
 
 Work = Callable[[RequestContext, JobInput], Coroutine[Any, Any, Result]]
 """Makes the result of a job out of its input. May raise ServingError, or anything else for a defect."""
+
+
+def job_counter(metrics: Metrics) -> Counter:
+    """The metric of jobs, the same wherever their records are."""
+    return Counter(
+        metrics.registry, "serving_jobs", "Jobs by state: accepted, succeeded, failed or cancelled.", ("state",)
+    )
 
 
 class Jobs(Protocol):

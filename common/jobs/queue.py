@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from common.jobs.redis_records import Message
+from common.jobs.redis.records import JobMessage
 
 
 class Queue(Protocol):
     """A worker's access to the messages of jobs. Its methods raise NotReady while the broker does not answer."""
 
-    async def receive(self, most: int, seconds: float, running: Collection[str]) -> list[Message]:
+    async def receive(self, most: int, seconds: float, running: Collection[str]) -> list[JobMessage]:
         """The next messages, at most so many; none if there are none within `seconds`.
 
         `running` are the ids of messages whose jobs this worker works on.
         """
 
-    async def hand_back(self, messages: Sequence[Message]) -> None:
+    async def hand_back(self, messages: Sequence[JobMessage]) -> None:
         """Gives messages that no attempt has begun for to another worker at once."""
 
     async def close(self, running: Collection[str]) -> None:

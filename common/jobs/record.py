@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from common.errors import NotReady, ServingError
+from common.errors import DeadlineExceeded, NotReady, ServingError
 from common.protocol.json_body import Payload
 from common.request.deadline import Deadline
 
@@ -104,9 +104,14 @@ class JobRecord(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, state=state, finished_at=finished_at, outcome=outcome)
 
     def result(self) -> Result:
-        """The result of a job that has succeeded. Raises its error when it failed, NotReady in every other state."""
+        """The result of a job that has succeeded.
+
+        Raises its error when it failed, DeadlineExceeded when it has expired, NotReady in every other state.
+        """
         if self.outcome.error is not None:
             raise self.outcome.error
+        if self.state is JobState.EXPIRED:
+            raise DeadlineExceeded("the deadline passed before the work was done")
         if self.outcome.result is None:
             raise NotReady(f"there is no result, since the work is {self.state}; send the request again", retry_after=1)
         return self.outcome.result

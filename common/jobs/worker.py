@@ -17,7 +17,7 @@ import msgspec
 from common.errors import InternalError, NotReady, Overloaded, ServingError, UpstreamFailed
 from common.jobs.queue import Queue
 from common.jobs.record import JobOutcome, Result
-from common.jobs.redis_records import Attempt, Message, RedisRecords
+from common.jobs.redis.records import Attempt, JobMessage, RedisRecords
 from common.request.context import RequestContext
 from common.request.trace import continue_trace
 from common.service import Service
@@ -42,14 +42,17 @@ class _Ended(NamedTuple):
     """An attempt that has ended with an outcome, or that goes back: it counts if it failed with an `error`."""
 
     attempt: Attempt
-    message: Message
+    message: JobMessage
     outcome: JobOutcome | None = None
     error: ServingError | None = None
     pause: float = 0.0
 
 
 class Worker:
-    """Works on jobs until it is told to stop. `holder` is a name that no other worker has ever had."""
+    """Works on jobs until it is told to stop. `holder` is a name that no other worker has ever had.
+
+    `count` is called with the state of each job that has ended.
+    """
 
     def __init__(
         self,
@@ -59,11 +62,12 @@ class Worker:
         work: AttemptWork,
         holder: str,
         policy: WorkerPolicy,
+        count: Callable[[str], None] = lambda state: None,
     ) -> None:
         self._records, self._queue, self._work, self._holder, self._policy = records, queue, work, holder, policy
-        self._log = service.logs.log
-        self._running: dict[asyncio.Task[None], tuple[Attempt, Message]] = {}
-        self._unclaimed: list[Message] = []
+        self._log, self._count = service.logs.log, count
+        self._running: dict[asyncio.Task[None], tuple[Attempt, JobMessage]] = {}
+        self._unclaimed: list[JobMessage] = []
         self._ended: list[_Ended] = []
         self._has_ended = asyncio.Event()
         self._allowed, self._pause = policy.at_once, 0.0
@@ -97,7 +101,7 @@ class Worker:
             if messages and not stopped.done():
                 await self._begin(messages)
 
-    async def _received(self, most: int, stopped: asyncio.Task[Any]) -> list[Message]:
+    async def _received(self, most: int, stopped: asyncio.Task[Any]) -> list[JobMessage]:
         receiving = asyncio.create_task(self._queue.receive(most, _RECEIVE_SECONDS, self._messages()))
         await asyncio.wait([receiving, stopped], return_when=asyncio.FIRST_COMPLETED)
         if not receiving.done():
@@ -110,7 +114,7 @@ class Worker:
             self._note_away(error)
             return []
 
-    async def _begin(self, messages: Sequence[Message]) -> None:
+    async def _begin(self, messages: Sequence[JobMessage]) -> None:
         """Claims the jobs of these messages and starts to work on them.
 
         One whose worker stopped in an earlier attempt may have been the cause, so it runs alone.
@@ -134,12 +138,12 @@ class Worker:
         self._start(*suspects[0])
         await asyncio.wait(self._running)
 
-    def _start(self, attempt: Attempt, message: Message) -> None:
+    def _start(self, attempt: Attempt, message: JobMessage) -> None:
         task = asyncio.create_task(self._run(attempt, message))
         self._running[task] = (attempt, message)
         task.add_done_callback(self._running.pop)
 
-    async def _run(self, attempt: Attempt, message: Message) -> None:
+    async def _run(self, attempt: Attempt, message: JobMessage) -> None:
         """Works on a job, and sees to it that its record says what came of it."""
         trace = continue_trace(attempt.fields.get("traceparent"))
         request_id = attempt.fields.get("request_id", attempt.job)
@@ -199,7 +203,9 @@ class Worker:
             return
         states = await self._records.finish(outcomes)
         for (attempt, _), state in zip(outcomes, states, strict=True):
-            if state not in ("succeeded", "failed"):
+            if state in ("succeeded", "failed"):
+                self._count(state)
+            else:
                 self._log.warning("outcome dropped: the job was lost meanwhile", job=attempt.job, state=state)
 
     async def _keep_leases(self) -> None:

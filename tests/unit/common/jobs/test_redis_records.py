@@ -11,22 +11,24 @@ import pytest
 
 from common.errors import InvalidInput, NotFound, NotReady, Overloaded
 from common.jobs.record import JobExpired, JobFinished, JobOutcome, JobState, KeyReused
-from common.jobs.redis_records import Attempt, Carrier, Claim, JobPolicy, Message, NewJob, RedisRecords
+from common.jobs.redis.records import Attempt, Carrier, Claim, JobLimits, JobMessage, NewJob, RedisRecords
 
 _ids = count(1)
 
 
 def records(redis: Any, carrier: Carrier = Carrier.STREAM, **policy: Any) -> RedisRecords:
-    return RedisRecords(redis, JobPolicy(**{"lease_seconds": 30.0, **policy}), carrier)
+    return RedisRecords(redis, JobLimits(**{"lease_seconds": 30.0, **policy}), carrier)
 
 
 def new(**given: Any) -> NewJob:
     return NewJob(**{"id": f"job-{next(_ids)}", "input": b"picture", "seconds": 60.0, "ttl_seconds": 60.0, **given})
 
 
-async def messages(redis: Any) -> list[Message]:
+async def messages(redis: Any) -> list[JobMessage]:
     """What stands in the stream, in order."""
-    return [Message(fields[b"id"].decode(), number.decode()) for number, fields in await redis.xrange("{jobs}:queue")]
+    return [
+        JobMessage(fields[b"id"].decode(), number.decode()) for number, fields in await redis.xrange("{jobs}:queue")
+    ]
 
 
 async def claimed(redis: Any, jobs: RedisRecords, holder: str = "w") -> list[Claim]:
@@ -132,9 +134,8 @@ async def test_a_message_of_a_running_job_waits_and_a_second_one_is_dropped(redi
     jobs = records(redis)
     attempt = await attempt_at(redis, jobs)
     (same,) = await messages(redis)
-    assert [one.fate for one in await jobs.claim([same, Message(attempt.job, "0-1"), Message("x", "0-2")], "v")] == [
-        "wait", "drop", "drop",
-    ]  # fmt: skip
+    claims = await jobs.claim([same, JobMessage(attempt.job, "0-1"), JobMessage("x", "0-2")], "v")
+    assert [one.fate for one in claims] == ["wait", "drop", "drop"]
 
 
 async def test_a_job_whose_workers_stop_again_and_again_is_a_dead_letter(redis: Any) -> None:
@@ -216,11 +217,11 @@ async def test_with_another_broker_a_job_is_queued_once_its_message_is_confirmed
     assert await jobs.sweep(resend_seconds=0.0) == [job]
     await jobs.published([job])
     assert await jobs.sweep(resend_seconds=0.0) == []
-    (claim,) = await jobs.claim([Message(job, "7")], "w")
+    (claim,) = await jobs.claim([JobMessage(job, "7")], "w")
     assert claim.fate == "run"
     # a message that overtakes its confirmation is as good
     early = await jobs.submit(new())
-    (claim,) = await jobs.claim([Message(early, "8")], "w")
+    (claim,) = await jobs.claim([JobMessage(early, "8")], "w")
     assert claim.fate == "run"
     await jobs.published([early])
     assert (await jobs.get(early)).state is JobState.RUNNING

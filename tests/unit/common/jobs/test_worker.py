@@ -13,7 +13,7 @@ from typing import Any
 from common.errors import InvalidInput, UpstreamFailed
 from common.jobs.brokers.redis_streams import RedisStream
 from common.jobs.record import Result
-from common.jobs.redis_records import Attempt, JobPolicy, NewJob, RedisRecords
+from common.jobs.redis.records import Attempt, JobLimits, NewJob, RedisRecords
 from common.jobs.worker import Worker, WorkerPolicy
 from common.request.context import RequestContext
 from tests.unit.common.observability.captured_log import CapturedLog
@@ -29,7 +29,7 @@ class Site:
         self.log, self.hold, self.redis, self.url = CapturedLog(), asyncio.Event(), redis, url
         self.lease = policy.pop("lease_seconds", 30.0)
         self.policy = WorkerPolicy(lease_seconds=self.lease, **{"retry_seconds": 0.01, **policy})
-        self.records = RedisRecords(redis, JobPolicy(lease_seconds=self.lease))
+        self.records = RedisRecords(redis, JobLimits(lease_seconds=self.lease))
         self.away, self.at_once, self.most_at_once = False, 0, 0
         self.attempts = Counter[str]()
         self._names = count(1)

@@ -20,8 +20,8 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from common.errors import NotReady, Overloaded, ServingError
-from common.jobs.connection import ANSWER_SECONDS
 from common.jobs.record import JobExpired, JobFinished, JobOutcome, JobRecord, JobState, KeyReused, Result
+from common.jobs.redis.connection import ANSWER_SECONDS
 from common.jobs.store import unknown_job
 from common.request.deadline import Deadline
 
@@ -36,7 +36,7 @@ class Carrier(StrEnum):
     OUTBOX = "outbox"
 
 
-class JobPolicy(msgspec.Struct, frozen=True):
+class JobLimits(msgspec.Struct, frozen=True):
     """What holds for all jobs. Sizes are bytes of the inputs of open jobs."""
 
     most_jobs: int = 10_000
@@ -63,7 +63,7 @@ class NewJob(msgspec.Struct, frozen=True, kw_only=True):
     fields: Mapping[str, str] = {}
 
 
-class Message(NamedTuple):
+class JobMessage(NamedTuple):
     """What a broker has delivered: a job's id, and the broker's own id of the message."""
 
     job: str
@@ -84,7 +84,7 @@ class Attempt(msgspec.Struct, frozen=True):
 class Claim(NamedTuple):
     """What becomes of a message: an attempt begins, or it is dropped, or it waits for the attempt of another worker."""
 
-    message: Message
+    message: JobMessage
     fate: Literal["run", "drop", "wait"]
     attempt: Attempt | None
 
@@ -101,10 +101,10 @@ class RedisRecords:
     """The records. Its methods raise NotReady when Redis does not answer; to repeat a call is safe then."""
 
     def __init__(
-        self, redis: Redis, policy: JobPolicy, carrier: Carrier = Carrier.STREAM, root: str = "{jobs}"
+        self, redis: Redis, limits: JobLimits, carrier: Carrier = Carrier.STREAM, root: str = "{jobs}"
     ) -> None:
         """`root` begins the name of every key; the braces keep all of them on one node of a cluster."""
-        self._redis, self._policy, self._carrier, self.root = redis, policy, carrier, root
+        self._redis, self._limits, self._carrier, self.root = redis, limits, carrier, root
         prelude = (_LUA / "prelude.lua").read_text()
         self._scripts: dict[str, AsyncScript] = {
             path.stem: redis.register_script(prelude + path.read_text())
@@ -117,16 +117,16 @@ class RedisRecords:
 
         Raises KeyReused for the key of a job with another fingerprint, Overloaded for too many jobs.
         """
-        policy = self._policy
+        limits = self._limits
         fields = {"tenant": job.tenant, "order": job.order, "once": job.once, **job.fields}
         kind, value = await self._call(
-            "submit", job.id, job.input, policy.most_jobs, policy.most_bytes, _ms(job.seconds), _ms(job.ttl_seconds),
+            "submit", job.id, job.input, limits.most_jobs, limits.most_bytes, _ms(job.seconds), _ms(job.ttl_seconds),
             job.fingerprint, *_flat(fields),
         )  # fmt: skip
         if kind == b"conflict":
             raise KeyReused(f"Idempotency-Key {job.once!r} was used for another request; send another key")
         if kind == b"full":
-            most = f"{policy.most_jobs} jobs" if value == b"jobs" else f"{policy.most_bytes} bytes of input"
+            most = f"{limits.most_jobs} jobs" if value == b"jobs" else f"{limits.most_bytes} bytes of input"
             raise Overloaded(
                 f"the queue is full: it holds {most} already, the most that it may; retry later", retry_after=1
             )
@@ -136,16 +136,16 @@ class RedisRecords:
         """Notes that the broker has confirmed the messages of these jobs."""
         await self._call("published", *jobs)
 
-    async def claim(self, messages: Sequence[Message], holder: str) -> list[Claim]:
+    async def claim(self, messages: Sequence[JobMessage], holder: str) -> list[Claim]:
         """Begins an attempt at each job of these messages that may run now."""
-        lease, attempts = _ms(self._policy.lease_seconds), self._policy.attempts
+        lease, attempts = _ms(self._limits.lease_seconds), self._limits.attempts
         flat = (word for one in messages for word in one)
         found = await self._call("claim", holder, lease, attempts, *flat)
         return [_claim(one) for one in found]
 
     async def renew(self, consumer: str, held: Iterable[Attempt]) -> set[str]:
         """Prolongs the leases of attempts; gives the jobs of those that this worker has lost."""
-        lost = await self._call("renew", consumer, _ms(self._policy.lease_seconds), *_held(held))
+        lost = await self._call("renew", consumer, _ms(self._limits.lease_seconds), *_held(held))
         return {one.decode() for one in lost}
 
     async def finish(self, outcomes: Sequence[tuple[Attempt, JobOutcome]]) -> list[str]:
@@ -163,13 +163,13 @@ class RedisRecords:
     ) -> list[str]:
         """Ends attempts without a result. Those that failed with an `error` count, and the last one ends the job."""
         counted, text = ("1", _error(error)) if error else ("", b"")
-        words = self._policy.attempts, counted, _ms(pause_seconds), text, *_held(held)
+        words = self._limits.attempts, counted, _ms(pause_seconds), text, *_held(held)
         return [one.decode() for one in await self._call("give_back", *words)]
 
     async def sweep(self, most: int = 100, resend_seconds: float = 5.0) -> list[str]:
         """Ends leases, deadlines and pauses that are over. Gives the jobs whose messages are to be sent again."""
-        stopped = NotReady(f"the worker stopped during each of {self._policy.attempts} attempts")
-        found = await self._call("sweep", most, self._policy.attempts, _error(stopped), _ms(resend_seconds))
+        stopped = NotReady(f"the worker stopped during each of {self._limits.attempts} attempts")
+        found = await self._call("sweep", most, self._limits.attempts, _error(stopped), _ms(resend_seconds))
         return [one.decode() for one in found]
 
     async def cancel(self, job_id: str, tenant: str = "") -> JobRecord:
@@ -241,7 +241,7 @@ def _outcome_fields(outcome: JobOutcome) -> dict[str, str | bytes]:
 
 
 def _claim(found: Sequence[Any]) -> Claim:
-    message = Message(found[0].decode(), found[1].decode())
+    message = JobMessage(found[0].decode(), found[1].decode())
     fate = found[2].decode()
     if fate != "run":
         return Claim(message, fate, None)

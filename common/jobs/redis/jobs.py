@@ -7,9 +7,11 @@ import secrets
 
 import orjson
 
-from common.jobs.events import JobEvents
+from common.jobs.interface import job_counter
 from common.jobs.record import JobInput, JobRecord
-from common.jobs.redis_records import Attempt, NewJob, RedisRecords
+from common.jobs.redis.events import JobEvents
+from common.jobs.redis.records import Attempt, NewJob, RedisRecords
+from common.observability.metrics import Metrics
 from common.request.context import RequestContext
 
 _LOOK_SECONDS = 5.0  # between two looks at a job that somebody waits for, if no event comes
@@ -20,9 +22,16 @@ class RedisJobs:
 
     accepting = True
 
-    def __init__(self, records: RedisRecords, events: JobEvents, timeout_seconds: float, ttl_seconds: float) -> None:
+    def __init__(
+        self, records: RedisRecords, events: JobEvents, timeout_seconds: float, ttl_seconds: float, metrics: Metrics
+    ) -> None:
         self._records, self._events = records, events
         self._timeout_seconds, self._ttl_seconds = timeout_seconds, ttl_seconds
+        self._jobs = job_counter(metrics)
+
+    def count(self, state: str) -> None:
+        """Counts a job that has come into this state."""
+        self._jobs.labelled(state).inc()
 
     async def submit(self, context: RequestContext, job_input: JobInput) -> JobRecord:
         job = NewJob(
@@ -40,6 +49,7 @@ class RedisJobs:
         return await self._records.get(await self._records.submit(job), context.tenant)
 
     async def hand_over(self, job: JobRecord) -> JobRecord:
+        self.count("accepted")
         return job
 
     async def discard(self, job: JobRecord) -> None:
@@ -65,7 +75,9 @@ class RedisJobs:
                     changed.clear()
 
     async def cancel(self, job_id: str, tenant: str = "") -> JobRecord:
-        return await self._records.cancel(job_id, tenant)
+        job = await self._records.cancel(job_id, tenant)
+        self.count("cancelled")
+        return job
 
 
 def job_input(attempt: Attempt) -> JobInput:
