@@ -11,11 +11,10 @@ from typing import Annotated, Any, NamedTuple
 import orjson
 from fastapi import APIRouter, Query, Response
 
-from common.errors import Overloaded
+from common.errors import NotReady, Overloaded
 from common.http.reply import Reply
 from common.jobs.interface import Jobs, Work
 from common.jobs.record import JobInput, JobRecord
-from common.jobs.store import unknown_job
 from common.request.context import Headers, RequestContext, current
 from common.request.deadline import Deadline
 from common.request.disconnect import cancel_on_disconnect
@@ -62,22 +61,23 @@ class HandOver:
 
     def __init__(self, service: Service, jobs: Jobs, work: Work, *, on_timeout: bool) -> None:
         self._jobs, self._work, self._on_timeout = jobs, work, on_timeout
-        self._rejected = service.metrics.rejected.labelled("jobs_full")
+        self._rejected = service.metrics.rejected
 
     async def reply(self, context: RequestContext, job_input: JobInput) -> Reply:
         """200 with the result as soon as there is one, or 202 with the job when the client's patience is over.
 
         Without a job, which is also the case while none are accepted, the request waits until its deadline: that
-        raises DeadlineExceeded. Raises Overloaded when the client prefers a job and there are too many already.
+        raises DeadlineExceeded. A client that prefers a job is told if there is none: Overloaded for too many of them,
+        NotReady while their store is away.
         """
         preferences = parse_prefer(context.headers)
         patience = preferences.patience(context.deadline.remaining)
         if self._jobs.accepting and (preferences.respond_async or self._on_timeout):
             try:
                 job = await self._jobs.submit(context, job_input)
-            except Overloaded:
+            except (Overloaded, NotReady) as error:
                 if preferences.respond_async:
-                    self._rejected.inc()
+                    self._rejected.labelled("jobs_full" if isinstance(error, Overloaded) else "jobs_away").inc()
                     raise
             else:
                 return await self._wait(context, job, patience, preferences)
@@ -88,13 +88,13 @@ class HandOver:
     async def _wait(self, context: RequestContext, job: JobRecord, patience: float, preferences: Preferences) -> Reply:
         try:
             async with cancel_on_disconnect(context):
-                job = await self._jobs.wait(job.id, patience)
+                job = await self._jobs.wait(job.id, patience, context.tenant)
         except BaseException:
-            await self._jobs.discard(job.id)
+            await self._jobs.discard(job)
             raise
         if not job.finished:
-            return _accepted(await self._jobs.hand_over(job.id), preferences)
-        await self._jobs.discard(job.id)
+            return _accepted(await self._jobs.hand_over(job), preferences)
+        await self._jobs.discard(job)
         context.stages, context.model = dict(job.outcome.stages), job.outcome.model
         return Reply(200, orjson.dumps(job.result()))
 
@@ -116,27 +116,18 @@ def job_routes(jobs: Jobs) -> APIRouter:
 
     @router.get("/{identity}", summary="A job and, once it has succeeded, its result", responses=failures)
     async def show(identity: str, wait: Annotated[float, Query(ge=0, allow_inf_nan=False)] = 0.0) -> Response:
-        job = await _own_job(jobs, identity)
+        caller = current.get()
         if not wait:
-            return _job_response(job, 200)
-        return _job_response(await jobs.wait(identity, min(wait, current.get().deadline.remaining)), 200)
+            return _job_response(await jobs.find(identity, caller.tenant), 200)
+        return _job_response(await jobs.wait(identity, min(wait, caller.deadline.remaining), caller.tenant), 200)
 
     finished: Responses = {409: {"description": "The job has finished already"}}
 
     @router.delete("/{identity}", summary="Cancel a job", status_code=202, responses={**failures, **finished})
     async def cancel(identity: str) -> Response:
-        await _own_job(jobs, identity)
-        return _job_response(await jobs.cancel(identity), 202)
+        return _job_response(await jobs.cancel(identity, current.get().tenant), 202)
 
     return router
-
-
-async def _own_job(jobs: Jobs, identity: str) -> JobRecord:
-    """The job, if the caller's API key submitted it. To all others it does not exist: raises NotFound."""
-    job = await jobs.find(identity)
-    if job.tenant != current.get().tenant:
-        raise unknown_job()
-    return job
 
 
 def _job_response(job: JobRecord, status: int) -> Response:

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from common.errors import InternalError, NotFound, ServingError
-from common.jobs.interface import Work
+from common.jobs.interface import Work, job_counter
 from common.jobs.record import JobExpired, JobFinished, JobInput, JobOutcome, JobRecord, JobState
-from common.jobs.store import JobStore
-from common.observability.metrics import Counter
+from common.jobs.store import JobStore, unknown_job
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
 from common.service import Service
@@ -22,12 +21,7 @@ class InProcessJobs:
     def __init__(self, service: Service, store: JobStore, work: Work, timeout_seconds: float) -> None:
         self._store, self._work, self._timeout_seconds = store, work, timeout_seconds
         self._health, self._log = service.health, service.logs.log
-        self._jobs = Counter(
-            service.metrics.registry,
-            "serving_jobs",
-            "Jobs by state: accepted, succeeded, failed or cancelled.",
-            ("state",),
-        )
+        self._jobs = job_counter(service.metrics)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -42,25 +36,30 @@ class InProcessJobs:
         task.add_done_callback(lambda _: self._tasks.pop(job.id))
         return job
 
-    async def hand_over(self, job_id: str) -> JobRecord:
-        job = await self._store.hand_over(job_id)
+    async def hand_over(self, job: JobRecord) -> JobRecord:
+        job = await self._store.hand_over(job.id)
         self._jobs.labelled("accepted").inc()
         return job
 
-    async def discard(self, job_id: str) -> None:
-        await self._store.remove(job_id)
-        self._stop(job_id)
+    async def discard(self, job: JobRecord) -> None:
+        await self._store.remove(job.id)
+        self._stop(job.id)
 
-    async def find(self, job_id: str) -> JobRecord:
-        return await self._store.get(job_id)
+    async def find(self, job_id: str, tenant: str = "") -> JobRecord:
+        job = await self._store.get(job_id)
+        if job.tenant != tenant:
+            raise unknown_job()
+        return job
 
-    async def wait(self, job_id: str, seconds: float) -> JobRecord:
+    async def wait(self, job_id: str, seconds: float, tenant: str = "") -> JobRecord:
+        await self.find(job_id, tenant)
         task = self._tasks.get(job_id)
         if task is not None:
             await asyncio.wait([task], timeout=max(seconds, 0.0))
         return await self._store.get(job_id)
 
-    async def cancel(self, job_id: str) -> JobRecord:
+    async def cancel(self, job_id: str, tenant: str = "") -> JobRecord:
+        await self.find(job_id, tenant)
         job = await self._finish(job_id, JobState.CANCELLED, JobOutcome())
         self._stop(job_id)
         return job
@@ -84,6 +83,8 @@ class InProcessJobs:
             state = JobState.SUCCEEDED
         except ServingError as raised:
             state, error = JobState.FAILED, raised.with_traceback(None)  # its frames would keep the body
+            if context.deadline.expired:
+                state, error = JobState.EXPIRED, None
         except Exception:
             self._log.exception("job failed unexpectedly", job=job_id, request_id=context.request_id)
             state, error = JobState.FAILED, InternalError.of(context.request_id)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from common.errors import NotReady, ServingError
+from common.errors import DeadlineExceeded, NotReady, ServingError
 from common.protocol.json_body import Payload
 from common.request.deadline import Deadline
 
@@ -24,14 +24,17 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
 
+_OPEN = frozenset({JobState.CANCELLED, JobState.EXPIRED})
 MOVES: Mapping[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: _OPEN | {JobState.RUNNING},
+    JobState.RUNNING: _OPEN | {JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED},
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
+    JobState.EXPIRED: frozenset(),
 }
 """The states that may follow each state. A state that none may follow is final."""
 
@@ -46,6 +49,12 @@ class JobFinished(ServingError):
     """The job is in a final state, so its state can no longer change."""
 
     status, grpc_code, title = 409, "FAILED_PRECONDITION", "Already finished"
+
+
+class KeyReused(ServingError):
+    """The idempotency key has been used for another request."""
+
+    status, grpc_code, title = 422, "INVALID_ARGUMENT", "Idempotency key reused"
 
 
 class JobInput(msgspec.Struct, frozen=True):
@@ -95,9 +104,14 @@ class JobRecord(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, state=state, finished_at=finished_at, outcome=outcome)
 
     def result(self) -> Result:
-        """The result of a job that has succeeded. Raises its error when it failed, NotReady in every other state."""
+        """The result of a job that has succeeded.
+
+        Raises its error when it failed, DeadlineExceeded when it has expired, NotReady in every other state.
+        """
         if self.outcome.error is not None:
             raise self.outcome.error
+        if self.state is JobState.EXPIRED:
+            raise DeadlineExceeded("the deadline passed before the work was done")
         if self.outcome.result is None:
             raise NotReady(f"there is no result, since the work is {self.state}; send the request again", retry_after=1)
         return self.outcome.result

@@ -16,8 +16,10 @@ from common.inference.executor import BoundedExecutor
 from common.inference.manifest import Manifest
 from common.inference.repository import OpenModel
 from common.inference.session import open_model
+from common.jobs.durable import DurableJobs
 from common.jobs.http import HandOver, job_routes
 from common.jobs.in_process import InProcessJobs
+from common.jobs.redis.records import JobLimits
 from common.jobs.store import MemoryJobStore
 from common.observability.log import Logs
 from common.page import page_routes
@@ -50,8 +52,7 @@ def api_process(
     items = ItemPreparer(executor, settings.max_pixels)
     predictor = Predictor(service, settings, models, grpc_services=[partial(add_tfserving, items=items)])
     classifier = Classifier(models.backend, models.backend.metrics.seconds, items, settings)
-    store = MemoryJobStore(settings.jobs_limit, settings.job_ttl_seconds)
-    jobs = InProcessJobs(service, store, classifier.classify, settings.job_timeout_seconds)
+    jobs = _jobs(service, settings, classifier)
     hand_over = HandOver(service, jobs, classifier.classify, on_timeout=settings.on_timeout == "job")
 
     @asynccontextmanager
@@ -78,3 +79,19 @@ def api_process(
         resources=running,
     )
     return ServiceProcess(app)
+
+
+def _jobs(service: Service, settings: Settings, classifier: Classifier) -> DurableJobs | InProcessJobs:
+    """What is handed over outlives this process where there is a Redis for it."""
+    timeout_seconds, ttl_seconds = settings.job_timeout_seconds, settings.job_ttl_seconds
+    if not settings.jobs_url:
+        store = MemoryJobStore(settings.jobs_limit, ttl_seconds)
+        return InProcessJobs(service, store, classifier.classify, timeout_seconds)
+    return DurableJobs(
+        service,
+        settings.jobs_url,
+        classifier.classify,
+        limits=JobLimits(most_jobs=settings.jobs_limit, lease_seconds=settings.jobs_lease_seconds),
+        timeout_seconds=timeout_seconds,
+        ttl_seconds=ttl_seconds,
+    )

@@ -23,8 +23,16 @@ class Settings(server.Settings):
     on_timeout: Literal["504", "job"] = Field(
         "504", description="What a caller gets at the deadline: status 504, or a job whose result can be fetched later."
     )
+    jobs_url: str = Field(
+        "",
+        description="The Redis that keeps jobs (`redis://host:port`), so that they outlive this process; "
+        "without it they end with the process.",
+    )
+    jobs_lease_seconds: float = Field(
+        30.0, gt=0, description="With JOBS_URL: after so long without a sign of life, a job's process has ended."
+    )
     jobs_limit: int = Field(
         100, ge=1, description="Most jobs that are kept, running or finished; a request beyond it gets 503."
     )
-    job_timeout_seconds: float = Field(300.0, gt=0, description="Longest time for a job; after it the job has failed.")
+    job_timeout_seconds: float = Field(300.0, gt=0, description="Longest time for a job; after it the job has expired.")
     job_ttl_seconds: float = Field(600.0, gt=0, description="How long a finished job is kept; after that it gets 410.")

@@ -15,7 +15,14 @@ from tests.contract.sources import PRODUCT, ROOT, Source, modules, rule
 RESERVED = {
     "onnxruntime": ("common/inference/", "models/", "tests/unit/models/", "tests/models/", "bench/rivals/"),
     "sqlalchemy": ("common/database/", "patterns/batch/"),
-    "redis": ("common/jobs/brokers/redis_streams.py", "common/cache/", "patterns/parallel/feature_store.py"),
+    "redis": (
+        "common/jobs/redis/",
+        "common/jobs/brokers/redis_streams.py",
+        "common/cache/",
+        "patterns/parallel/feature_store.py",
+        "tests/unit/common/jobs/",
+        "tests/drills/",
+    ),
     "aio_pika": ("common/jobs/brokers/rabbitmq.py",),
     "aiokafka": ("common/jobs/brokers/kafka.py",),
     "tritonclient": ("tests/clients/",),

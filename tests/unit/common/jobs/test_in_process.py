@@ -48,7 +48,7 @@ class Site:
     async def submit(self, body: bytes = b"", *, hand_over: bool = True) -> str:
         caller = RequestContext("POST", "/x", "id-1", continue_trace(None), Deadline.after(1))
         job = await self.jobs.submit(caller, JobInput(body, {"top": "3"}))
-        return (await self.jobs.hand_over(job.id) if hand_over else job).id
+        return (await self.jobs.hand_over(job) if hand_over else job).id
 
     def count(self, state: str) -> float:
         return self.service.metrics.registry.get_sample_value("serving_jobs_total", {"state": state}) or 0.0
@@ -126,7 +126,7 @@ async def test_a_discarded_job_is_stopped_forgotten_and_not_counted() -> None:
     site = Site(limit=1)
     job_id = await site.submit(b"stubborn", hand_over=False)
     await site.jobs.wait(job_id, 0.0)
-    await site.jobs.discard(job_id)
+    await site.jobs.discard(await site.jobs.find(job_id))
     await site.submit()  # its place is free again
     with pytest.raises(Exception, match="has been deleted"):
         await site.jobs.wait(job_id, PATIENCE)

@@ -40,29 +40,29 @@ class RecordedJobs:
         self.records["j1"] = self.submitted
         return self.submitted
 
-    async def hand_over(self, job_id: str) -> JobRecord:
+    async def hand_over(self, job: JobRecord) -> JobRecord:
         self.calls.append("hand_over")
-        return self.records[job_id]
+        return self.records[job.id]
 
-    async def discard(self, job_id: str) -> None:
+    async def discard(self, job: JobRecord) -> None:
         self.calls.append("discard")
-        del self.records[job_id]
+        del self.records[job.id]
 
-    async def find(self, job_id: str) -> JobRecord:
+    async def find(self, job_id: str, tenant: str = "") -> JobRecord:
         if job_id == "expired":
             raise JobExpired("deleted")
-        if job_id not in self.records:
+        if job_id not in self.records or self.records[job_id].tenant != tenant:
             raise NotFound("no such job")
         return self.records[job_id]
 
-    async def wait(self, job_id: str, seconds: float) -> JobRecord:
+    async def wait(self, job_id: str, seconds: float, tenant: str = "") -> JobRecord:
         self.calls.append(f"wait {seconds:.0f}")
-        if not self.records[job_id].finished:
+        if not (await self.find(job_id, tenant)).finished:
             await asyncio.sleep(seconds)
-        return await self.find(job_id)
+        return await self.find(job_id, tenant)
 
-    async def cancel(self, job_id: str) -> JobRecord:
-        record = (await self.find(job_id)).moved(JobState.CANCELLED, 0.0, JobOutcome())
+    async def cancel(self, job_id: str, tenant: str = "") -> JobRecord:
+        record = (await self.find(job_id, tenant)).moved(JobState.CANCELLED, 0.0, JobOutcome())
         self.records[job_id] = record
         return record
 

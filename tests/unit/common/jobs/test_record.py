@@ -10,7 +10,7 @@ from common.errors import InvalidInput, NotReady
 from common.jobs.record import MOVES, JobFinished, JobOutcome, JobRecord, JobState
 from common.request.deadline import Deadline
 
-FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+FINAL = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
 NO_OUTCOME = JobOutcome()
 
 
