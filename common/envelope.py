@@ -93,6 +93,8 @@ class Envelope:
                 response = await call.handle(context)
             except ServingError as error:
                 context.error = error.detail[:LONGEST_LOGGED_ERROR]
+                # a job keeps its error, which must not keep the frames that it was raised in, with the request's body
+                error.__traceback__ = error.__context__ = None
                 response = call.error_response(error, context)
             except Exception:
                 self._service.logs.log.exception("unhandled error", route=context.route)

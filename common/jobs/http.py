@@ -89,25 +89,26 @@ class HandOver:
         try:
             async with cancel_on_disconnect(context):
                 job = await self._jobs.wait(job.id, patience, context.tenant)
+            if not job.finished:
+                return accepted(await self._jobs.hand_over(job), preferences)
         except BaseException:
             await self._jobs.discard(job)
             raise
-        if not job.finished:
-            return _accepted(await self._jobs.hand_over(job), preferences)
         await self._jobs.discard(job)
         context.stages, context.model = dict(job.outcome.stages), job.outcome.model
         return Reply(200, orjson.dumps(job.result()))
 
 
-def _accepted(job: JobRecord, preferences: Preferences) -> Reply:
+def accepted(job: JobRecord, preferences: Preferences | None = None) -> Reply:
+    """202 with the place of a job, and with the preferences that were followed."""
     headers = [(b"location", f"/jobs/{job.id}".encode()), (b"retry-after", _RETRY_SECONDS.encode())]
-    if preferences.respond_async:
+    if preferences and preferences.respond_async:
         headers.append((b"preference-applied", preferences.applied.encode()))
     return Reply(202, orjson.dumps(job.document()), headers=headers)
 
 
 def job_routes(jobs: Jobs) -> APIRouter:
-    """GET and DELETE /jobs/{id}."""
+    """GET and DELETE /jobs/{id}, DELETE /jobs/{id}/result."""
     router = APIRouter(prefix="/jobs", tags=["jobs"])
     failures: Responses = {
         404: {"description": "There is no job of this id"},
@@ -126,6 +127,17 @@ def job_routes(jobs: Jobs) -> APIRouter:
     @router.delete("/{identity}", summary="Cancel a job", status_code=202, responses={**failures, **finished})
     async def cancel(identity: str) -> Response:
         return _job_response(await jobs.cancel(identity, current.get().tenant), 202)
+
+    unfinished: Responses = {409: {"description": "The job has not finished"}}
+
+    @router.delete(
+        "/{identity}/result",
+        summary="Delete a finished job, its input and its result",
+        status_code=204,
+        responses={**failures, **unfinished},
+    )
+    async def erase(identity: str) -> None:
+        await jobs.erase(identity, current.get().tenant)
 
     return router
 

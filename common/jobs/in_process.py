@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from common.errors import InternalError, NotFound, ServingError
-from common.jobs.interface import Work, job_counter
+from common.errors import InternalError, InvalidInput, NotFound, ServingError
+from common.jobs.interface import AS_USUAL, JobPage, Submission, Work, job_counter, unfinished, unknown_place
 from common.jobs.record import JobExpired, JobFinished, JobInput, JobOutcome, JobRecord, JobState
 from common.jobs.store import JobStore, unknown_job
 from common.request.context import RequestContext
@@ -23,20 +23,39 @@ class InProcessJobs:
         self._health, self._log = service.health, service.logs.log
         self._jobs = job_counter(service.metrics)
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._bodies: dict[str, tuple[RequestContext, int]] = {}  # the contexts and the sizes of the bodies of jobs
 
     @property
     def accepting(self) -> bool:
         return not self._health.draining
 
-    async def submit(self, context: RequestContext, job_input: JobInput) -> JobRecord:
-        job = await self._store.create(Deadline.after(self._timeout_seconds), context.tenant)
-        own_context = RequestContext(context.method, context.path, context.request_id, context.trace, job.deadline)
+    async def submit(self, context: RequestContext, job_input: JobInput, how: Submission = AS_USUAL) -> JobRecord:
+        for name, given in (("Idempotency-Key", how.once), ("X-Ordering-Key", how.order)):
+            if given:
+                raise InvalidInput.at(
+                    name, "jobs of this service end with its process, so it offers none; set JOBS_URL"
+                )
+        if how.ttl_seconds is not None:
+            raise InvalidInput.at("X-Job-TTL-Seconds", "jobs of this service have one TTL; set JOBS_URL for this")
+        job = await self._store.create(Deadline.after(how.seconds or self._timeout_seconds), context.tenant)
+        own_context = RequestContext(
+            context.method, context.path, context.request_id, context.trace, job.deadline, capacity=context.capacity
+        )
         task = asyncio.create_task(self._run(job.id, own_context, job_input))
         self._tasks[job.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(job.id))
+        self._bodies[job.id] = own_context, len(job_input.body)
+        task.add_done_callback(lambda _: self._ended(job.id))
         return job
 
+    def _ended(self, job_id: str) -> None:
+        context, _ = self._bodies.pop(job_id)
+        context.release()
+        del self._tasks[job_id]
+
     async def hand_over(self, job: JobRecord) -> JobRecord:
+        if job.id in self._bodies:  # from now on it is the job that holds the body
+            context, size = self._bodies[job.id]
+            context.hold(size)
         job = await self._store.hand_over(job.id)
         self._jobs.labelled("accepted").inc()
         return job
@@ -63,6 +82,22 @@ class InProcessJobs:
         job = await self._finish(job_id, JobState.CANCELLED, JobOutcome())
         self._stop(job_id)
         return job
+
+    async def erase(self, job_id: str, tenant: str = "") -> None:
+        job = await self.find(job_id, tenant)
+        if not job.finished:
+            raise unfinished(job)
+        await self._store.remove(job_id)
+
+    async def list(self, tenant: str, state: JobState | None, after: str | None, most: int) -> JobPage:
+        own = [one for one in await self._store.all() if one.tenant == tenant]
+        if after is not None:
+            ids = [one.id for one in own]
+            if after not in ids:
+                raise unknown_place(after)
+            own = own[ids.index(after) + 1 :]
+        found = [one for one in own if state in (None, one.state)]
+        return JobPage(found[:most], found[most - 1].id if len(found) > most else None)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -51,6 +51,12 @@ class JobFinished(ServingError):
     status, grpc_code, title = 409, "FAILED_PRECONDITION", "Already finished"
 
 
+class JobUnfinished(ServingError):
+    """The job is not in a final state, which what was asked of it needs."""
+
+    status, grpc_code, title = 409, "FAILED_PRECONDITION", "Not finished"
+
+
 class KeyReused(ServingError):
     """The idempotency key has been used for another request."""
 
@@ -116,9 +122,13 @@ class JobRecord(msgspec.Struct, frozen=True):
             raise NotReady(f"there is no result, since the work is {self.state}; send the request again", retry_after=1)
         return self.outcome.result
 
+    def summary(self) -> dict[str, Any]:
+        """The job as `GET /jobs` lists it."""
+        return {"id": self.id, "status": self.state.value}
+
     def document(self) -> dict[str, Any]:
         """The job as `GET /jobs/{id}` shows it."""
-        document: dict[str, Any] = {"id": self.id, "status": self.state.value}
+        document = self.summary()
         if self.state is JobState.SUCCEEDED:
             document |= {"result": self.outcome.result, "stages": self.outcome.stages}
         elif (error := self.outcome.error) is not None:

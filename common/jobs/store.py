@@ -33,6 +33,9 @@ class JobStore(Protocol):
     async def remove(self, job_id: str) -> None:
         """Forgets a job."""
 
+    async def all(self) -> list[JobRecord]:
+        """All records, the newest first."""
+
 
 class SignedIds:
     """Job ids with a signature, which shows without any memory of old ids that this process has issued them."""
@@ -106,6 +109,10 @@ class MemoryJobStore:
     async def remove(self, job_id: str) -> None:
         await self.get(job_id)
         del self._records[job_id]
+
+    async def all(self) -> list[JobRecord]:
+        self._remove_expired()
+        return list(reversed(self._records.values()))
 
     def _remove_expired(self) -> None:
         oldest = self._clock() - self._ttl_seconds

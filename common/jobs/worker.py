@@ -65,7 +65,7 @@ class Worker:
         count: Callable[[str], None] = lambda state: None,
     ) -> None:
         self._records, self._queue, self._work, self._holder, self._policy = records, queue, work, holder, policy
-        self._log, self._count = service.logs.log, count
+        self._log, self._count, self._capacity = service.logs.log, count, service.capacity
         self._running: dict[asyncio.Task[None], tuple[Attempt, JobMessage]] = {}
         self._unclaimed: list[JobMessage] = []
         self._ended: list[_Ended] = []
@@ -147,8 +147,10 @@ class Worker:
         """Works on a job, and sees to it that its record says what came of it."""
         trace = continue_trace(attempt.fields.get("traceparent"))
         request_id = attempt.fields.get("request_id", attempt.job)
-        context = RequestContext("POST", f"/jobs/{attempt.job}", request_id, trace, attempt.deadline)
+        path = f"/jobs/{attempt.job}"
+        context = RequestContext("POST", path, request_id, trace, attempt.deadline, capacity=self._capacity)
         try:
+            context.hold(len(attempt.input))
             result = await self._work(context, attempt)
         except AWAY as error:
             self._note_away(error)
@@ -164,6 +166,8 @@ class Worker:
             self.away, self._pause = None, 0.0
             self._allowed = min(2 * self._allowed, self._policy.at_once)
             self._end(_Ended(attempt, message, JobOutcome(result, None, context.model, context.stages)))
+        finally:
+            context.release()
 
     def _end(self, ended: _Ended) -> None:
         self._ended.append(ended)

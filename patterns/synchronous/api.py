@@ -21,6 +21,7 @@ from common.jobs.http import HandOver, job_routes
 from common.jobs.in_process import InProcessJobs
 from common.jobs.redis.records import JobLimits
 from common.jobs.store import MemoryJobStore
+from common.jobs.submission import JobsRoute
 from common.observability.log import Logs
 from common.page import page_routes
 from common.preprocessing.items import ItemPreparer
@@ -75,6 +76,7 @@ def api_process(
             TfServingRoute(predictor.backend, items),
             TorchServeRoute(predictor.backend, items),
             ClassifyRoute(classifier, hand_over),
+            JobsRoute(jobs, classifier.read, classifier.operation),
         ],
         resources=running,
     )

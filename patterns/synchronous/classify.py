@@ -61,6 +61,18 @@ class Classifier:
         features = {one.name: one.example or 0.0 for one in model.manifest.inputs[0].features}
         return {one: {"schema": {}, **({"example": features} if features else {})} for one in media}
 
+    def read(self, context: RequestContext, body: Payload) -> JobInput:
+        """What a request gives. Raises InvalidInput for its content type or its query, NotReady, NotFound."""
+        stated_media(context.headers, self.media())
+        return JobInput(body, {"top": str(_top(context.query))})
+
+    def operation(self) -> dict[str, Any]:
+        """What a request takes, in the documentation."""
+        return {
+            "requestBody": {"required": True, "content": self.document_body()},
+            "parameters": [_TOP],
+        }
+
     async def classify(self, context: RequestContext, item: JobInput) -> Result:
         """The body of the response; the parameter `top` is the number of classes in it.
 
@@ -96,8 +108,7 @@ class ClassifyRoute:
 
     async def handle(self, context: RequestContext, body: Payload) -> Reply:
         context.route = PATH
-        stated_media(context.headers, self._classifier.media())
-        return await self._hand_over.reply(context, JobInput(body, {"top": str(_top(context.query))}))
+        return await self._hand_over.reply(context, self._classifier.read(context, body))
 
     def document(self) -> dict[str, Any]:
         body = {"required": True, "content": self._classifier.document_body()}
@@ -125,17 +136,18 @@ _ERRORS = {
     503: "Not ready or overloaded",
     504: "The deadline passed",
 }
+_TOP = {
+    "name": "top",
+    "in": "query",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TOP, "default": DEFAULT_TOP},
+}
 _OPERATION = {
     "tags": ["classify"],
     "summary": "Classify a photo, or named values",
     "description": "After the timeout: 504, or with `Prefer: respond-async, wait=0.5` a job that can be fetched later.",
     "operationId": "classify",
     "parameters": [
-        {
-            "name": "top",
-            "in": "query",
-            "schema": {"type": "integer", "minimum": 1, "maximum": MAX_TOP, "default": DEFAULT_TOP},
-        },
+        _TOP,
         {"name": "Prefer", "in": "header", "schema": {"type": "string", "examples": ["respond-async, wait=0.5"]}},
     ],
     "responses": {

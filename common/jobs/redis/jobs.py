@@ -7,8 +7,8 @@ import secrets
 
 import orjson
 
-from common.jobs.interface import job_counter
-from common.jobs.record import JobInput, JobRecord
+from common.jobs.interface import AS_USUAL, JobPage, Submission, job_counter, unfinished, unknown_place
+from common.jobs.record import JobInput, JobRecord, JobState
 from common.jobs.redis.events import JobEvents
 from common.jobs.redis.records import Attempt, NewJob, RedisRecords
 from common.observability.metrics import Metrics
@@ -33,13 +33,16 @@ class RedisJobs:
         """Counts a job that has come into this state."""
         self._jobs.labelled(state).inc()
 
-    async def submit(self, context: RequestContext, job_input: JobInput) -> JobRecord:
+    async def submit(self, context: RequestContext, job_input: JobInput, how: Submission = AS_USUAL) -> JobRecord:
         job = NewJob(
             id=secrets.token_hex(16),
             input=bytes(job_input.body),
-            seconds=self._timeout_seconds,
-            ttl_seconds=self._ttl_seconds,
+            seconds=how.seconds or self._timeout_seconds,
+            ttl_seconds=how.ttl_seconds or self._ttl_seconds,
             tenant=context.tenant,
+            order=how.order,
+            once=how.once,
+            fingerprint=how.fingerprint,
             fields={
                 "request_id": context.request_id,
                 "traceparent": context.trace.header(),
@@ -78,6 +81,16 @@ class RedisJobs:
         job = await self._records.cancel(job_id, tenant)
         self.count("cancelled")
         return job
+
+    async def erase(self, job_id: str, tenant: str = "") -> None:
+        if not await self._records.erase(job_id, tenant):
+            raise unfinished(await self._records.get(job_id, tenant))
+
+    async def list(self, tenant: str, state: JobState | None, after: str | None, most: int) -> JobPage:
+        page = await self._records.list(tenant, state, after, most)
+        if page is None:
+            raise unknown_place(after or "")
+        return page
 
 
 def job_input(attempt: Attempt) -> JobInput:

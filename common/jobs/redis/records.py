@@ -20,6 +20,7 @@ from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
 from common.errors import NotReady, Overloaded, ServingError
+from common.jobs.interface import JobPage
 from common.jobs.record import JobExpired, JobFinished, JobOutcome, JobRecord, JobState, KeyReused, Result
 from common.jobs.redis.connection import ANSWER_SECONDS
 from common.jobs.store import unknown_job
@@ -193,6 +194,22 @@ class RedisRecords:
             raise unknown_job()
         now, flat, result = found
         return _record(_fields(flat), int(now), orjson.loads(result) if result else None)
+
+    async def erase(self, job_id: str, tenant: str = "") -> bool:
+        """Deletes a job that is over. False for one that is not. Raises NotFound, JobExpired."""
+        kind = await self._call("erase", job_id, tenant)
+        if kind in (b"gone", b"unknown"):
+            await self.get(job_id, tenant)  # raises
+        return bool(kind == b"erased")
+
+    async def list(self, tenant: str, state: JobState | None, after: str | None, most: int) -> JobPage | None:
+        """Some of a tenant's jobs, the newest first; None if `after` is none of them."""
+        states = [inside for inside, outside in _STATES.items() if state in (None, outside)]
+        kind, *found = await self._call("list", tenant, after or "", most, *states)
+        if kind == b"unknown":
+            return None
+        now, place, *jobs = found
+        return JobPage([_record(_fields(one), int(now), None) for one in jobs], place.decode() or None)
 
     async def counts(self) -> dict[str, int]:
         """How many jobs have come into each state so far; a retried job counts again as queued and running."""

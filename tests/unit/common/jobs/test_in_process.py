@@ -28,7 +28,7 @@ class Site:
 
     async def work(self, context: RequestContext, job_input: JobInput) -> Result:
         self.contexts.append(context)
-        match bytes(job_input.body):
+        match bytes(job_input.body).strip():
             case b"refuse":
                 raise InvalidInput.at("body", "expected a picture")
             case b"defect":
@@ -165,3 +165,27 @@ async def test_no_job_is_accepted_while_the_process_drains() -> None:
     assert site.jobs.accepting
     site.service.health.draining = True
     assert not site.jobs.accepting
+
+
+async def test_the_body_of_a_job_counts_as_held_from_the_hand_over_to_its_end() -> None:
+    site = Site()
+    capacity = site.service.capacity
+    caller = RequestContext("POST", "/x", "id-1", continue_trace(None), Deadline.after(1), capacity=capacity)
+    job = await site.jobs.submit(caller, JobInput(b"hold".ljust(100_000), {"top": "3"}))
+    assert capacity.held == 0  # the connection counts it
+    await site.jobs.hand_over(job)
+    assert capacity.held == 100_000
+    await site.jobs.cancel(job.id)
+    await site.jobs.wait(job.id, PATIENCE)
+    assert capacity.held == 0
+
+
+async def test_a_job_for_whose_body_there_is_no_memory_is_refused_at_the_hand_over() -> None:
+    site = Site()
+    capacity = site.service.capacity
+    caller = RequestContext("POST", "/x", "id-1", continue_trace(None), Deadline.after(1), capacity=capacity)
+    job = await site.jobs.submit(caller, JobInput(b"hold".ljust(100_000), {"top": "3"}))
+    capacity.hold(site.service.settings.max_buffered_bytes)
+    with pytest.raises(Overloaded):
+        await site.jobs.hand_over(job)
+    await site.jobs.discard(job)
