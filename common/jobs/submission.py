@@ -156,9 +156,7 @@ _LIST = {
     "operationId": "list_jobs",
     "parameters": [
         _parameter("status", "query", {"type": "string", "enum": list(JobState)}, "Only jobs in this state."),
-        _parameter(
-            "after", "query", {"type": "string"}, "Where the page begins: `next` of the one before."
-        ),
+        _parameter("after", "query", {"type": "string"}, "Where the page begins: `next` of the one before."),
         _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": MOST_LISTED}, "Most jobs of a page."),
     ],
     "responses": {
