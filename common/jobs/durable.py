@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+from common.errors import NotReady
 from common.jobs.brokers.redis_streams import RedisStream
 from common.jobs.interface import Work
 from common.jobs.record import Result
@@ -40,7 +41,7 @@ class DurableJobs(RedisJobs):
     ) -> None:
         settings = service.settings
         root = f"{{{settings.pattern}:{settings.service}:jobs}}"
-        self._redis = connect(url)
+        self._redis, self._log = connect(url), service.logs.log
         records, events = RedisRecords(self._redis, limits, root=root), JobEvents(self._redis, root)
         super().__init__(records, events, timeout_seconds, ttl_seconds, service.metrics)
 
@@ -56,6 +57,7 @@ class DurableJobs(RedisJobs):
     async def running(self) -> AsyncIterator[None]:
         """Works on jobs until the context is left; what is not finished then goes back."""
         stop = asyncio.Event()
+        await self._warn_of_eviction()
         async with self._redis, self._events.running():
             working = asyncio.create_task(self._worker.run(stop))
             try:
@@ -63,3 +65,8 @@ class DurableJobs(RedisJobs):
             finally:
                 stop.set()
                 await working
+
+    async def _warn_of_eviction(self) -> None:
+        with suppress(NotReady):  # it is not there yet
+            if reason := await self._records.eviction():
+                self._log.warning("the store of jobs may lose them", reason=reason)

@@ -108,7 +108,7 @@ class RedisRecords:
         self._redis, self._limits, self._carrier, self.root = redis, limits, carrier, root
         prelude = (_LUA / "prelude.lua").read_text()
         self._scripts: dict[str, AsyncScript] = {
-            path.stem: redis.register_script(prelude + path.read_text())
+            path.stem: redis.register_script(_head(path.stem) + prelude + path.read_text())
             for path in _LUA.glob("*.lua")
             if path.stem != "prelude"
         }
@@ -211,6 +211,12 @@ class RedisRecords:
         now, place, *jobs = found
         return JobPage([_record(_fields(one), int(now), None) for one in jobs], place.decode() or None)
 
+    async def eviction(self) -> str | None:
+        """What is wrong with the Redis: it may delete jobs that are not over. None if it does not."""
+        memory = await self._answer(self._redis.info("memory"))
+        policy = memory.get("maxmemory_policy", "noeviction")
+        return None if policy == "noeviction" else f"expected maxmemory-policy noeviction, got {policy}"
+
     async def counts(self) -> dict[str, int]:
         """How many jobs have come into each state so far; a retried job counts again as queued and running."""
         found = await self._answer(self._redis.hgetall(f"{self.root}:counts"))
@@ -229,6 +235,11 @@ class RedisRecords:
             ) from None
         except RedisError as error:
             raise NotReady(f"the store of jobs (redis) failed: {type(error).__name__}", retry_after=1) from error
+
+
+def _head(script: str) -> str:
+    """A Redis without memory accepts no more jobs, but lets those that it has come to their end, which frees memory."""
+    return "#!lua\n" if script == "submit" else "#!lua flags=allow-oom\n"
 
 
 def _ms(seconds: float) -> int:

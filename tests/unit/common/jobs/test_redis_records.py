@@ -227,6 +227,30 @@ async def test_with_another_broker_a_job_is_queued_once_its_message_is_confirmed
     assert (await jobs.get(early)).state is JobState.RUNNING
 
 
+async def test_without_memory_no_job_is_accepted_and_those_that_run_come_to_their_end(redis: Any) -> None:
+    jobs = records(redis)
+    attempt = await attempt_at(redis, jobs, input=bytes(1_000_000))
+    await redis.config_set("maxmemory", 1_000_000)
+    try:
+        with pytest.raises(NotReady, match="OutOfMemoryError"):
+            await jobs.submit(new())
+        assert await jobs.finish([(attempt, JobOutcome({"label": "cat"}))]) == ["succeeded"]
+        assert (await jobs.get(attempt.job)).outcome.result == {"label": "cat"}
+    finally:
+        await redis.config_set("maxmemory", 0)
+    await jobs.submit(new())
+
+
+async def test_a_redis_that_may_evict_jobs_is_named(redis: Any) -> None:
+    jobs = records(redis)
+    assert await jobs.eviction() is None
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert await jobs.eviction() == "expected maxmemory-policy noeviction, got allkeys-lru"
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+
+
 @pytest.mark.parametrize("lost", [b"XTRIM {jobs}:queue MAXLEN 0", b"DEL {jobs}:queue"])
 async def test_a_job_whose_message_was_lost_is_sent_again(redis: Any, lost: bytes) -> None:
     jobs = records(redis)
