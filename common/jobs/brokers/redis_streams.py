@@ -31,16 +31,20 @@ class RedisStream:
         self._redis: Any = connect(url, connections=2)
         self._consumer, self._lease_ms, self._stream = consumer, round(lease_seconds * 1000), f"{root}:queue"
         self._in_doubt = self._open = False
+        self._looked_at: set[str] = set()  # messages of the pending list, since the last doubt
         self._adopted, self._cursor = 0.0, "0-0"
 
     async def receive(self, most: int, seconds: float, running: Collection[str]) -> list[JobMessage]:
         try:
             await self._make_group()
-            if self._in_doubt and (found := await self._delivered(most, running)):
+            if self._in_doubt and (found := await self._delivered(most, {*running, *self._looked_at})):
+                self._looked_at.update(one.id for one in found)
                 return found
             self._in_doubt = False
-            if monotonic() - self._adopted > _ADOPT_SECONDS and (found := await self._adopt(most)):
-                return found
+            self._looked_at.clear()
+            while monotonic() - self._adopted > _ADOPT_SECONDS:
+                if found := await self._adopt(most):
+                    return found
             return await self._read(">", most, round(seconds * 1000))
         except ResponseError as error:
             self._open = False  # NOGROUP: the stream has been deleted
