@@ -49,7 +49,7 @@ class RedisJobs:
                 "parameters": orjson.dumps(dict(job_input.parameters)).decode(),
             },
         )
-        return await self._records.get(await self._records.submit(job), context.tenant)
+        return await self._records.submit(job)
 
     async def hand_over(self, job: JobRecord) -> JobRecord:
         self.count("accepted")

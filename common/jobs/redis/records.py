@@ -113,8 +113,8 @@ class RedisRecords:
             if path.stem != "prelude"
         }
 
-    async def submit(self, job: NewJob) -> str:
-        """Accepts a job and gives its id: that of an earlier one for the same idempotency key.
+    async def submit(self, job: NewJob) -> JobRecord:
+        """Accepts a job and gives its record: that of an earlier one for the same idempotency key.
 
         Raises KeyReused for the key of a job with another fingerprint, Overloaded for too many jobs.
         """
@@ -131,7 +131,9 @@ class RedisRecords:
             raise Overloaded(
                 f"the queue is full: it holds {most} already, the most that it may; retry later", retry_after=1
             )
-        return str(value.decode())
+        if kind == b"again":
+            return await self.get(value.decode(), job.tenant)
+        return JobRecord(job.id, Deadline.after(job.seconds), handed_over=True, tenant=job.tenant)
 
     async def published(self, jobs: Sequence[str]) -> None:
         """Notes that the broker has confirmed the messages of these jobs."""

@@ -70,17 +70,18 @@ async def test_a_failed_job_says_its_error(redis: Any) -> None:
 
 async def test_a_submit_whose_answer_was_lost_is_repeated_safely(redis: Any) -> None:
     jobs, job = records(redis), new()
-    assert await jobs.submit(job) == await jobs.submit(job) == job.id
+    assert (await jobs.submit(job)).id == (await jobs.submit(job)).id == job.id
     assert len(await messages(redis)) == 1
 
 
 async def test_a_hundred_submits_of_one_idempotency_key_are_one_job(redis: Any) -> None:
     jobs = records(redis)
-    ids = await asyncio.gather(*(jobs.submit(new(once="k", fingerprint="f")) for _ in range(100)))
-    assert len(set(ids)) == len(await messages(redis)) == 1
+    submitted = await asyncio.gather(*(jobs.submit(new(once="k", fingerprint="f")) for _ in range(100)))
+    ids = {one.id for one in submitted}
+    assert len(ids) == len(await messages(redis)) == 1
     with pytest.raises(KeyReused, match="'k' was used for another request"):
         await jobs.submit(new(once="k", fingerprint="other"))
-    assert await jobs.submit(new(once="k", fingerprint="other", tenant="another")) not in ids
+    assert (await jobs.submit(new(once="k", fingerprint="other", tenant="another"))).id not in ids
 
 
 @pytest.mark.parametrize(("policy", "most"), [({"most_jobs": 2}, "2 jobs"), ({"most_bytes": 15}, "15 bytes of input")])
@@ -108,7 +109,7 @@ async def test_a_cancelled_job_never_succeeds(redis: Any) -> None:
 
 async def test_a_job_cancelled_before_it_began_is_left_to_a_worker_which_drops_it(redis: Any) -> None:
     jobs = records(redis)
-    await jobs.cancel(await jobs.submit(new()))
+    await jobs.cancel((await jobs.submit(new())).id)
     assert len(await messages(redis)) == 1  # to delete it here would hide the queue's length from an autoscaler
     (claim,) = await claimed(redis, jobs)
     assert (claim.fate, await messages(redis)) == ("drop", [])
@@ -173,7 +174,7 @@ async def test_a_failed_attempt_is_repeated_after_a_pause_and_an_interrupted_one
 
 async def test_a_job_expires_before_and_while_it_runs(redis: Any) -> None:
     jobs = records(redis)
-    waiting = await jobs.submit(new(seconds=0.0))
+    waiting = (await jobs.submit(new(seconds=0.0))).id
     (claim,) = await claimed(redis, jobs)
     assert claim.fate == "drop"
     running = await attempt_at(redis, jobs, seconds=0.05)
@@ -185,8 +186,8 @@ async def test_a_job_expires_before_and_while_it_runs(redis: Any) -> None:
 
 async def test_jobs_of_an_ordering_key_run_one_after_the_other(redis: Any) -> None:
     jobs = records(redis)
-    ids = [await jobs.submit(new(order="a")) for _ in range(4)]
-    other = await jobs.submit(new(order="b"))
+    ids = [(await jobs.submit(new(order="a"))).id for _ in range(4)]
+    other = (await jobs.submit(new(order="b"))).id
     await jobs.cancel(ids[2])
     seen: list[str] = []
     while found := [one.attempt for one in await claimed(redis, jobs) if one.attempt]:
@@ -213,14 +214,14 @@ async def test_a_job_is_kept_for_its_time_to_live_after_its_end_and_is_known_aft
 
 async def test_with_another_broker_a_job_is_queued_once_its_message_is_confirmed(redis: Any) -> None:
     jobs = records(redis, Carrier.OUTBOX)
-    job = await jobs.submit(new())
+    job = (await jobs.submit(new())).id
     assert await jobs.sweep(resend_seconds=0.0) == [job]
     await jobs.published([job])
     assert await jobs.sweep(resend_seconds=0.0) == []
     (claim,) = await jobs.claim([JobMessage(job, "7")], "w")
     assert claim.fate == "run"
     # a message that overtakes its confirmation is as good
-    early = await jobs.submit(new())
+    early = (await jobs.submit(new())).id
     (claim,) = await jobs.claim([JobMessage(early, "8")], "w")
     assert claim.fate == "run"
     await jobs.published([early])
@@ -254,7 +255,7 @@ async def test_a_redis_that_may_evict_jobs_is_named(redis: Any) -> None:
 @pytest.mark.parametrize("lost", [b"XTRIM {jobs}:queue MAXLEN 0", b"DEL {jobs}:queue"])
 async def test_a_job_whose_message_was_lost_is_sent_again(redis: Any, lost: bytes) -> None:
     jobs = records(redis)
-    running, waiting = await attempt_at(redis, jobs), await jobs.submit(new())
+    running, waiting = await attempt_at(redis, jobs), (await jobs.submit(new())).id
     await redis.execute_command(*lost.split())
     assert await jobs.renew("w", [running]) == set()
     await jobs.sweep(resend_seconds=0.0)
@@ -270,7 +271,7 @@ async def test_whatever_happens_in_between_each_job_is_over_once_and_the_ledger_
     chance = random.Random(seed)
     jobs = records(redis, lease_seconds=0.0, attempts=3)
     held: list[Attempt] = []
-    ids = [await jobs.submit(new(order=chance.choice(["", "a", "b"]))) for _ in range(25)]
+    ids = [(await jobs.submit(new(order=chance.choice(["", "a", "b"])))).id for _ in range(25)]
     results: dict[str, Any] = {}
     for step in range(300):
         move = chance.choice(["claim", "finish", "finish", "sweep", "cancel", "give back", "renew", "lose"])
