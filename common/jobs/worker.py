@@ -70,7 +70,7 @@ class Worker:
         self._unclaimed: list[JobMessage] = []
         self._ended: list[_Ended] = []
         self._has_ended = asyncio.Event()
-        self._allowed, self._pause = policy.at_once, 0.0
+        self._allowed, self._pause, self._paused_until = policy.at_once, 0.0, 0.0
         self.away: str | None = None  # why no jobs are taken
 
     async def run(self, stop: asyncio.Event) -> int:
@@ -99,7 +99,7 @@ class Worker:
         elif not stopped.done():
             messages = self._unclaimed or await self._received(free, stopped)
             if messages and not stopped.done():
-                await self._begin(messages)
+                await self._begin(messages, stopped)
 
     async def _received(self, most: int, stopped: asyncio.Task[Any]) -> list[JobMessage]:
         receiving = asyncio.create_task(self._queue.receive(most, _RECEIVE_SECONDS, self._messages()))
@@ -114,7 +114,7 @@ class Worker:
             self._note_away(error)
             return []
 
-    async def _begin(self, messages: Sequence[JobMessage]) -> None:
+    async def _begin(self, messages: Sequence[JobMessage], stopped: asyncio.Task[Any]) -> None:
         """Claims the jobs of these messages and starts to work on them.
 
         One whose worker stopped in an earlier attempt may have been the cause, so it runs alone.
@@ -133,10 +133,17 @@ class Worker:
             return
         for attempt, message in suspects[1:]:
             self._end(_Ended(attempt, message, pause=_FIRST_PAUSE))
-        while self._running:
-            await asyncio.wait(self._running)
+        await self._until_idle(stopped)
+        if stopped.done():
+            self._end(_Ended(*suspects[0]))
+            return
         self._start(*suspects[0])
-        await asyncio.wait(self._running)
+        await self._until_idle(stopped)
+
+    async def _until_idle(self, stopped: asyncio.Task[Any]) -> None:
+        """Waits for all jobs that this worker works on, or for the stop."""
+        while self._running and not stopped.done():
+            await asyncio.wait([stopped, *self._running], return_when=asyncio.FIRST_COMPLETED)
 
     def _start(self, attempt: Attempt, message: JobMessage) -> None:
         task = asyncio.create_task(self._run(attempt, message))
@@ -174,10 +181,14 @@ class Worker:
         self._has_ended.set()
 
     def _note_away(self, error: ServingError) -> None:
+        """Pauses, longer each time; jobs that fail together count once."""
         if self.away is None:
             self._log.warning("takes no jobs", reason=error.detail)
         self.away, self._allowed = error.detail, 1
-        self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+        now = asyncio.get_running_loop().time()
+        if now >= self._paused_until:
+            self._pause = min(max(2 * self._pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+            self._paused_until = now + self._pause
 
     async def _keep_storing(self) -> None:
         """Stores the outcomes of all jobs that have ended meanwhile with one command."""

@@ -43,7 +43,7 @@ class RedisStream:
             self._in_doubt = False
             self._looked_at.clear()
             while monotonic() - self._adopted > _ADOPT_SECONDS:
-                if found := await self._adopt(most):
+                if found := await self._adopt(most, running):
                     return found
             return await self._read(">", most, round(seconds * 1000))
         except ResponseError as error:
@@ -92,15 +92,15 @@ class RedisStream:
         pending = await self._read("0", _MOST_PENDING)
         return [one for one in pending if one.id not in running][:most]
 
-    async def _adopt(self, most: int) -> list[JobMessage]:
-        """Messages of other workers that have been idle for a lease. The scan goes on where it stopped."""
+    async def _adopt(self, most: int, running: Collection[str]) -> list[JobMessage]:
+        """Messages that have been idle for a lease. The scan goes on where it stopped."""
         cursor, found, *_ = await self._redis.xautoclaim(
             self._stream, GROUP, self._consumer, self._lease_ms, self._cursor, most
         )
         self._cursor = cursor.decode()
         if self._cursor == "0-0":
             self._adopted = monotonic()
-        return _messages(found)
+        return [one for one in _messages(found) if one.id not in running]
 
 
 def _messages(found: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[JobMessage]:

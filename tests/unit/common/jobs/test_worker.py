@@ -78,12 +78,13 @@ class Site:
 
     async def over(self, ids: list[str], seconds: float = PATIENCE) -> list[str]:
         """The states of jobs, once all are over."""
-        async with asyncio.timeout(seconds):
-            while True:
-                found = [await self.records.get(one) for one in ids]
-                if all(one.finished for one in found):
-                    return [one.state.value for one in found]
-                await asyncio.sleep(0.02)
+        end = asyncio.get_running_loop().time() + seconds
+        while True:
+            found = [await self.records.get(one) for one in ids]
+            if all(one.finished for one in found):
+                return [one.state.value for one in found]
+            assert asyncio.get_running_loop().time() < end, ([one.state for one in found], self.log.lines())
+            await asyncio.sleep(0.02)
 
     async def pending(self) -> int:
         return int((await self.redis.xpending("{jobs}:queue", "workers"))["pending"])
@@ -180,3 +181,28 @@ async def test_workers_that_end_leave_no_name_behind(redis: Any, valkey: Path) -
         async with jobs.worker():
             await jobs.over(await jobs.submit(b""))
     assert await redis.xinfo_consumers("{jobs}:queue", "workers") == []
+
+
+async def test_after_a_crash_each_job_of_a_batch_runs_alone(redis: Any, valkey: Path) -> None:
+    jobs = site(redis, valkey, lease_seconds=0.5)
+    ids = await jobs.submit(*[b"pause"] * 6)
+    crashed = RedisStream(jobs.url, "crashed", 0.5)
+    await jobs.records.claim(await crashed.receive(6, 1.0, ()), "crashed")
+    async with jobs.worker():
+        assert await jobs.over(ids) == ["succeeded"] * 6
+    assert (jobs.most_at_once, {str((await jobs.records.get(one)).outcome.result) for one in ids}) == (
+        1,
+        {"{'attempt': 2}"},
+    )
+    await crashed.close(())
+
+
+async def test_a_stop_does_not_wait_for_a_job_that_runs_alone(redis: Any, valkey: Path) -> None:
+    jobs = site(redis, valkey, lease_seconds=0.3, drain_seconds=0.1)
+    ids = await jobs.submit(b"hold", b"hold")
+    crashed = RedisStream(jobs.url, "crashed", 0.3)
+    await jobs.records.claim(await crashed.receive(2, 1.0, ()), "crashed")
+    async with jobs.worker():
+        await until(lambda: jobs.at_once == 1, "one runs alone")
+    assert {(await jobs.records.get(one)).state.value for one in ids} == {"queued"}
+    await crashed.close(())
