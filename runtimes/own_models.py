@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -85,18 +87,31 @@ def find(given: str) -> Model:
     return Model(names.pop(), versions)
 
 
+def check(model: Model) -> None:
+    """Let the services' own code check every version. Raises StackError for a model that no service would load."""
+    command = [sys.executable, "-m", "common.inference.check", *(str(path.resolve()) for path in model.versions)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        wrong = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        reason = "; ".join(line.removeprefix("error: ") for line in wrong) or done.stderr.strip()
+        raise StackError(f"no image was built, because no service would load the model {model.name!r}: {reason}")
+
+
 def build_service(service: ComposeService) -> None:
-    """Build the image of a service that has models without a recipe. Raises CommandFailed."""
+    """Build the image of a service that has models without a recipe. Raises StackError."""
+    models = [find(name) for name in without_recipe(service)]
+    for model in models:
+        check(model)
     recipes = with_recipe(service)
     base = f"{service.image.partition(':')[0]}-base:{service.image.rpartition(':')[2]}"
     _build_base(base, service.target if recipes else f"{service.target}-empty", service.args, recipes)
-    models = [find(name) for name in without_recipe(service)]
     place = _IN_IMAGE.get(service.target, _USUAL_PLACE)
     _add_layer(base, service.image, models, place, only_manifests=service.target == "prep")
 
 
 def build_image(service: ComposeService, model: Model, image: str) -> None:
-    """Build an image that runs `service` with one model and needs no settings. Raises CommandFailed."""
+    """Build an image that runs `service` with one model and needs no settings. Raises StackError."""
+    check(model)
     base = f"serving-patterns/{service.target}-empty:{service.image.rpartition(':')[2]}"
     _build_base(base, f"{service.target}-empty", service.args, [])
     fixed = {name: service.environment[name] for name in ("PATTERN", "SERVICE")} | {"MODEL": model.name}
