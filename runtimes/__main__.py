@@ -29,6 +29,13 @@ Scale = Annotated[
     typer.Option(help="SERVICE=NUMBER of replicas, repeatable or several in one, separated by spaces."),
 ]
 Variant = Annotated[str | None, typer.Option(help="A variant of the pattern, from compose/<pattern>.<variant>.yaml.")]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of the stack; stacks of different names run side by side. Without one, that of its pattern.",
+        callback=lambda given: _checked_name(given),
+    ),
+]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait until all services are ready.")]
 
 
@@ -42,21 +49,22 @@ def up(
     grpc_port: GrpcPort = None,
     bind: Bind = "127.0.0.1",
     scale: Scale = None,
+    name: Name = None,
 ) -> None:
     """Start PATTERN. The last line is its URL."""
     stack = Stack.create(
-        pattern, runtime, variant, port, grpc_port=grpc_port, bind=bind, replicas=_numbers(scale or [])
+        pattern, runtime, variant, port, name, grpc_port=grpc_port, bind=bind, replicas=_numbers(scale or [])
     )
     typer.echo(_start(stack, timeout))
 
 
 @app.command()
-def down(pattern: Pattern, runtime: Runtime = "auto") -> None:
+def down(pattern: Pattern, runtime: Runtime = "auto", name: Name = None) -> None:
     """Stop PATTERN and remove its containers, processes and data."""
-    stack = Stack.find(pattern, runtime)
-    running = stack.is_up()
+    stack = Stack.find(pattern, runtime, name)
+    running, origin = stack.is_up(), stack.origin()
     stack.down()
-    print_progress(f"{stack.name} is {'stopped and removed' if running else 'not running; nothing to stop'}")
+    print_progress(f"{stack.name}{origin} is {'stopped and removed' if running else 'not running; nothing to stop'}")
 
 
 @app.command()
@@ -65,20 +73,23 @@ def logs(
     runtime: Runtime = "auto",
     service: Annotated[str | None, typer.Option(help="Only this service.")] = None,
     follow: Annotated[bool, typer.Option(help="Keep printing new lines until PATTERN is stopped.")] = False,
+    name: Name = None,
 ) -> None:
     """Print the logs of PATTERN."""
-    for line in Stack.find(pattern, runtime).logs(service, follow):
+    for line in Stack.find(pattern, runtime, name).logs(service, follow):
         typer.echo(line)
 
 
 @app.command()
-def status(pattern: Pattern, runtime: Runtime = "auto") -> None:
+def status(pattern: Pattern, runtime: Runtime = "auto", name: Name = None) -> None:
     """Show the services of PATTERN: state, URL, uptime and memory."""
-    stack = Stack.find(pattern, runtime)
+    stack = Stack.find(pattern, runtime, name)
     services = stack.status()
     if not services:
         raise StackNotRunning(stack.name, pattern)
-    Console(soft_wrap=True).print(_table(f"{stack.name} ({stack.runtime}), entry {_entry(stack)}", services))
+    Console(soft_wrap=True).print(
+        _table(f"{stack.name}{stack.origin()} ({stack.runtime}), entry {_entry(stack)}", services)
+    )
 
 
 @app.command()
@@ -116,22 +127,24 @@ def demo(
     grpc_port: GrpcPort = None,
     bind: Bind = "127.0.0.1",
     scale: Scale = None,
+    name: Name = None,
 ) -> None:
     """Start PATTERN, send example requests and leave it running."""
     stack = Stack.create(
-        pattern, runtime, variant, port, grpc_port=grpc_port, bind=bind, replicas=_numbers(scale or [])
+        pattern, runtime, variant, port, name, grpc_port=grpc_port, bind=bind, replicas=_numbers(scale or [])
     )
     url = _start(stack, timeout)
     module = f"patterns.{pattern}.demo"
     if importlib.util.find_spec(module):
         importlib.import_module(module).main(url)
+    of = f"PATTERN={pattern}" + (f" STACK={name}" if name else "")
     typer.echo(f"\n{pattern} is running. Next:")
     for label, value in (
         ("page", f"{url}/"),
         ("API documentation", f"{url}/docs"),
         ("metrics", f"{url}/metrics"),
-        ("logs", f"make logs PATTERN={pattern}"),
-        ("stop it", f"make down PATTERN={pattern}"),
+        ("logs", f"make logs {of}"),
+        ("stop it", f"make down {of}"),
     ):
         typer.echo(f"  {label:18} {value}")
 
@@ -151,6 +164,14 @@ def _numbers(scale: list[str]) -> dict[str, int]:
     if wrong:
         raise typer.BadParameter(f"expected SERVICE=NUMBER, with a number from 1 to 99, got {wrong[0]!r}")
     return {name: int(number) for name, _, number in pairs}
+
+
+def _checked_name(given: str | None) -> str | None:
+    if given and not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?", given):
+        raise typer.BadParameter(
+            f"expected at most 50 lower-case letters, digits and hyphens, such as second, got {given!r}"
+        )
+    return given or None
 
 
 def _entry(stack: Stack) -> str:

@@ -66,7 +66,8 @@ class StackNotReady(StackError):
 
 class StackNotRunning(StackError):
     def __init__(self, name: str, pattern: str) -> None:
-        super().__init__(f"{name} is not running; start it with: make up PATTERN={pattern}")
+        named = "" if name == pattern.replace("_", "-") else f" STACK={name}"
+        super().__init__(f"{name} is not running; start it with: make up PATTERN={pattern}{named}")
 
 
 class ClusterUnavailable(EngineUnavailable):

@@ -22,7 +22,7 @@ services:
     entrypoint: [python, {SERVICE}]
     init: true
     stop_grace_period: 1s
-    environment: {{MODE: , API_KEYS_FILE: , SHARED: from base}}
+    environment: {{MODE: , MODEL: , API_KEYS_FILE: , SHARED: from base}}
     volumes: ["{SERVICE}:{SERVICE}:ro"]
     healthcheck:
       test: [CMD, python, -c, "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/readyz')"]

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from runtimes import Stack, StackError, balancers, composefile, nginx
 from runtimes.__main__ import app
-from runtimes.base import COMPOSE_DIRECTORY
+from runtimes.base import COMPOSE_DIRECTORY, origin
 
 Create = Callable[..., Stack]
 
@@ -67,6 +67,18 @@ def test_an_nginx_that_leads_to_no_service_needs_nginx(tmp_path: Path) -> None:
     source.write_text("http { server { listen 8000; } }")
     with pytest.raises(StackError, match=r"balancer: nginx is not installed .*; use RUNTIME=compose"):
         balancers.instead_of_nginx(file.services["balancer"], source, "127.0.0.1", {8000: 9100}, {"api": []})
+
+
+def test_a_stack_of_another_checkout_is_named_with_its_folder() -> None:
+    assert origin(Path("/own"), Path("/own"), "") == ""
+    assert origin(Path("/own"), Path("/other"), "iris") == " of /other (model iris)"
+
+
+def test_a_stack_is_found_by_the_name_that_it_was_given() -> None:
+    missing = CliRunner().invoke(app, ["status", "web_single", "--runtime", "local", "--name", "test-second"])
+    assert "start it with: make up PATTERN=web_single STACK=test-second" in str(missing.exception)
+    wrong = CliRunner().invoke(app, ["status", "web_single", "--runtime", "local", "--name", "My stack"])
+    assert "got 'My stack'" in wrong.output
 
 
 @pytest.mark.parametrize(
