@@ -197,7 +197,7 @@ class ComposeStack(Stack):
     ) -> None:
         for one in late:
             if one.crashed:
-                raise ServiceExited(one.name, f"exited with code {one.exit_code}", containers.last_lines(one))
+                raise ServiceExited(one.name, containers.how_it_ended(one), containers.last_lines(one))
             if one.ip:
                 watch.check(one.name, probes.unready_answer(HTTP, one.ip))
         if time.monotonic() > deadline:

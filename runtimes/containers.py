@@ -78,6 +78,16 @@ def last_lines(container: Container, count: int = 20) -> str:
     return engine.run(["sh", "-c", 'exec docker logs --tail "$0" "$1" 2>&1', str(count), container.id]).strip()
 
 
+def how_it_ended(container: Container) -> str:
+    """How the container last exited. Docker keeps no code in the state of one that it has started again."""
+    if container.state == "exited":
+        return f"exited with code {container.exit_code}"
+    until = str(int(datetime.now(UTC).timestamp()) + 1)
+    window = ["--since", "30m", "--until", until, "--filter", f"container={container.id}", "--filter", "event=die"]
+    codes = engine.run(["docker", "events", *window, "--format", "{{.Actor.Attributes.exitCode}}"]).split()
+    return f"exited with code {codes[-1]}" if codes else "exited and was started again"
+
+
 def status(container: Container) -> ServiceStatus:
     """The status of a container as a ServiceStatus."""
     if container.state == "exited":

@@ -21,6 +21,7 @@ services:
     image: python:3.13-slim
     entrypoint: [python, {SERVICE}]
     init: true
+    restart: unless-stopped
     stop_grace_period: 1s
     environment: {{MODE: , MODEL: , API_KEYS_FILE: , SHARED: from base}}
     volumes: ["{SERVICE}:{SERVICE}:ro"]
