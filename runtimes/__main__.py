@@ -11,7 +11,7 @@ from rich.table import Table
 
 from runtimes import composefile, own_models
 from runtimes.base import COMPOSE_DIRECTORY, ServiceStatus, Stack, print_progress
-from runtimes.errors import StackError, StackNotRunning
+from runtimes.errors import StackError, StackNotRunning, variables_of
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -90,6 +90,8 @@ def status(pattern: Pattern, runtime: Runtime = "auto", name: Name = None) -> No
     Console(soft_wrap=True).print(
         _table(f"{stack.name}{stack.origin()} ({stack.runtime}), entry {_entry(stack)}", services)
     )
+    if said := advice(stack, services):
+        print_progress(said)
 
 
 @app.command()
@@ -137,7 +139,7 @@ def demo(
     module = f"patterns.{pattern}.demo"
     if importlib.util.find_spec(module):
         importlib.import_module(module).main(url)
-    of = f"PATTERN={pattern}" + (f" STACK={name}" if name else "")
+    of = variables_of(pattern, stack.name)
     typer.echo(f"\n{pattern} is running. Next:")
     for label, value in (
         ("page", f"{url}/"),
@@ -180,6 +182,18 @@ def _entry(stack: Stack) -> str:
         return f"{stack.url()}, gRPC {stack.grpc()}"
     except StackError as error:
         return f"not reachable: {error}"
+
+
+def advice(stack: Stack, services: list[ServiceStatus]) -> str:
+    """What to do about services that have exited; "" if none has."""
+    exited = [one.service for one in services if one.state == "exited"]
+    if not exited:
+        return ""
+    of = variables_of(stack.options.pattern, stack.name)
+    return (
+        f"{', '.join(exited)} exited; the reason: make logs {of} SERVICE={exited[0]}; "
+        f"to start the stack again: make up {of}, with the same further variables"
+    )
 
 
 def _table(title: str, services: list[ServiceStatus]) -> Table:

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from runtimes import Stack, StackError, balancers, composefile, nginx
-from runtimes.__main__ import app
-from runtimes.base import COMPOSE_DIRECTORY, origin
+from runtimes.__main__ import advice, app
+from runtimes.base import COMPOSE_DIRECTORY, ServiceStatus, origin
 
 Create = Callable[..., Stack]
 
@@ -79,6 +79,15 @@ def test_a_stack_is_found_by_the_name_that_it_was_given() -> None:
     assert "start it with: make up PATTERN=web_single STACK=test-second" in str(missing.exception)
     wrong = CliRunner().invoke(app, ["status", "web_single", "--runtime", "local", "--name", "My stack"])
     assert "got 'My stack'" in wrong.output
+
+
+def test_status_says_what_to_do_about_a_service_that_exited(create_local: Create) -> None:
+    stack = create_local("alone", name="second")
+    api = ServiceStatus("api", "ready", None, None, None)
+    gone = ServiceStatus("db", "exited", None, None, None)
+    assert advice(stack, [api]) == ""
+    assert "db exited; the reason: make logs PATTERN=alone STACK=second SERVICE=db" in advice(stack, [api, gone])
+    assert "make up PATTERN=alone STACK=second" in advice(stack, [api, gone])
 
 
 @pytest.mark.parametrize(
