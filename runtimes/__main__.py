@@ -96,9 +96,13 @@ def status(pattern: Pattern, runtime: Runtime = "auto", name: Name = None) -> No
 
 @app.command()
 def images(pattern: Pattern) -> None:
-    """Build the container images of PATTERN and its variants."""
+    """Build the container images of PATTERN and its variants. The last lines are their names."""
+    names: set[str] = set()
     for variant in (None, *composefile.variants(COMPOSE_DIRECTORY, pattern)):
-        Stack.create(pattern, "compose", variant).build()
+        stack = Stack.create(pattern, "compose", variant)
+        stack.build()
+        names |= set(stack.options.compose_file().built_images)
+    typer.echo("\n".join(sorted(names)))
 
 
 @app.command()
