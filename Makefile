@@ -13,9 +13,9 @@ STACK ?=
 PY := .venv/bin/python
 UV := .venv/lock/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --no-header --no-annotate --no-emit-index-url --generate-hashes
-FOUND = $(PATTERN) --runtime $(RUNTIME) $(if $(STACK),--name "$(STACK)")
-START = $(FOUND) --port $(PORT) --bind $(BIND) $(if $(GRPC_PORT),--grpc-port $(GRPC_PORT)) \
-  $(if $(VARIANT),--variant $(VARIANT)) $(if $(SCALE),--scale "$(SCALE)")
+FOUND = "$(PATTERN)" --runtime "$(RUNTIME)" $(if $(STACK),--name "$(STACK)")
+START = $(FOUND) --port "$(PORT)" --bind "$(BIND)" $(if $(GRPC_PORT),--grpc-port "$(GRPC_PORT)") \
+  $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCALE),--scale "$(SCALE)")
 
 .PHONY: help up down demo logs status test drills screenshots lint bench models exporters images image docs lock clean
 .DEFAULT_GOAL := help
@@ -36,7 +36,7 @@ demo: .venv/.run  ## start PATTERN, send example requests and leave it running
 	@$(PY) -m runtimes demo $(START)
 
 logs: .venv/.run  ## print the logs of PATTERN; SERVICE=api for one service, FOLLOW=1 to follow
-	@$(PY) -m runtimes logs $(FOUND) $(if $(SERVICE),--service $(SERVICE)) $(if $(FOLLOW),--follow)
+	@$(PY) -m runtimes logs $(FOUND) $(if $(SERVICE),--service "$(SERVICE)") $(if $(FOLLOW),--follow)
 
 status: .venv/.run  ## show the services of PATTERN: state, URL, uptime and memory
 	@$(PY) -m runtimes status $(FOUND)
@@ -68,11 +68,11 @@ exporters: .venv/.export  ## test the exporters with PyTorch and TensorFlow (ins
 	@.venv/export/bin/python -m pytest tests/exporters tests/behaviour/synchronous/test_tfserving.py $(ARGS)
 
 images: .venv/.run  ## build the container images of PATTERN and its variants
-	@$(PY) -m runtimes images $(PATTERN)
+	@$(PY) -m runtimes images "$(PATTERN)"
 
 image: .venv/.run  ## build an image that serves one model: MODEL=name or folder, TAG=name:tag
-	@$(PY) -m runtimes image $(or $(MODEL),$(error MODEL is not set: give a name in models/build, or a folder with model.onnx)) \
-	  $(if $(TAG),--tag $(TAG))
+	@$(PY) -m runtimes image "$(or $(MODEL),$(error MODEL is not set: give a name in models/build, or a folder with model.onnx))" \
+	  $(if $(TAG),--tag "$(TAG)")
 
 PAGES = README.md docs/*.md k8s/README.md patterns/*/README.md
 docs: .venv/.dev  ## update the generated tables and numbers in the documentation (needs kubectl)

@@ -19,8 +19,14 @@ Pattern = Annotated[str, typer.Argument(help="Name of a pattern, such as web_sin
 Runtime = Annotated[
     str, typer.Option(help="auto, local, compose or kubernetes. auto is compose if Docker is running, else local.")
 ]
-Port = Annotated[int, typer.Option(help="HTTP port of the entry; gRPC uses the next port. 0 uses free ports.")]
-GrpcPort = Annotated[int | None, typer.Option(help="gRPC port of the entry.")]
+Port = Annotated[
+    int,
+    typer.Option(
+        parser=lambda given: _port(given, 65534),
+        help="HTTP port of the entry; gRPC uses the next port. 0 uses free ports.",
+    ),
+]
+GrpcPort = Annotated[int | None, typer.Option(parser=lambda given: _port(given, 65535), help="gRPC port of the entry.")]
 Bind = Annotated[
     str, typer.Option(help="Address on which the entry listens; 0.0.0.0 is every address of this machine.")
 ]
@@ -117,7 +123,7 @@ def image(
     if "/" not in model and own_models.has_recipe(model):
         Stack.create("web_single", "local", env={"MODEL": model}).build()
     found = own_models.find(model)
-    name = tag or f"serving-patterns/{found.name.lower()}:{found.newest}"
+    name = own_models.image_name(found, tag)
     own_models.build_image(stack.options.compose_file().services["api"], found, name)
     print_progress(f"run it: docker run --rm --publish 127.0.0.1:8000:8000 {name}")
     typer.echo(name)
@@ -170,6 +176,12 @@ def _numbers(scale: list[str]) -> dict[str, int]:
     if wrong:
         raise typer.BadParameter(f"expected SERVICE=NUMBER, with a number from 1 to 99, got {wrong[0]!r}")
     return {name: int(number) for name, _, number in pairs}
+
+
+def _port(given: str | int, highest: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", str(given)) or int(given) > highest:
+        raise typer.BadParameter(f"expected a port from 0 to {highest}, got {str(given)!r}")
+    return int(given)
 
 
 def _checked_name(given: str | None) -> str | None:

@@ -7,6 +7,7 @@ The build of compose/Dockerfile makes models from their recipes, so it cannot ho
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,8 @@ RECIPES = ROOT / "models"
 BUILT = RECIPES / "build"
 _IN_IMAGE = {"store": "/srv/models"}
 _USUAL_PLACE = "/app/models/build"
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?", re.A)
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,20 @@ def find(given: str) -> Model:
     versions = [folder] if (folder / "model.yaml").is_file() else _versions(folder)
     if not versions:
         where = f"in {folder} there is no folder 1/ (or another number) with model.onnx and model.yaml"
-        raise StackError(f"{given}: {where}; the models in models/build are: {', '.join(known())}")
+        raise StackError(f"{given}: {where}; the recipes, and the models in models/build, are: {', '.join(known())}")
     names = {_read(version)["name"] for version in versions}
     if len(names) > 1:
         raise StackError(f"{folder}: the versions name different models, {', '.join(sorted(names))}; expected one name")
     return Model(names.pop(), versions)
+
+
+def image_name(model: Model, given: str = "") -> str:
+    """The name of the image that serves this model alone: the one that was given, or its own. Raises StackError."""
+    name = given or f"serving-patterns/{model.name.lower()}:{model.newest}"
+    if not _IMAGE.fullmatch(name):
+        expected = "expected lower-case letters and digits, with single . _ - between them, and a tag"
+        raise StackError(f"{name!r} is no name of an image; {expected}; give one, such as TAG=team/mine:1")
+    return name
 
 
 def check(model: Model) -> None:

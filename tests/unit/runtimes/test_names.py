@@ -91,6 +91,22 @@ def test_status_says_what_to_do_about_a_service_that_exited(create_local: Create
 
 
 @pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--port", "80000"], "expected a port from 0 to 65534, got '80000'"),
+        (["--port", "eighty"], "expected a port from 0 to 65534, got 'eighty'"),
+        (["--grpc-port", "70000"], "expected a port from 0 to 65535, got '70000'"),
+        (["--port", "0", "--bind", "192.0.2.1"], "cannot listen on 192.0.2.1: "),
+        (["--port", "0", "--bind", "no address"], "cannot listen on no address: "),
+    ],
+)
+def test_ports_and_addresses_that_nothing_can_listen_on_are_refused(words: list[str], says: str) -> None:
+    done = CliRunner().invoke(app, ["up", "web_single", "--runtime", "local", "--name", "test-ports", *words])
+    assert done.exit_code != 0
+    assert says in " ".join(f"{done.output} {done.exception}".replace("│", "").split())
+
+
+@pytest.mark.parametrize(
     ("scale", "says"),
     [
         ("predictor", "expected SERVICE=NUMBER"),
