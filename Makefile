@@ -8,36 +8,38 @@ GRPC_PORT ?=
 BIND ?= 127.0.0.1
 VARIANT ?=
 SCALE ?=
+STACK ?=
 
 PY := .venv/bin/python
 UV := .venv/lock/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --no-header --no-annotate --no-emit-index-url --generate-hashes
-STACK = $(PATTERN) --runtime $(RUNTIME)
-START = $(STACK) --port $(PORT) --bind $(BIND) $(if $(GRPC_PORT),--grpc-port $(GRPC_PORT)) \
-  $(if $(VARIANT),--variant $(VARIANT)) $(if $(SCALE),--scale "$(SCALE)")
+FOUND = "$(PATTERN)" --runtime "$(RUNTIME)" $(if $(STACK),--name "$(STACK)")
+START = $(FOUND) --port "$(PORT)" --bind "$(BIND)" $(if $(GRPC_PORT),--grpc-port "$(GRPC_PORT)") \
+  $(if $(VARIANT),--variant "$(VARIANT)") $(if $(SCALE),--scale "$(SCALE)")
 
 .PHONY: help up down demo logs status test drills screenshots lint bench models exporters images image docs lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
 	@echo 'make TARGET [PATTERN=web_single] [RUNTIME=auto|local|compose|kubernetes] [PORT=8000] [VARIANT=replicas]'; \
-	  echo '  further: MODEL=mine, GRPC_PORT=8001, BIND=0.0.0.0 (listen beyond this machine), SCALE="recognition=2"'; echo
+	  echo '  further: MODEL=mine, GRPC_PORT=8001, BIND=0.0.0.0 (listen beyond this machine), SCALE="recognition=2",'; \
+	  echo '  STACK=second (a stack beside the one of the same pattern)'; echo
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  %-11s %s\n", $$1, $$2}'
 
 up: .venv/.run  ## start PATTERN; the last line is its URL
 	@$(PY) -m runtimes up $(START)
 
 down: .venv/.run  ## stop PATTERN and remove its containers, processes and data
-	@$(PY) -m runtimes down $(STACK)
+	@$(PY) -m runtimes down $(FOUND)
 
 demo: .venv/.run  ## start PATTERN, send example requests and leave it running
 	@$(PY) -m runtimes demo $(START)
 
 logs: .venv/.run  ## print the logs of PATTERN; SERVICE=api for one service, FOLLOW=1 to follow
-	@$(PY) -m runtimes logs $(STACK) $(if $(SERVICE),--service $(SERVICE)) $(if $(FOLLOW),--follow)
+	@$(PY) -m runtimes logs $(FOUND) $(if $(SERVICE),--service "$(SERVICE)") $(if $(FOLLOW),--follow)
 
 status: .venv/.run  ## show the services of PATTERN: state, URL, uptime and memory
-	@$(PY) -m runtimes status $(STACK)
+	@$(PY) -m runtimes status $(FOUND)
 
 # RUNTIME=auto: local, and compose if Docker is running
 test: RUNTIMES = $(if $(filter auto,$(RUNTIME)),local $(shell docker info >/dev/null 2>&1 && echo compose),$(RUNTIME))
@@ -66,11 +68,11 @@ exporters: .venv/.export  ## test the exporters with PyTorch and TensorFlow (ins
 	@.venv/export/bin/python -m pytest tests/exporters tests/behaviour/synchronous/test_tfserving.py $(ARGS)
 
 images: .venv/.run  ## build the container images of PATTERN and its variants
-	@$(PY) -m runtimes images $(PATTERN)
+	@$(PY) -m runtimes images "$(PATTERN)"
 
 image: .venv/.run  ## build an image that serves one model: MODEL=name or folder, TAG=name:tag
-	@$(PY) -m runtimes image $(or $(MODEL),$(error MODEL is not set: give a name in models/build, or a folder with model.onnx)) \
-	  $(if $(TAG),--tag $(TAG))
+	@$(PY) -m runtimes image "$(or $(MODEL),$(error MODEL is not set: give a name in models/build, or a folder with model.onnx))" \
+	  $(if $(TAG),--tag "$(TAG)")
 
 PAGES = README.md docs/*.md k8s/README.md patterns/*/README.md
 docs: .venv/.dev  ## update the generated tables and numbers in the documentation (needs kubectl)
@@ -96,8 +98,8 @@ else
 endif
 
 clean:  ## stop local stacks and remove everything that was built or installed
-	@for stack in .run/*/; do [ ! -d "$$stack" ] || $(MAKE) -s down RUNTIME=local \
-	  PATTERN="$$(basename "$$stack" | tr - _)"; done
+	@for stack in .run/*/; do [ ! -d "$$stack" ] || $(MAKE) -s down RUNTIME=local PATTERN=web_single \
+	  STACK="$$(basename "$$stack")"; done  # of any pattern: a local stack is found by its name
 	@rm -rf .venv .run models/build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -88,7 +88,7 @@ class Envelope:
                 timeout = context.headers.get(_TIMEOUT_HEADER)
                 if timeout is not None:
                     context.deadline = context.deadline.capped(parse_timeout(timeout.decode("latin-1")))
-                if self._keys is not None and context.path not in self._service.uncounted:
+                if self._keys is not None and context.path not in self._service.open_paths:
                     self._keys.check(context)
                 response = await call.handle(context)
             except ServingError as error:

@@ -64,6 +64,9 @@ class Service:
     uncounted: set[str] = field(default_factory=set)
     """The routes of the page's files, which the metrics of requests leave out."""
 
+    open_paths: set[str] = field(default_factory=set)
+    """Those of them that need no API key."""
+
     keys: ApiKeys | None = field(init=False, default=None)
     """The API keys that callers need; None when the settings name none, and everyone may call."""
 

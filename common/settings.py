@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from common.request.api_keys import parse_keys
+from common.request.api_keys import parse_keys, unreadable
 
 
 class ServiceSettings(BaseSettings):
@@ -94,7 +94,7 @@ class ServiceSettings(BaseSettings):
             try:
                 parse_keys(file.read_text())
             except OSError as error:
-                raise ValueError(f"cannot be read: {error.strerror}") from None
+                raise ValueError(unreadable(error)) from None
         return file
 
     @property

@@ -16,8 +16,11 @@ def given(file: ComposeFile) -> Path | None:
     if name is None:
         return None
     path = Path(name).expanduser().resolve()
-    if not path.is_file():
-        raise StackError(f"{SETTING}={name}: expected a file with a line name:sha256 for each key; there is none")
+    try:
+        path.read_bytes()
+    except OSError as error:
+        expected = "expected a file that you may read, with a line name:sha256 for each key"
+        raise StackError(f"{SETTING}={name}: {expected}; {error.strerror}") from None
     return path
 
 

@@ -158,6 +158,17 @@ class Stack(ABC):
     def is_up(self) -> bool:
         """Whether any service of this stack exists, ready or not."""
 
+    def origin(self) -> str:
+        """What is known of the running services of this name: the checkout that started them, and their model."""
+        return ""
+
+    def replace(self) -> None:
+        """Stop the services of this name that are running, and say which stack it was."""
+        if self.is_up():
+            hint = "to run another stack beside it, give that a name and a port: STACK=second PORT=8010"
+            print_progress(f"stopping the stack {self.name}{self.origin()}, to replace it ({hint})")
+        self.down()
+
     @abstractmethod
     def replicas(self, service: str | None = None) -> list[str]:
         """HTTP base URLs of the running replicas of a service (None: the entry), reachable from this host."""
@@ -208,6 +219,12 @@ class Stack(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.down()
+
+
+def origin(own: Path, started_from: Path, model: str) -> str:
+    """Of a running stack: its checkout if that is not `own`, and its model if it has one, as words behind its name."""
+    where = "" if started_from == own else f" of {started_from}"
+    return f"{where} (model {model})" if model else where
 
 
 def with_free_ports(options: StackOptions) -> StackOptions:

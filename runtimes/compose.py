@@ -17,6 +17,7 @@ from runtimes.base import (
     ServiceStatus,
     Stack,
     StackOptions,
+    origin,
     print_progress,
     warn_of_open_entry,
     with_free_ports,
@@ -47,7 +48,7 @@ class ComposeStack(Stack):
 
     def up(self, timeout_seconds: float = 120) -> str:
         keys = api_keys.variables(self.options.compose_file())
-        self.down()
+        self.replace()
         self.options = with_free_ports(self.options)
         file = self.options.compose_file()
         scale = [f"--scale={service}={number}" for service, number in self._scaled(file).items()]
@@ -91,6 +92,11 @@ class ComposeStack(Stack):
 
     def is_up(self) -> bool:
         return bool(self._containers())
+
+    def origin(self) -> str:
+        found = [one for one in self._containers() if one.published]
+        own = self.options.directory.resolve().parent
+        return origin(own, found[0].checkout, found[0].model) if found else ""
 
     def replicas(self, service: str | None = None) -> list[str]:
         return [f"http://{one.address(HTTP)}" for one in self._running(service)]
@@ -191,7 +197,7 @@ class ComposeStack(Stack):
     ) -> None:
         for one in late:
             if one.crashed:
-                raise ServiceExited(one.name, f"exited with code {one.exit_code}", containers.last_lines(one))
+                raise ServiceExited(one.name, containers.how_it_ended(one), containers.last_lines(one))
             if one.ip:
                 watch.check(one.name, probes.unready_answer(HTTP, one.ip))
         if time.monotonic() > deadline:

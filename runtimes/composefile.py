@@ -68,6 +68,11 @@ class ComposeFile:
     variables: set[str]
 
     @property
+    def built_images(self) -> list[str]:
+        """The names of the images that are built here, not pulled."""
+        return sorted({service.image for service in self.services.values() if service.built})
+
+    @property
     def entry(self) -> ComposeService:
         """The service that publishes ports. Raises StackError if there is none."""
         for service in self.services.values():

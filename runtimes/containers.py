@@ -24,7 +24,10 @@ _HEALTH: dict[str, Literal["starting", "ready", "unready"]] = {
 
 @dataclass(frozen=True)
 class Container:
-    """A container of a project. `published` maps its ports to addresses of the host."""
+    """A container of a project. `published` maps its ports to addresses of the host.
+
+    `checkout` is the folder with the compose files' folder, `model` the value of its variable MODEL.
+    """
 
     id: str
     name: str
@@ -36,6 +39,8 @@ class Container:
     pid: int
     ip: str
     published: dict[int, tuple[str, int]]
+    checkout: Path
+    model: str
 
     def address(self, port: int) -> str:
         """`host:port` for one of the container's ports, reachable from this host."""
@@ -73,6 +78,16 @@ def last_lines(container: Container, count: int = 20) -> str:
     return engine.run(["sh", "-c", 'exec docker logs --tail "$0" "$1" 2>&1', str(count), container.id]).strip()
 
 
+def how_it_ended(container: Container) -> str:
+    """How the container last exited. Docker keeps no code in the state of one that it has started again."""
+    if container.state == "exited":
+        return f"exited with code {container.exit_code}"
+    until = str(int(datetime.now(UTC).timestamp()) + 1)
+    window = ["--since", "30m", "--until", until, "--filter", f"container={container.id}", "--filter", "event=die"]
+    codes = engine.run(["docker", "events", *window, "--format", "{{.Actor.Attributes.exitCode}}"]).split()
+    return f"exited with code {codes[-1]}" if codes else "exited and was started again"
+
+
 def status(container: Container) -> ServiceStatus:
     """The status of a container as a ServiceStatus."""
     if container.state == "exited":
@@ -102,6 +117,8 @@ def _container(tree: dict[str, Any], replicated: bool) -> Container:
         pid=state["Pid"],
         ip=next((one["IPAddress"] for one in tree["NetworkSettings"]["Networks"].values() if one["IPAddress"]), ""),
         published={int(port.split("/")[0]): _published(hosts[0]) for port, hosts in bound.items()},
+        checkout=Path(_label(tree, "project.working_dir")).parent,
+        model=next((word[6:] for word in tree["Config"]["Env"] or [] if word.startswith("MODEL=")), ""),
     )
 
 

@@ -20,6 +20,11 @@ class StackError(Exception):
     """An error that the command line prints as one message, without a traceback."""
 
 
+def variables_of(pattern: str, name: str) -> str:
+    """The variables that name a stack for make."""
+    return f"PATTERN={pattern}" + ("" if name == pattern.replace("_", "-") else f" STACK={name}")
+
+
 class UnknownName(StackError):
     def __init__(self, kind: str, name: str, known: list[str]) -> None:
         super().__init__(f"unknown {kind} {name!r}; expected one of: {', '.join(sorted(known)) or '(none)'}")
@@ -66,7 +71,7 @@ class StackNotReady(StackError):
 
 class StackNotRunning(StackError):
     def __init__(self, name: str, pattern: str) -> None:
-        super().__init__(f"{name} is not running; start it with: make up PATTERN={pattern}")
+        super().__init__(f"{name} is not running; start it with: make up {variables_of(pattern, name)}")
 
 
 class ClusterUnavailable(EngineUnavailable):

@@ -57,7 +57,7 @@ class KubernetesStack(Stack):
 
     def up(self, timeout_seconds: float = 120) -> str:
         self.options.compose_file()
-        self.down()
+        self.replace()
         self.options = with_free_ports(self.options)
         images_in_cluster = self._load_images()
         self._namespace.wait_removed()

@@ -13,7 +13,16 @@ from functools import cache
 from pathlib import Path
 
 from runtimes import instances, logtail, probes, processes, state_file
-from runtimes.base import GRPC, ServiceStatus, Stack, StackOptions, print_progress, warn_of_open_entry, with_free_ports
+from runtimes.base import (
+    GRPC,
+    ServiceStatus,
+    Stack,
+    StackOptions,
+    origin,
+    print_progress,
+    warn_of_open_entry,
+    with_free_ports,
+)
 from runtimes.errors import CommandFailed, ServiceExited, StackNotReady, StackNotRunning, UnknownName
 from runtimes.load_failures import LoadWatch
 from runtimes.ports import in_url
@@ -35,7 +44,7 @@ class LocalStack(Stack):
 
     def up(self, timeout_seconds: float = 120) -> str:
         self.options.compose_file()
-        self.down()
+        self.replace()
         self.options = with_free_ports(self.options)
         file = self.options.compose_file()
         self.build()
@@ -62,6 +71,10 @@ class LocalStack(Stack):
 
     def is_up(self) -> bool:
         return bool(state_file.load(self._state))
+
+    def origin(self) -> str:
+        found = (one.instance for one in state_file.load(self._state) if one.instance.published)
+        return origin(self._root, self._root, next((one.environment.get("MODEL", "") for one in found), ""))
 
     def replicas(self, service: str | None = None) -> list[str]:
         found = self._records(service)

@@ -7,7 +7,10 @@ The build of compose/Dockerfile makes models from their recipes, so it cannot ho
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +28,8 @@ RECIPES = ROOT / "models"
 BUILT = RECIPES / "build"
 _IN_IMAGE = {"store": "/srv/models"}
 _USUAL_PLACE = "/app/models/build"
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_IMAGE = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::\d+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?", re.A)
 
 
 @dataclass(frozen=True)
@@ -78,25 +83,47 @@ def find(given: str) -> Model:
     versions = [folder] if (folder / "model.yaml").is_file() else _versions(folder)
     if not versions:
         where = f"in {folder} there is no folder 1/ (or another number) with model.onnx and model.yaml"
-        raise StackError(f"{given}: {where}; the models in models/build are: {', '.join(known())}")
+        raise StackError(f"{given}: {where}; the recipes, and the models in models/build, are: {', '.join(known())}")
     names = {_read(version)["name"] for version in versions}
     if len(names) > 1:
         raise StackError(f"{folder}: the versions name different models, {', '.join(sorted(names))}; expected one name")
     return Model(names.pop(), versions)
 
 
+def image_name(model: Model, given: str = "") -> str:
+    """The name of the image that serves this model alone: the one that was given, or its own. Raises StackError."""
+    name = given or f"serving-patterns/{model.name.lower()}:{model.newest}"
+    if not _IMAGE.fullmatch(name):
+        expected = "expected lower-case letters and digits, with single . _ - between them, and a tag"
+        raise StackError(f"{name!r} is no name of an image; {expected}; give one, such as TAG=team/mine:1")
+    return name
+
+
+def check(model: Model) -> None:
+    """Let the services' own code check every version. Raises StackError for a model that no service would load."""
+    command = [sys.executable, "-m", "common.inference.check", *(str(path.resolve()) for path in model.versions)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        wrong = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        reason = "; ".join(line.removeprefix("error: ") for line in wrong) or done.stderr.strip()
+        raise StackError(f"no image was built, because no service would load the model {model.name!r}: {reason}")
+
+
 def build_service(service: ComposeService) -> None:
-    """Build the image of a service that has models without a recipe. Raises CommandFailed."""
+    """Build the image of a service that has models without a recipe. Raises StackError."""
+    models = [find(name) for name in without_recipe(service)]
+    for model in models:
+        check(model)
     recipes = with_recipe(service)
     base = f"{service.image.partition(':')[0]}-base:{service.image.rpartition(':')[2]}"
     _build_base(base, service.target if recipes else f"{service.target}-empty", service.args, recipes)
-    models = [find(name) for name in without_recipe(service)]
     place = _IN_IMAGE.get(service.target, _USUAL_PLACE)
     _add_layer(base, service.image, models, place, only_manifests=service.target == "prep")
 
 
 def build_image(service: ComposeService, model: Model, image: str) -> None:
-    """Build an image that runs `service` with one model and needs no settings. Raises CommandFailed."""
+    """Build an image that runs `service` with one model and needs no settings. Raises StackError."""
+    check(model)
     base = f"serving-patterns/{service.target}-empty:{service.image.rpartition(':')[2]}"
     _build_base(base, f"{service.target}-empty", service.args, [])
     fixed = {name: service.environment[name] for name in ("PATTERN", "SERVICE")} | {"MODEL": model.name}

@@ -1,12 +1,15 @@
 """Finds free ports, and the process that uses a port."""
 
 import contextlib
+import errno
 import os
 import random
 import shutil
 import socket
 import subprocess
 from pathlib import Path
+
+from runtimes.errors import StackError
 
 _CANDIDATES = range(20000, 30000)
 
@@ -27,13 +30,19 @@ def free_ports(count: int) -> list[int]:
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a server can listen on this port of an address of this machine."""
+    """Whether no server listens on this port of an address of this machine. Raises StackError for another address.
+
+    A port that needs more rights than this process has counts as free: the container engine may have them.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
+        except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                expected = "expected an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all"
+                raise StackError(f"cannot listen on {host}: {error.strerror}; {expected}") from None
+            return error.errno == errno.EACCES
         return True
 
 

@@ -18,11 +18,13 @@ from starlette.exceptions import HTTPException
 from common import RELEASE
 from common.errors import FieldError, InternalError, InvalidInput, MethodNotAllowed, NotFound, ServingError
 from common.http.app import App, DirectRoute
+from common.http.documentation import OPENAPI, add_keyed_documentation
 from common.http.reply import render_error
 from common.observability.tracing import open_spans
 from common.request.context import current
 from common.service import Service
 
+_ASSETS = "/docs/assets"
 Resources = Callable[[], AbstractAsyncContextManager[None]]
 
 
@@ -30,9 +32,11 @@ def build_app(
     service: Service, *, routers: Sequence[APIRouter], direct: Sequence[DirectRoute] = (), resources: Resources
 ) -> App:
     """A service's application, made of its routes; `resources` is entered before it serves and left afterwards."""
+    keyed = service.keys is not None
     api = FastAPIOffline(  # /docs without a content delivery network
+        docs_url=None if keyed else "/docs",
         redoc_url=None,
-        static_url="/docs/assets",
+        static_url=_ASSETS,
         title=f"{service.settings.pattern}: {service.settings.service}",
         version=RELEASE,
         lifespan=lambda _: _lifespan(service, resources),
@@ -40,11 +44,14 @@ def build_app(
     )
     for router in (*routers, _operations(service)):
         api.include_router(router)
-    _document(api, direct, keyed=service.keys is not None)
+    _document(api, direct, keyed)
+    if keyed:
+        add_keyed_documentation(api, _ASSETS)
     routes = [*api.routes, *(route for router in routers for route in router.routes)]
     service.uncounted |= {path for route in routes if _of_the_page(path := getattr(route, "path", ""))}
     for kind, convert in _CONVERSIONS.items():
         api.add_exception_handler(kind, _handler(convert))
+    service.open_paths = service.uncounted - {OPENAPI}
     return App(api, service, direct)
 
 
@@ -61,7 +68,7 @@ async def _lifespan(service: Service, resources: Resources) -> AsyncIterator[Non
 
 def _of_the_page(path: str) -> bool:
     """Whether a route serves a file of the page or of the API documentation."""
-    return path in ("/", "/openapi.json") or path.startswith(("/page/", "/samples/", "/docs"))
+    return path in ("/", OPENAPI) or path.startswith(("/page/", "/samples/", "/docs"))
 
 
 def _operations(service: Service) -> APIRouter:

@@ -52,6 +52,14 @@ def parse_keys(text: str) -> list[ApiKey]:
     return keys
 
 
+def unreadable(error: OSError) -> str:
+    """Why a file of keys cannot be read, and what to do."""
+    advice = "expected a file with a line name:sha256 for each key"
+    if isinstance(error, PermissionError):
+        advice = "make the file and its folder readable for every user, because a container has its own: chmod a+rX"
+    return f"cannot be read: {error.strerror}; {advice}"
+
+
 class ApiKeys:
     """The keys of a service, from a setting and from a file, and the requests that each tenant has left."""
 

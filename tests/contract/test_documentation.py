@@ -26,6 +26,7 @@ VARIANTS = "Variants and their settings"
 CODE_BLOCK = re.compile(r"^```.*?^```$", re.M | re.S)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 COMMAND = re.compile(r"^\$ (.+)$|`(make [^`]+)`", re.M)
+OWN_MODULE = re.compile(r"^(?:\$ )?python3? -m (?:bench|common|models|patterns|runtimes|tests|tools)\b", re.M)
 MAKE = re.compile(r"\bmake (?:[A-Z_]+=\S+ )*([a-z][a-z-]*)([^`&|;#]*)")
 
 
@@ -148,6 +149,15 @@ def test_links_to_files_lead_somewhere() -> None:
                 if "://" not in link[1] and "mailto:" not in link[1] and not any(link.start() in one for one in code):
                     exists = (page.path.parent / link[1]).exists()
                     offenders.require(exists, page.line(link.start()), link[1], "an existing file or folder")
+
+
+def test_our_modules_are_run_with_the_python_that_has_what_they_need() -> None:
+    with rule("a command in a page can be typed as it stands") as offenders:
+        for page in named(".md"):
+            for block in CODE_BLOCK.finditer(page.text):
+                for found in OWN_MODULE.finditer(block[0]):
+                    where = page.line(block.start() + found.start())
+                    offenders.require(False, where, found[0], ".venv/bin/python -m ...")
 
 
 def test_targets_of_make_and_their_variables_exist() -> None:

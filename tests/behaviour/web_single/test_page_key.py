@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Dialog, Page, Request, expect
 
 from runtimes.base import Stack
 from tests.conftest import Start
@@ -71,6 +71,23 @@ def test_the_key_is_kept_in_this_tab_alone(page: Page) -> None:
     with page.context.new_page() as other:
         other.goto("/")
         expect(other.get_by_label("API key")).to_be_visible()
+
+
+def test_the_api_documentation_asks_for_the_key_and_shares_that_of_the_page(browser: Browser, stack: Stack) -> None:
+    with browser.new_context(base_url=stack.url()) as context:
+        page = context.new_page()
+        asked: list[str] = []
+
+        def give(dialog: Dialog) -> None:
+            asked.append(dialog.message)
+            dialog.accept(KEY)
+
+        page.on("dialog", give)
+        page.goto("/docs")
+        expect(page.get_by_text("/predict", exact=True)).to_be_visible()
+        assert ["needs an API key" in message for message in asked] == [True]
+        page.goto("/")
+        expect_answer(page)
 
 
 def test_the_links_of_the_page_work_with_the_key(page: Page) -> None:

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from common.observability.log import Logs
+from common.request.api_keys import unreadable
 from common.roles.predictor import Settings
 from common.settings import ServiceSettings
 from patterns.parallel import settings as parallel
@@ -60,6 +61,14 @@ def test_a_value_that_makes_no_sense_is_refused(name: str, value: str, monkeypat
     with pytest.raises(ValidationError) as caught:
         read()
     assert [error["loc"] for error in caught.value.errors()] == [(name,)]
+
+
+def test_a_file_of_keys_that_cannot_be_read_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS_FILE", "no/such/file")
+    with pytest.raises(ValidationError, match=r"No such file or directory; expected a file with a line name:sha256"):
+        read()
+    advice = "cannot be read: Permission denied; make the file and its folder readable for every user"
+    assert advice in unreadable(PermissionError(13, "Permission denied"))
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])

@@ -21,8 +21,9 @@ services:
     image: python:3.13-slim
     entrypoint: [python, {SERVICE}]
     init: true
+    restart: unless-stopped
     stop_grace_period: 1s
-    environment: {{MODE: , API_KEYS_FILE: , SHARED: from base}}
+    environment: {{MODE: , MODEL: , API_KEYS_FILE: , SHARED: from base}}
     volumes: ["{SERVICE}:{SERVICE}:ro"]
     healthcheck:
       test: [CMD, python, -c, "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/readyz')"]

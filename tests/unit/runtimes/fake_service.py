@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
@@ -32,6 +33,7 @@ def finish(signum: int, frame: FrameType | None) -> None:
 if __name__ == "__main__":
     print("starting", *sys.argv[1:], flush=True)
     if MODE == "exits":
+        time.sleep(0.6)  # with a restart policy it is mostly seen while it runs again
         sys.exit("the model file is missing")
     signal.signal(signal.SIGTERM, finish)
     signal.signal(signal.SIGUSR1, lambda signum, frame: print("received SIGUSR1", flush=True))

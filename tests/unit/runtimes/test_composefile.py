@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from common import RELEASE
 from runtimes import StackError, composefile
+from runtimes.base import COMPOSE_DIRECTORY
 
 
 def load(directory: Path, text: str, variables: dict[str, str] | None = None) -> composefile.ComposeFile:
@@ -79,3 +81,9 @@ def test_a_cycle_of_dependencies_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("written", "seconds"), [("10s", 10), ("1m30s", 90), ("500ms", 0.5), ("1h", 3600)])
 def test_durations_are_read(written: str, seconds: float) -> None:
     assert composefile.seconds(written) == seconds
+
+
+def test_the_names_of_the_images_that_are_built_are_known() -> None:
+    file = composefile.load(COMPOSE_DIRECTORY, "parallel", "features", {})
+    assert file.built_images == [f"serving-patterns/{name}:{RELEASE}" for name in ("api", "parallel-model")]
+    assert any(service.image.startswith("redis:") for service in file.services.values())

@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from runtimes import Stack, StackError, balancers, composefile, nginx
-from runtimes.__main__ import app
-from runtimes.base import COMPOSE_DIRECTORY
+from runtimes.__main__ import advice, app
+from runtimes.base import COMPOSE_DIRECTORY, ServiceStatus, origin
 
 Create = Callable[..., Stack]
 
@@ -67,6 +67,43 @@ def test_an_nginx_that_leads_to_no_service_needs_nginx(tmp_path: Path) -> None:
     source.write_text("http { server { listen 8000; } }")
     with pytest.raises(StackError, match=r"balancer: nginx is not installed .*; use RUNTIME=compose"):
         balancers.instead_of_nginx(file.services["balancer"], source, "127.0.0.1", {8000: 9100}, {"api": []})
+
+
+def test_a_stack_of_another_checkout_is_named_with_its_folder() -> None:
+    assert origin(Path("/own"), Path("/own"), "") == ""
+    assert origin(Path("/own"), Path("/other"), "iris") == " of /other (model iris)"
+
+
+def test_a_stack_is_found_by_the_name_that_it_was_given() -> None:
+    missing = CliRunner().invoke(app, ["status", "web_single", "--runtime", "local", "--name", "test-second"])
+    assert "start it with: make up PATTERN=web_single STACK=test-second" in str(missing.exception)
+    wrong = CliRunner().invoke(app, ["status", "web_single", "--runtime", "local", "--name", "My stack"])
+    assert "got 'My stack'" in wrong.output
+
+
+def test_status_says_what_to_do_about_a_service_that_exited(create_local: Create) -> None:
+    stack = create_local("alone", name="second")
+    api = ServiceStatus("api", "ready", None, None, None)
+    gone = ServiceStatus("db", "exited", None, None, None)
+    assert advice(stack, [api]) == ""
+    assert "db exited; the reason: make logs PATTERN=alone STACK=second SERVICE=db" in advice(stack, [api, gone])
+    assert "make up PATTERN=alone STACK=second" in advice(stack, [api, gone])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--port", "80000"], "expected a port from 0 to 65534, got '80000'"),
+        (["--port", "eighty"], "expected a port from 0 to 65534, got 'eighty'"),
+        (["--grpc-port", "70000"], "expected a port from 0 to 65535, got '70000'"),
+        (["--port", "0", "--bind", "192.0.2.1"], "cannot listen on 192.0.2.1: "),
+        (["--port", "0", "--bind", "no address"], "cannot listen on no address: "),
+    ],
+)
+def test_ports_and_addresses_that_nothing_can_listen_on_are_refused(words: list[str], says: str) -> None:
+    done = CliRunner().invoke(app, ["up", "web_single", "--runtime", "local", "--name", "test-ports", *words])
+    assert done.exit_code != 0
+    assert says in " ".join(f"{done.output} {done.exception}".replace("│", "").split())
 
 
 @pytest.mark.parametrize(

@@ -155,11 +155,14 @@ def test_stacks_run_side_by_side(create: Create) -> None:
     assert states(second) == {"api": "ready"}
 
 
-def test_up_again_restarts_the_stack(create: Create) -> None:
+def test_up_again_replaces_the_stack_and_says_which(create: Create, capsys: pytest.CaptureFixture[str]) -> None:
+    create(env={"MODEL": "churn"}).up()
+    assert "to replace it" not in capsys.readouterr().err
     stack = create()
-    stack.up()
     assert stack.up() == stack.url()
     assert states(stack) == {"api": "ready"}
+    model = "" if stack.runtime == "kubernetes" else " (model churn)"
+    assert f"stopping the stack {stack.name}{model}, to replace it" in capsys.readouterr().err
 
 
 def test_an_unknown_service_is_refused_with_the_known_services(create: Create) -> None:

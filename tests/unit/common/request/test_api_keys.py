@@ -70,6 +70,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
 @pytest.mark.parametrize(
     ("verb", "path", "content"),
     [("POST", "/v2/models/tiny/infer", ROW), ("GET", "/v2/models/tiny", b""), ("GET", "/metadata", b""),
+     ("GET", "/openapi.json", b""),
      ("GET", "/nowhere", b"")],
 )  # fmt: skip
 def test_every_route_needs_a_key(keyed: Keyed, verb: str, path: str, content: bytes) -> None:
@@ -82,14 +83,14 @@ def test_every_route_needs_a_key(keyed: Keyed, verb: str, path: str, content: by
 
 
 @pytest.mark.parametrize(
-    "path", ["/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/", "/page/page.js"]
+    "path", ["/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready", "/", "/docs", "/page/page.js"]
 )
 def test_probes_and_the_files_of_the_page_need_none(keyed: Keyed, path: str) -> None:
     assert keyed.ask("GET", path).status_code == 200
 
 
 def test_the_api_documentation_asks_for_the_key(keyed: Keyed) -> None:
-    document = keyed.ask("GET", "/openapi.json").json()
+    document = keyed.ask("GET", "/openapi.json", KEY).json()
     (name,) = document["security"][0]
     assert document["components"]["securitySchemes"][name] == {"type": "http", "scheme": "bearer"}
 

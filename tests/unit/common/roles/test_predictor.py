@@ -216,22 +216,31 @@ def test_injected_faults_come_and_go(usual: Predictor) -> None:
     assert usual.client.get("/faults").json()["error_share"] == 0
 
 
-def ask_and_leave(predictor: Predictor, once: str, count: float) -> None:
-    """Sends a request over a connection of its own, and hangs up once a metric has reached a number."""
+@contextmanager
+def asking(predictor: Predictor) -> Iterator[None]:
+    """Sends a request over a connection of its own, and hangs up at the end."""
     with socket.create_connection(("127.0.0.1", predictor.running.port), timeout=20) as caller:
         head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body(ROW))}"
         caller.sendall(head.encode() + b"\r\n\r\n" + body(ROW))
-        wait_until(lambda: predictor.metric(once) == count, f"{once} to be {count}")
+        yield
+
+
+@contextmanager
+def hanging(predictor: Predictor) -> Iterator[None]:
+    """A request whose run hangs. Its caller stays: if it left before the run began, there would be none."""
+    predictor.faults(hang=True)
+    with asking(predictor):
+        wait_until(lambda: predictor.metric("serving_requests_in_progress") == 2, "it, and the question itself")
+        yield
 
 
 def test_a_disconnected_clients_request_leaves_the_queue(usual: Predictor) -> None:
     runs = usual.metric("serving_inference_duration_seconds_count")
-    usual.faults(hang=True)
-    ask_and_leave(usual, "serving_requests_in_progress", 2)  # it, and the question itself
-    wait_until(lambda: usual.metric("serving_requests_in_progress") == 1, "its leaving")
-    for _ in range(3):  # more than there are places: each gives up its own
-        ask_and_leave(usual, "serving_queue_depth", 1)
-        wait_until(lambda: usual.metric("serving_queue_depth") == 0, "its leaving the queue")
+    with hanging(usual):
+        for _ in range(3):  # more than there are places: each gives up its own
+            with asking(usual):
+                wait_until(lambda: usual.metric("serving_queue_depth") == 1, "waiting in the queue")
+            wait_until(lambda: usual.metric("serving_queue_depth") == 0, "its leaving the queue")
     usual.faults()
     assert usual.infer().status_code == 200
     assert usual.metric("serving_inference_duration_seconds_count") == runs + 2
@@ -239,9 +248,7 @@ def test_a_disconnected_clients_request_leaves_the_queue(usual: Predictor) -> No
 
 
 def test_a_stuck_inference_fails_readiness_first_and_liveness_later(root: Path) -> None:
-    with predictor(root, stuck_seconds=0.2) as made:
-        made.faults(hang=True)
-        ask_and_leave(made, "serving_requests_in_progress", 2)
+    with predictor(root, stuck_seconds=0.2) as made, hanging(made):
         wait_until(lambda: made.client.get("/readyz").status_code == 503, "unready")
         assert "an inference has been running for" in made.client.get("/readyz").json()["reasons"][0]
         wait_until(lambda: made.client.get("/livez").status_code == 503, "dead")
@@ -251,9 +258,8 @@ def test_a_stuck_inference_fails_readiness_first_and_liveness_later(root: Path) 
 
 
 def test_an_inference_that_never_ends_does_not_hold_up_the_stop(root: Path) -> None:
-    with predictor(root, drain_timeout_seconds=1) as made:
-        made.faults(hang=True)
-        ask_and_leave(made, "serving_requests_in_progress", 2)
+    with predictor(root, drain_timeout_seconds=1) as made, hanging(made), asking(made):
+        wait_until(lambda: made.metric("serving_queue_depth") == 1, "a second one waits, so the first one runs")
 
 
 def test_a_model_that_cannot_be_loaded_leaves_the_service_unready_and_says_why(tmp_path: Path) -> None:
