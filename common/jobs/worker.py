@@ -132,7 +132,7 @@ class Worker:
         if not suspects:
             return
         for attempt, message in suspects[1:]:
-            self._end(_Ended(attempt, message, pause=_FIRST_PAUSE))
+            self._end(_Ended(attempt, message))
         await self._until_idle(stopped)
         if stopped.done():
             self._end(_Ended(*suspects[0]))
