@@ -48,7 +48,7 @@ def _inputs(specs: list[TensorSpec], example: dict[str, Any]) -> dict[str, Array
         if isinstance(given, list) and len(given) != len(names):
             raise ValueError(f"features: expected {len(names)} values, got {len(given)}")
         row = given if isinstance(given, dict) else dict(zip(names, given, strict=True))
-        return rows_to_inputs([row], columns, "rows")
+        return rows_to_inputs([row], columns, "rows", count=1)
     if len(specs) != 1:
         raise ValueError("features: the inputs have no named columns; give `inputs`, tensors by name")
     return {specs[0].name: _tensor(given, specs[0])}

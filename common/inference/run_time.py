@@ -41,7 +41,7 @@ _SIZE_INPUTS = {
 }  # fmt: skip
 
 # operators that drop or find rows by their values, or take another way for the whole batch because of one row's value
-_CHOOSE_ROWS = frozenset("Compress If Loop NonMaxSuppression NonZero Scan Unique".split())
+_CHOOSE_ROWS = frozenset({"Compress", "If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "Unique"})
 
 
 def mixing_reason(facts: GraphFacts) -> str | None:

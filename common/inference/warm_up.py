@@ -60,9 +60,10 @@ Probe = Callable[[int], dict[str, Array]]
 def warm_up(session: Session, manifest: Manifest) -> WarmUpResult:
     """Warms a session up, measures the time of a run, and decides whether requests may share one.
 
-    They may not when model.yaml states no tolerance, when the graph may choose rows by values, when a row's outputs depend on the other rows by more than that
-    tolerance, or when a batch is hardly faster than single runs. A model that takes no probe is served all the same,
-    with a warning. Raises ModelLoadError when it fails on an example of its own manifest.
+    They may not when model.yaml states no tolerance, when the graph may choose rows by values, when a row's outputs
+    depend on the other rows by more than that tolerance, or when a batch is hardly faster than single runs. A model
+    that takes no probe is served all the same, with a warning. Raises ModelLoadError when it fails on an example of
+    its own manifest.
     """
     specs = manifest.input_specs()
     examples = _run_examples(session, manifest)

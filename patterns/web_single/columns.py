@@ -52,7 +52,7 @@ class Columns:
         if spec is None or spec.missing:
             instances = decode_rows(body)
             _check_count(len(instances), max_rows)
-            return rows_to_inputs(instances, self._columns)
+            return rows_to_inputs(instances, self._columns, count=len(instances))
         try:
             numbers = decode_json(_request, body).instances
         except InvalidInput as error:
