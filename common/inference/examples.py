@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common.inference.manifest import Manifest, ModelLoadError
+from common.inference.manifest import Manifest, ModelLoadError, one_line
 from common.protocol.rows import columns_of, rows_to_inputs
 from common.protocol.tensors import Array, TensorSpec, fits
 
@@ -27,7 +27,7 @@ def example_inputs(manifest: Manifest) -> list[dict[str, Array]]:
                 if inputs is not None and spec.name in inputs:
                     spec.check(inputs[spec.name], f"input {spec.name!r}")
         except Exception as error:  # numpy raises several unrelated classes for values that are no numbers
-            raise ModelLoadError(f"model.yaml: examples[{index}]: {' '.join(str(error).split())[:300]}") from None
+            raise ModelLoadError(f"model.yaml: examples[{index}]: {one_line(error, 300)}") from None
         if inputs is not None:
             found.append(inputs)
     return found

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from common.inference.manifest import Manifest, ModelLoadError, read_manifest
+from common.inference.manifest import Manifest, ModelLoadError, one_line, read_manifest
 from common.observability.log import Logs
 from common.protocol.tensors import Array
 from common.roles.process import ServiceProcess
@@ -113,7 +113,7 @@ def _loaded(content: bytes, trusted: Collection[str], path: Path) -> Any:
     except ModelLoadError:
         raise
     except Exception as error:  # skops and the constructors of an estimator raise many classes here
-        raise ModelLoadError(f"{path}: skops cannot load it: {' '.join(str(error).split())[:300]}") from None
+        raise ModelLoadError(f"{path}: skops cannot load it: {one_line(error, 300)}") from None
 
 
 def _check_outputs(session: EstimatorSession, manifest: Manifest, path: Path) -> None:
@@ -124,7 +124,7 @@ def _check_outputs(session: EstimatorSession, manifest: Manifest, path: Path) ->
     try:
         outputs = session.run({spec.name: np.zeros((1, spec.shape[1]), spec.dtype)})
     except Exception as error:  # an estimator raises many classes here
-        text = " ".join(str(error).split())[:300]
+        text = one_line(error, 300)
         raise ModelLoadError(f"{path}: the estimator does not fit model.yaml: {type(error).__name__}: {text}") from None
     for wanted, given in zip(manifest.output_specs(), outputs, strict=True):
         if len(given.shape) != len(wanted.shape) or given.shape[1:] != wanted.shape[1:]:
