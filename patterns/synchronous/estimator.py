@@ -18,7 +18,7 @@ from pydantic import Field
 
 from common.inference.manifest import Manifest, ModelLoadError, one_line, read_manifest
 from common.observability.log import Logs
-from common.protocol.tensors import Array
+from common.protocol.tensors import Array, check_finite
 from common.roles.process import ServiceProcess
 from patterns.synchronous import api
 
@@ -57,20 +57,35 @@ class EstimatorSession:
     facts = None  # of a graph: there is none, so no run is known to be short, and all of them take the thread
 
     def __init__(self, estimator: Any, manifest: Manifest) -> None:
-        self._estimator, self._input = estimator, manifest.inputs[0].name
+        self._estimator, (entry, *_) = estimator, manifest.inputs
+        self._input, self._missing = entry.name, entry.missing
         self._classifies = manifest.task.endswith("classification")
         self._outputs = manifest.output_specs()
+        self._with_label = any(spec.name == "label" for spec in self._outputs)
 
     def run(self, inputs: dict[str, Array]) -> Sequence[Array]:
+        """The outputs. Raises InvalidInput for NaN or infinity in numbers of which none may be missing."""
         rows = inputs[self._input]
+        if rows.dtype.kind == "f" and not self._missing:
+            check_finite(rows, "inputs[0]")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
             if self._classifies:
                 shares = np.asarray(self._estimator.predict_proba(rows))
-                found = {"probabilities": shares, "label": shares.argmax(axis=1)}
+                found = {"probabilities": shares}
+                if self._with_label:
+                    found["label"] = self._labels(rows, shares)
             else:
                 found = {self._outputs[0].name: np.asarray(self._estimator.predict(rows)).reshape(len(rows), -1)}
         return [found[spec.name].astype(spec.dtype) for spec in self._outputs]
+
+    def _labels(self, rows: Array, shares: Array) -> Array:
+        """The index of the class that the estimator predicts, which need not be the most probable one."""
+        classes = getattr(self._estimator, "classes_", None)
+        if classes is None:
+            return np.asarray(shares.argmax(axis=1))
+        order = np.argsort(classes)
+        return np.asarray(order[np.searchsorted(classes, self._estimator.predict(rows), sorter=order)])
 
 
 def open_estimator(trusted: Collection[str], folder: Path, threads: int) -> tuple[Manifest, EstimatorSession]:
