@@ -80,7 +80,7 @@ class Columns:
             scores = answers.scores(outputs, rows)
             return [
                 {"label": labels[top], "probabilities": dict(zip(labels, row, strict=True))}
-                for top, row in zip(scores.argmax(axis=1), scores, strict=True)
+                for top, row in zip(answers.predicted(outputs, scores), scores, strict=True)
             ]
         values = answers.values(outputs, rows)
         if answers.width == 1:
