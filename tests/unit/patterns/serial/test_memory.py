@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from common.errors import DeadlineExceeded, Overloaded
+from common.errors import DeadlineExceeded, Overloaded, UpstreamFailed
 from common.inference.executor import BoundedExecutor
 from common.observability.metrics import CounterValue
 from common.preprocessing.pictures import DECODED_BYTES
@@ -86,7 +86,7 @@ class HeldReleases(Releases):
     async def current(self, deadline: Deadline) -> None:  # type: ignore[override]
         self.asked += 1
         await self.go.wait()
-        raise NotImplementedError("no page is read here")
+        raise UpstreamFailed("no page is read here")
 
 
 async def test_a_page_is_not_decoded_while_another_takes_the_memory() -> None:
