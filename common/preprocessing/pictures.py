@@ -21,7 +21,8 @@ from common.protocol.json_body import Payload
 from common.protocol.tensors import Array
 
 MAX_PIXELS = 16_000_000  # 64 MB when decoded, at four bytes each; a phone camera makes twelve million
-DECODED_BYTES = 13  # of a pixel at most: RGBA, RGB, the white behind it, and the transparency
+DECODED_BYTES = 13  # of a pixel at most, as 16-bit grey and its conversions; RGBA on white, or two RGB, take 8
+_PART = 1_000_000  # pixels that are converted at once
 WHITE = (255, 255, 255)
 
 Step = Callable[[Any], Any]
@@ -103,9 +104,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
     if isinstance(transparent, tuple) and max(transparent) > 255:
         # the transparent colour is stated in 16 bits, but Pillow has kept only the upper 8 bits of the pixels
         picture.info["transparency"] = tuple(value >> 8 for value in transparent)
-    if not picture.has_transparency_data:
-        return picture.convert("RGB")
-    return _on_white(picture if picture.mode == "RGBA" and transparent is None else picture.convert("RGBA"))
+    return _on_white(picture) if picture.has_transparency_data else picture.convert("RGB")
 
 
 def _from_sixteen_bits(pixels: Array, transparent: int | None) -> Image.Image:
@@ -117,8 +116,13 @@ def _from_sixteen_bits(pixels: Array, transparent: int | None) -> Image.Image:
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
+    """The picture on white. It is converted in parts, since a whole copy of each kind takes several times its size."""
     canvas = Image.new("RGB", picture.size, WHITE)
-    canvas.paste(picture.convert("RGB"), mask=picture.getchannel("A"))
+    width, height = picture.size
+    rows = max(_PART // max(width, 1), 1)
+    for top in range(0, height, rows):
+        part = picture.crop((0, top, width, min(top + rows, height))).convert("RGBA")
+        canvas.paste(part.convert("RGB"), (0, top), part.getchannel("A"))
     return canvas
 
 
