@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from common.observability.redaction import redacted
+from common.observability.redaction import redacted, redacted_start
 
 LONGEST_NAME = 100  # characters of a name that a message quotes
 
@@ -75,7 +75,7 @@ class InvalidInput(ServingError):
     @classmethod
     def at(cls, field: str, reason: str) -> InvalidInput:
         """One field and one reason; a long reason is cut, since it may quote the request."""
-        reason = reason[:1000]
+        reason = redacted_start(reason, 1000)
         return cls(f"{field}: {reason}", fields=[FieldError(field, reason)])
 
 

@@ -38,6 +38,7 @@ from common.errors import (
     UpstreamFailed,
 )
 from common.http.reply import PROBLEM
+from common.observability.redaction import LONGEST, redacted_start
 from common.protocol.oip import BINARY, HEADER_LENGTH
 from common.protocol.oip_caller import decode_response, encode_request, has_only_numbers
 from common.protocol.values import many_texts
@@ -185,10 +186,11 @@ class RestTransport:
     def _error(self, response: HttpResponse) -> ServingError | RetryableError:
         """The error for a response whose status is not 200."""
         status, told = response.status, _told(response.body)
-        text = (told.error or told.detail or "")[:_MAX_TEXT]
+        text = redacted_start(told.error or told.detail or "", _MAX_TEXT)
         detail = f"predictor {self._predictor} answered {status}: {text}"
         kind = NotReady if status == 503 and told.title == NotReady.title else _ERRORS.get(status, ServingError)
-        fields = [FieldError(one.field[:_MAX_TEXT], one.reason[:_MAX_TEXT]) for one in told.errors[:_MAX_FIELDS]]
+        wrong = told.errors[:_MAX_FIELDS]
+        fields = [FieldError(one.field[:_MAX_TEXT], redacted_start(one.reason, _MAX_TEXT)) for one in wrong]
         return failure(kind, detail, text, fields, retry_seconds(response.header(b"retry-after")))
 
 
@@ -209,5 +211,5 @@ def _told(body: bytes) -> _ErrorBody:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         told = _ErrorBody()
     if not (told.error or told.detail):
-        told.error = body[:_MAX_TEXT].decode(errors="replace")
+        told.error = body[:LONGEST].decode(errors="replace")
     return told

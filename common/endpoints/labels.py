@@ -15,7 +15,7 @@ from common.protocol.values import OIP_INSTEAD, check_json_numbers
 
 
 def most_probable(model: ModelHandle, outputs: Mapping[str, Array], top: int) -> list[tuple[str, float]]:
-    """The `top` most probable labels of the first row, with their probabilities.
+    """The predicted label of the first row and the most probable others, `top` in all, with their probabilities.
 
     They are the graph's outputs `labels` and `scores`, or else the output that `RowAnswers` finds, also for one sigmoid
     and two labels. Scores that are no probabilities are taken as logits, which a softmax turns into probabilities.
@@ -28,11 +28,13 @@ def most_probable(model: ModelHandle, outputs: Mapping[str, Array], top: int) ->
     answers = RowAnswers(model.outputs, labels)
     if answers.output is None or not answers.labels:
         raise NotFound(f"model {model.name!r} has no output with a score for each label; send requests to /v2")
-    shares = answers.scores(outputs, len(outputs[answers.output]))[0].astype(np.float64)
+    scores = answers.scores(outputs, len(outputs[answers.output]))
+    first, shares = answers.predicted(outputs, scores)[0], scores[0].astype(np.float64)
     if shares.min() < 0 or abs(shares.sum() - 1) > 0.01:
         powers = np.exp(shares - shares.max())
         shares = powers / powers.sum()
-    return [(labels[one], float(shares[one])) for one in np.argsort(-shares, kind="stable")[:top]]
+    others = [one for one in np.argsort(-shares, kind="stable").tolist() if one != first]
+    return [(labels[one], float(shares[one])) for one in [first, *others][:top]]
 
 
 def _text(label: str | bytes) -> str:

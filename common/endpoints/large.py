@@ -34,13 +34,18 @@ async def decoded(context: RequestContext, size: int, decode: Callable[[*Ts], T]
 
 
 async def decoded_inputs(
-    context: RequestContext, size: int, decode: Callable[[*Ts], dict[str, Array]], *arguments: *Ts
+    context: RequestContext, size: int, decode: Callable[[*Ts], dict[str, Array]], *arguments: *Ts, takes: int = 0
 ) -> dict[str, Array]:
-    """The same for the inputs of a model, which then count as memory that is held."""
+    """The same for the inputs of a model, which then count as memory that is held.
+
+    `takes`: the bytes of the inputs if they may be more than the body; they count before anything is decoded.
+    """
+    context.hold(takes)
     inputs = await decoded(context, size, decode, *arguments)
+    held = sum(array.nbytes for array in inputs.values())
     if size > LARGE:
         texts = any(array.dtype == object for array in inputs.values())
-        context.hold(sum(array.nbytes for array in inputs.values()) + size * texts)
+        context.hold(held * (takes <= SMALL) + size * texts)
     return inputs
 
 

@@ -15,6 +15,7 @@ from common.protocol.tensors import Array, TensorSpec
 from common.protocol.values import OIP_INSTEAD, check_json_numbers
 
 _FLOATS = ("FP16", "FP32", "FP64")
+_LABELS = ("INT64", "INT32", "BYTES")
 
 
 class RowAnswers:
@@ -33,6 +34,30 @@ class RowAnswers:
         main = scores or next(iter(by_row if not labels else outputs), None)
         self.output = main.name if main is not None and main in by_row else None
         self.width = _width(main) if main is not None else None
+        self._label = _label_output(outputs) if scores is not None else None
+        self._numbers = {int(one): index for index, one in enumerate(labels) if one.lstrip("-").isdecimal()}
+
+    def predicted(self, outputs: Mapping[str, Array], scores: Array) -> list[int]:
+        """The index of each row's label: what the model's own output of labels says, else that of the highest score.
+
+        They differ where a classifier does not predict the class that it gives the highest score, as a support vector
+        machine with calibrated scores, or one with a threshold of its own.
+        """
+        stated = outputs.get(self._label or "")
+        if stated is not None and stated.size == len(scores):
+            found = [index for value in stated.reshape(-1).tolist() if (index := self._index(value)) is not None]
+            if len(found) == len(scores):
+                return found
+        highest: list[int] = scores.argmax(axis=1).tolist()
+        return highest
+
+    def _index(self, value: int | str | bytes) -> int | None:
+        """The place of a label that is stated as text, as a number, or as its place; None for what is no label."""
+        if isinstance(value, int):
+            by_number = len(self._numbers) == len(self.labels)
+            return self._numbers.get(value) if by_number else value if 0 <= value < len(self.labels) else None
+        text = value.decode(errors="replace") if isinstance(value, bytes) else value
+        return self.labels.index(text) if text in self.labels else None
 
     def scores(self, outputs: Mapping[str, Array], rows: int, *, finite: bool = True) -> Array:
         """The scores of shape [rows, labels]. One sigmoid is the score of the second of two labels."""
@@ -62,6 +87,17 @@ class RowAnswers:
             except InvalidInput as error:
                 raise InvalidInput.at(f"instances[{row}]", f"the model's {error.fields[0].reason}") from None
         return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def _label_output(outputs: Sequence[TensorSpec]) -> str | None:
+    """The only output that has one label for each row, as its name says."""
+    found = [
+        spec.name
+        for spec in outputs
+        if spec.datatype in _LABELS and spec.shape in ((-1,), (-1, 1)) and not spec.any_rank
+        if any(word in spec.name.lower() for word in ("label", "class", "predict"))
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _scores(outputs: Sequence[TensorSpec], labels: int) -> TensorSpec | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -12,12 +12,12 @@ import numpy as np
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse, ModelHandle
 from common.endpoints.fingerprint import stated
 from common.endpoints.row_answers import RowAnswers
-from common.errors import InvalidInput
+from common.errors import InvalidInput, PayloadTooLarge
 from common.preprocessing.items import ItemPreparer
 from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
 from common.protocol.grpc.tfserving_tensors import tensor_info
-from common.protocol.rows import Column, columns_of, rows_to_inputs
+from common.protocol.rows import Column, columns_of, listed_names, rows_to_inputs, value_reason
 from common.protocol.tensors import Array, TensorSpec
 
 FILES_SIGNATURE, FILES_INPUT = "serving_bytes", "image_bytes"
@@ -180,26 +180,44 @@ def status(backend: InferenceBackend[Any], name: str, version: str | None = None
     )
 
 
-def rows(model: ModelHandle, examples: Sequence[Features], method: str) -> dict[str, Array]:
+def rows(
+    model: ModelHandle, examples: Iterable[Features], count: int, method: str, shared: Features, most_rows: int
+) -> dict[str, Array]:
     """The model's inputs, with the features in the order of the model's columns.
 
-    Raises InvalidInput when the model accepts no examples for this method, and when a feature is missing, unknown, not
-    a single value, of another type or out of range.
+    `shared` has the features that all `count` examples have unless they state them. Names are compared with the model
+    before any example is decoded, and examples are read one by one. Raises InvalidInput when the model accepts no
+    examples for this method, and when a feature is missing, unknown, not a single value, of another type or out of
+    range; PayloadTooLarge for more examples than `most_rows`.
     """
     if reason := _no_examples_reason(model, method):
         raise InvalidInput(
             f"model {model.name!r} accepts no examples for :{method}, since {reason}; send tensors to :predict"
         )
-    if not examples:
+    if not count:
         raise InvalidInput.at("examples", "expected at least one")
+    if count > most_rows:
+        raise PayloadTooLarge.at("examples", f"expected at most {most_rows}, got {count}; send several requests")
     known = {column.name: column.spec for column in _columns(model)}
-    singles = [_row(example, known, f"examples[{index}]") for index, example in enumerate(examples)]
-    return rows_to_inputs(singles, _columns(model), "examples")
+    context = _row(shared, known, set(), "context")
+    for name, value in context.items():
+        if reason := value_reason(value, known[name]):
+            raise InvalidInput.at(f"context.{name}", reason)
+    needed = known.keys() - context.keys()
+    given = (_row(example, known, needed, f"examples[{index}]") for index, example in enumerate(examples))
+    return rows_to_inputs(given, _columns(model), "examples", count=count, shared=context)
 
 
-def _row(example: Features, known: Mapping[str, TensorSpec], where: str) -> dict[str, Any]:
-    if example.keys() != known.keys():
-        raise InvalidInput.at(where, f"expected features {list(known)}, got {sorted(example)}")
+def row_bytes(model: ModelHandle, count: int) -> int:
+    """The bytes of the inputs that `rows` makes of so many examples; text has only its references."""
+    return count * sum(column.spec.dtype.itemsize for column in _columns(model))
+
+
+def _row(example: Features, known: Mapping[str, TensorSpec], needed: Set[str], where: str) -> dict[str, Any]:
+    """The values that an example states itself."""
+    if not needed <= example.keys() <= known.keys():
+        found = f"got {listed_names(sorted(example)) or 'none'}"
+        raise InvalidInput.at(where, f"expected features {listed_names(known)}; {found}")
     return {name: _single(values, known[name], f"{where}.{name}") for name, values in example.items()}
 
 

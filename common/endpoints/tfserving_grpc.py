@@ -27,6 +27,7 @@ from common.endpoints.tfserving import (
     find_model,
     infer_files,
     row_answers,
+    row_bytes,
     row_count,
     rows,
     signatures,
@@ -34,7 +35,7 @@ from common.endpoints.tfserving import (
     takes_files,
     values,
 )
-from common.errors import InvalidInput, MethodNotAllowed, PayloadTooLarge
+from common.errors import InvalidInput, MethodNotAllowed
 from common.preprocessing.items import ItemPreparer
 from common.protocol.grpc import tfserving_pb2 as pb
 from common.protocol.grpc import tfserving_pb2_grpc as pb_grpc
@@ -130,8 +131,12 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
         self, context: RequestContext, model: ModelHandle, examples: pb.Input, method: str
     ) -> tuple[InferResponse, int]:
         """The outputs for the examples, and the number of examples."""
-        size = values_size(context.bytes_in, _count(examples), len(columns(model)))
-        inputs = await decoded_inputs(context, size, _rows, model, examples, method, context.most_rows)
+        count = _count(examples)
+        size, takes = (
+            values_size(context.bytes_in, count, len(columns(model))),
+            row_bytes(model, min(count, context.most_rows)),
+        )
+        inputs = await decoded_inputs(context, size, _rows, model, examples, method, context.most_rows, takes=takes)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         return await self._backend.infer(InferRequest(context, model, inputs)), row_count(inputs)
 
@@ -213,20 +218,12 @@ def _count(examples: pb.Input) -> int:
 
 
 def _rows(model: ModelHandle, examples: pb.Input, method: str, most_rows: int) -> dict[str, Array]:
-    if (count := _count(examples)) > most_rows:
-        raise PayloadTooLarge.at("examples", f"expected at most {most_rows}, got {count}; send several requests")
-    inputs = rows(model, _features(examples), method)
+    listed, shared = examples.example_list.examples, tensor_pb.Example()
+    if examples.WhichOneof("kind") == "example_list_with_context":
+        listed, shared = examples.example_list_with_context.examples, examples.example_list_with_context.context
+    inputs = rows(model, map(_values, listed), len(listed), method, _values(shared), most_rows)
     check_inputs(inputs, model.inputs)
     return inputs
-
-
-def _features(examples: pb.Input) -> list[Features]:
-    """The values of each example by name. The example's own values come before those of the shared context."""
-    if examples.WhichOneof("kind") == "example_list_with_context":
-        listed = examples.example_list_with_context
-        shared = _values(listed.context)
-        return [{**shared, **_values(example)} for example in listed.examples]
-    return [_values(example) for example in examples.example_list.examples]
 
 
 def _values(example: tensor_pb.Example) -> Features:

@@ -28,7 +28,7 @@ from common.endpoints.tfserving import (
     find_model,
     infer_files,
     row_answers,
-    row_count,
+    row_bytes,
     rows,
     signatures,
     status,
@@ -44,7 +44,6 @@ from common.protocol.oip import check_inputs
 from common.protocol.rows import check_size
 from common.protocol.stated import json_size
 from common.protocol.tensors import Array
-from common.request.capacity import LARGE
 from common.request.context import RequestContext
 
 _PREFIX = "/v1/models/"
@@ -119,12 +118,15 @@ class TfServingRoute:
 
     async def _examples(self, context: RequestContext, target: _Target, body: Payload) -> Reply:
         model = target.model
-        objects = bytes(body).count(b"{") if len(body) <= LARGE else 0
-        size = values_size(len(body), objects, len(columns(model)))
-        inputs = await decoded_inputs(context, size, _example_rows, target, body, context.most_rows)
+        request = await decoded(context, len(body), _decode_examples, target, body, context.most_rows)
+        count = len(request.examples)
+        size, takes = (
+            values_size(len(body), count, len(columns(model))),
+            row_bytes(model, min(count, context.most_rows)),
+        )
+        inputs = await decoded_inputs(context, size, _example_rows, target, request, context.most_rows, takes=takes)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         outputs = (await self._backend.infer(InferRequest(context, model, inputs))).outputs
-        count = row_count(inputs)
         labels = row_answers(model).labels if target.method == CLASSIFY else ()
         size = max(rows_size(count, labels), json_size(outputs))
         return Reply(200, await encoded(context, size, _results, target, outputs, count))
@@ -168,13 +170,20 @@ def _size(asked: _Predict) -> int:
     return sum(array.nbytes for array in asked.inputs.values()) + sum(map(len, asked.files or ()))
 
 
-def _example_rows(target: _Target, body: Payload, most_rows: int) -> dict[str, Array]:
-    """The input of a :classify or :regress request."""
+def _decode_examples(target: _Target, body: Payload, most_rows: int) -> tfserving.ExamplesRequest:
+    """The body of a :classify or :regress request."""
     check_size(body, columns(target.model), most_rows)
     request = tfserving.decode_examples(body)
     check_signature(target.model, request.signature_name, target.method)
-    inputs = rows(target.model, tfserving.features(request), target.method)
-    check_inputs(inputs, target.model.inputs)
+    return request
+
+
+def _example_rows(target: _Target, request: tfserving.ExamplesRequest, most_rows: int) -> dict[str, Array]:
+    """The input of a :classify or :regress request."""
+    model, shared = target.model, tfserving.by_name(request.context, "context")
+    examples, count = tfserving.features(request), len(request.examples)
+    inputs = rows(model, examples, count, target.method, shared, most_rows)
+    check_inputs(inputs, model.inputs)
     return inputs
 
 

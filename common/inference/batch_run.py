@@ -33,6 +33,9 @@ def run_batch(session: Session, batch: Batch) -> tuple[float, float, list[RunOut
 def _run_together(session: Session, batch: Batch) -> list[RunOutcome]:
     inputs = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
     outputs = session.run(inputs)
+    total = sum(request.rows for request in batch)
+    if any(output.shape[:1] != (total,) for output in outputs):
+        raise ModelFailed(f"an output does not have the {total} rows of the inputs, so its rows cannot be told apart")
     outcomes: list[RunOutcome] = []
     at = 0
     for request in batch:

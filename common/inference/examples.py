@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from common.inference.manifest import Manifest, ModelLoadError
+from common.inference.manifest import Manifest, ModelLoadError, one_line
 from common.protocol.rows import columns_of, rows_to_inputs
 from common.protocol.tensors import Array, TensorSpec, fits
 
@@ -27,7 +27,7 @@ def example_inputs(manifest: Manifest) -> list[dict[str, Array]]:
                 if inputs is not None and spec.name in inputs:
                     spec.check(inputs[spec.name], f"input {spec.name!r}")
         except Exception as error:  # numpy raises several unrelated classes for values that are no numbers
-            raise ModelLoadError(f"model.yaml: examples[{index}]: {' '.join(str(error).split())[:300]}") from None
+            raise ModelLoadError(f"model.yaml: examples[{index}]: {one_line(error, 300)}") from None
         if inputs is not None:
             found.append(inputs)
     return found
@@ -48,7 +48,7 @@ def _inputs(specs: list[TensorSpec], example: dict[str, Any]) -> dict[str, Array
         if isinstance(given, list) and len(given) != len(names):
             raise ValueError(f"features: expected {len(names)} values, got {len(given)}")
         row = given if isinstance(given, dict) else dict(zip(names, given, strict=True))
-        return rows_to_inputs([row], columns, "rows")
+        return rows_to_inputs([row], columns, "rows", count=1)
     if len(specs) != 1:
         raise ValueError("features: the inputs have no named columns; give `inputs`, tensors by name")
     return {specs[0].name: _tensor(given, specs[0])}

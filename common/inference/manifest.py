@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import ServingError
+from common.observability.redaction import redacted
 from common.protocol.rows import columns_of
 from common.protocol.tensors import DATATYPES, TensorSpec
 
@@ -230,5 +231,5 @@ def _file_problems(manifest: Manifest) -> list[str]:
 
 def one_line(error: BaseException, length: int = 600) -> str:
     """An error of ONNX Runtime on one line. Of a long one, the end is kept too, which says what to do."""
-    text = " ".join(str(error).split())
+    text = redacted(" ".join(redacted(str(error)).split()))  # first: a part of a secret is not recognised
     return text if len(text) <= length else f"{text[: length // 2]} … {text[-length // 2 :]}"

@@ -1,4 +1,4 @@
-"""Whether the run time of a model depends on the values of its inputs, and not only on their shapes.
+"""What of a run depends on the values of the inputs, and not only on their shapes: its time, its rows.
 
 A run on the event loop blocks all requests, so only a model whose run time is bounded by construction may run there.
 One measured run does not show that: a loop that counts to the value of an input is quick for 1 and takes seconds for a
@@ -39,6 +39,19 @@ _SIZE_INPUTS = {
     "ConstantOfShape": (0,), "Expand": (1,), "OneHot": (1,), "Pad": (1,), "Range": (0, 1, 2), "Resize": (2, 3),
     "Tile": (1,), "TopK": (1,),
 }  # fmt: skip
+
+# operators that drop or find rows by their values, or take another way for the whole batch because of one row's value
+_CHOOSE_ROWS = frozenset({"Compress", "If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "Unique"})
+
+
+def mixing_reason(facts: GraphFacts) -> str | None:
+    """Why rows of a run may get other outputs than alone, whatever a probe shows; None when nothing says so."""
+    if facts.functions:
+        return "the graph defines functions of its own, whose operators are not known"
+    for node in facts.nodes:
+        if node.kind in _CHOOSE_ROWS:
+            return f"operator {node.kind} may choose rows by their values"
+    return None
 
 
 def unbounded_reason(facts: GraphFacts, inputs: Sequence[TensorSpec]) -> str | None:

@@ -23,8 +23,17 @@ from obstore.store import ObjectStore, from_url
 from common.inference.manifest import Manifest, ModelLoadError, one_line, parse_manifest
 
 MAX_MANIFEST_BYTES = 4_000_000
+SCHEMES = ("file", "http", "https", "s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "adl")  # of object_store
 _PANICS = "pyo3_runtime"  # what obstore raises for a URL that is none; it is no Exception
 ModelFiles = Callable[[Manifest], Mapping[str, str]]
+
+
+def check_uri(uri: str) -> None:
+    """Raises ValueError, without the URI, which may hold secrets, for one that no store understands."""
+    scheme, given, _ = uri.partition("://")
+    if not given or scheme.lower() not in SCHEMES:
+        found = f"got {scheme!r}" if given and scheme.isalnum() and len(scheme) < 10 else "got none of these"
+        raise ValueError(f"expected a URL that begins with {', '.join(SCHEMES[:6])} and ://, {found}")
 
 
 class ModelSource:

@@ -9,7 +9,7 @@ from common.errors import FieldError, InvalidInput
 MAX_REPORTED = 20
 
 
-def wrong_fields(wrong: Sequence[FieldError]) -> InvalidInput:
+def wrong_fields(wrong: Sequence[FieldError], kind: type[InvalidInput] = InvalidInput) -> InvalidInput:
     """An error that lists these fields with their reasons, at most the first MAX_REPORTED."""
     wrong = wrong[:MAX_REPORTED]
-    return InvalidInput("; ".join(f"{one.field}: {one.reason}" for one in wrong), fields=wrong)
+    return kind("; ".join(f"{one.field}: {one.reason}" for one in wrong), fields=wrong)

@@ -22,6 +22,8 @@ from common.protocol.json_body import Payload
 from common.protocol.tensors import Array
 
 MAX_PIXELS = 16_000_000  # 64 MB when decoded, at four bytes each; a phone camera makes twelve million
+DECODED_BYTES = 13  # of a pixel at most, as 16-bit grey and its conversions; RGBA on white, or two RGB, take 8
+_PART = 1_000_000  # pixels that are converted at once
 WHITE = (255, 255, 255)
 
 Step = Callable[[Any], Any]
@@ -55,11 +57,7 @@ def open_picture(body: Payload, max_pixels: int = MAX_PIXELS) -> Image.Image:
     file, orientation = strip_metadata(bytes(body))
     try:
         picture = _opened(file)
-        width, height = picture.size
-        if width * height > max_pixels:
-            raise PayloadTooLarge.at(
-                FIELD, f"has {width} x {height} pixels, more than {max_pixels}; send a smaller one"
-            )
+        _check_pixels(picture, max_pixels)
         picture.load()
         upright = _rgb(picture)
     except (InvalidInput, MemoryError):
@@ -67,6 +65,28 @@ def open_picture(body: Payload, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except Exception as error:  # decoders raise many classes of exception, all because of the bytes
         raise InvalidInput.at(FIELD, f"is cut short or damaged ({error}); send the whole file") from None
     return upright if orientation == UPRIGHT else upright.transpose(_UPRIGHT_BY[orientation])
+
+
+def decoded_bytes(body: Payload, max_pixels: int = MAX_PIXELS) -> int:
+    """The bytes that a picture takes while it is decoded and turned, as its header states its size.
+
+    Nothing is decoded. Raises what `open_picture` raises for a file whose header is not valid or states too much.
+    """
+    file, _ = strip_metadata(bytes(body))
+    try:
+        picture = _opened(file)
+        _check_pixels(picture, max_pixels)
+    except (InvalidInput, MemoryError):
+        raise
+    except Exception as error:  # as above
+        raise InvalidInput.at(FIELD, f"is cut short or damaged ({error}); send the whole file") from None
+    return picture.width * picture.height * DECODED_BYTES
+
+
+def _check_pixels(picture: Image.Image, most: int) -> None:
+    width, height = picture.size
+    if width * height > most:
+        raise PayloadTooLarge.at(FIELD, f"has {width} x {height} pixels, more than {most}; send a smaller one")
 
 
 def _opened(file: bytes) -> Image.Image:
@@ -85,7 +105,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
     if isinstance(transparent, tuple) and max(transparent) > 255:
         # the transparent colour is stated in 16 bits, but Pillow has kept only the upper 8 bits of the pixels
         picture.info["transparency"] = tuple(value >> 8 for value in transparent)
-    return _on_white(picture.convert("RGBA")) if picture.has_transparency_data else picture.convert("RGB")
+    return _on_white(picture) if picture.has_transparency_data else picture.convert("RGB")
 
 
 def _from_sixteen_bits(pixels: Array, transparent: int | None) -> Image.Image:
@@ -97,8 +117,13 @@ def _from_sixteen_bits(pixels: Array, transparent: int | None) -> Image.Image:
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
+    """The picture on white. It is converted in parts, since a whole copy of each kind takes several times its size."""
     canvas = Image.new("RGB", picture.size, WHITE)
-    canvas.paste(picture.convert("RGB"), mask=picture.getchannel("A"))
+    width, height = picture.size
+    rows = max(_PART // max(width, 1), 1)
+    for top in range(0, height, rows):
+        part = picture.crop((0, top, width, min(top + rows, height))).convert("RGBA")
+        canvas.paste(part.convert("RGB"), (0, top), part.getchannel("A"))
     return canvas
 
 

@@ -89,18 +89,23 @@ class Preparer:
         return {self.tensor.name: array}
 
     def prepare_many(self, items: Iterable[Any], where: str = "instances") -> dict[str, Array]:
-        """The model's input for several items, one row each. InvalidInput names fields as `instances[3].island`."""
+        """The model's input for several items, one row each. InvalidInput names fields as `instances[3].island`.
+
+        It is of the class that all errors have, such as PayloadTooLarge.
+        """
         rows: list[Array] = []
         wrong: list[FieldError] = []
+        kinds: set[type[InvalidInput]] = set()
         for index, item in enumerate(items):
             try:
                 rows.append(self.prepare(item)[self.tensor.name])
             except InvalidInput as error:
                 wrong += [FieldError(f"{where}[{index}].{one.field}", one.reason) for one in error.fields]
+                kinds.add(type(error))
             if len(wrong) >= MAX_REPORTED:
                 break
         if wrong:
-            raise wrong_fields(wrong)
+            raise wrong_fields(wrong, kinds.pop() if len(kinds) == 1 else InvalidInput)
         if not rows:
             raise InvalidInput.at(where, "is empty; send at least one")
         return {self.tensor.name: np.concatenate(rows)}

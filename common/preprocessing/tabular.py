@@ -19,14 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 
 from common.errors import FieldError, InvalidInput
-from common.preprocessing.fields import wrong_fields
+from common.preprocessing.fields import MAX_REPORTED, wrong_fields
 from common.protocol.choices import convert
+from common.protocol.rows import listed_names
 
 GREATEST = float(np.finfo(np.float32).max)
 STEPS = ("impute", "one_hot", "standardise", "min_max", "order")
@@ -130,7 +132,7 @@ class Table:
 
     def __init__(self, columns: Sequence[_Number | _Category], width: int) -> None:
         self._columns, self._width = columns, width
-        self._names = {column.name for column in columns}
+        self._names = dict.fromkeys(column.name for column in columns)
         self.fields = tuple(column.field() for column in columns)
 
     def __call__(self, item: Any) -> list[float]:
@@ -142,10 +144,10 @@ class Table:
             for column in self._columns
             if (reason := column.fill(row, item.get(column.name))) is not None
         ]
-        if not item.keys() <= self._names:
-            known = ", ".join(field.name for field in self.fields)
-            unknown = sorted(str(name)[:60] for name in item.keys() - self._names)
-            wrong += [FieldError(name, f"is not a field of this model; the fields are: {known}") for name in unknown]
+        if not item.keys() <= self._names.keys():
+            reason = f"is not a field of this model; the fields are: {listed_names(self._names)}"
+            unknown = islice((name for name in item if name not in self._names), MAX_REPORTED)
+            wrong += [FieldError(str(name)[:60], reason) for name in sorted(unknown, key=str)]
         if wrong:
             raise wrong_fields(wrong)
         return row

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,6 +19,7 @@ from common.request.capacity import LARGE, SMALL
 MAX_REPORTED = 20
 _MOST_UNKNOWN = 16  # values of a row, for a model whose columns are not known now
 _OTHER_MARKS = 64  # in a body, outside its rows
+_OVERFLOWS = {"FP16": 65520.0, "FP32": (2 - 2**-24) * 2.0**127}  # what is as large is rounded to infinity
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -70,49 +73,85 @@ def columns_of(specs: Sequence[TensorSpec]) -> list[Column]:
     return columns
 
 
-def rows_to_inputs(instances: Rows, columns: Sequence[Column], at: str = "instances") -> dict[str, Array]:
-    """The inputs of a model, by name, from rows that have one value for each column and nothing else.
+def rows_to_inputs(
+    instances: Iterable[Mapping[str, Any]],
+    columns: Sequence[Column],
+    at: str = "instances",
+    *,
+    count: int,
+    shared: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Array]:
+    """The inputs of a model, by name, from `count` rows that have one value for each column and nothing else.
 
     Raises InvalidInput that names the values which are missing, unknown, of another type or out of range; nothing is
     converted. None stands for a number that is missing, where the input allows that. `at` is the field of the rows.
+    `shared` has values of columns for the rows that do not state them; its own values have been checked. Each row is
+    read once and kept nowhere else, since few bytes of a request may share values among many rows.
     """
-    if wrong := _errors(instances, columns, at):
+    arrays, places = _arrays(columns, count, shared)
+    needed = [column for column in columns if column.name not in shared]
+    by_name = {column.name: column for column in columns}
+    wrong: list[FieldError] = []
+    for index, row in enumerate(instances):
+        wrong += islice(_row_errors(row, needed, by_name, f"{at}[{index}]"), MAX_REPORTED - len(wrong))
+        if len(wrong) >= MAX_REPORTED:
+            break
+        if not wrong:
+            for name, value in row.items():
+                array, place = places[name]
+                array[index, place] = _plain(value)
+    if wrong:
         raise _joined(wrong)
-    inputs: dict[str, Array] = {}
-    for spec in {column.spec.name: column.spec for column in columns}.values():
-        names = [column.name for column in columns if column.spec.name == spec.name]
-        values = [[_plain(row[name]) for name in names] for row in instances]
-        with np.errstate(over="ignore"):
-            array = np.array(values, dtype=spec.dtype).reshape(len(instances), *spec.shape[1:])
-        inputs[spec.name] = array
-        if array.dtype.kind == "f" and np.isinf(array).any():
-            overflowed = np.isinf(array).reshape(len(instances), -1) & np.isfinite(np.array(values, np.float64))
-            if not overflowed.any():
-                continue  # gRPC carries infinity
-            row, column = np.argwhere(overflowed)[0]
-            raise InvalidInput.at(f"{at}[{row}].{names[column]}", f"is outside the range of {spec.datatype}")
-    return inputs
+    return {spec.name: arrays[spec.name].reshape(count, *spec.shape[1:]) for _, spec in columns}
+
+
+def _arrays(
+    columns: Sequence[Column], count: int, shared: Mapping[str, Any]
+) -> tuple[dict[str, Array], dict[str, tuple[Array, int]]]:
+    """The inputs of a model with the shared values in each row, and the place of each column in them."""
+    names: dict[str, list[str]] = {}
+    for column in columns:
+        names.setdefault(column.spec.name, []).append(column.name)
+    dtypes = {column.spec.name: column.spec.dtype for column in columns}
+    arrays = {name: np.zeros((count, len(listed)), dtypes[name]) for name, listed in names.items()}
+    places = {one: (arrays[name], place) for name, listed in names.items() for place, one in enumerate(listed)}
+    for name, value in shared.items():
+        array, place = places[name]
+        array[:, place] = _plain(value)
+    return arrays, places
 
 
 def _plain(value: Any) -> Any:
     return np.nan if value is None else value
 
 
-def _errors(instances: Rows, columns: Sequence[Column], at: str) -> list[FieldError]:
-    known = {column.name for column in columns}
-    found: list[FieldError] = []
-    for index, row in enumerate(instances):
-        where = f"{at}[{index}]"
-        for column in columns:
-            reason = value_reason(row[column.name], column.spec) if column.name in row else "is missing"
-            if reason:
-                found.append(FieldError(f"{where}.{column.name}", reason))
-        for name in row.keys() - known:
-            listed = ", ".join(column.name for column in columns)
-            found.append(FieldError(f"{where}.{name[:60]}", f"is not a feature of this model; they are: {listed}"))
-        if len(found) >= MAX_REPORTED:
-            break
-    return found[:MAX_REPORTED]
+def _row_errors(
+    row: Mapping[str, Any], needed: Sequence[Column], by_name: Mapping[str, Column], where: str
+) -> Iterator[FieldError]:
+    """What is wrong in a row: first in the columns that it has to state, then in what else it states."""
+    for name, spec in needed:
+        reason = value_reason(row[name], spec) if name in row else "is missing"
+        if reason:
+            yield FieldError(f"{where}.{name}", reason)
+    if len(row) == len(needed) and all(column.name in row for column in needed):
+        return
+    stated = {column.name for column in needed}
+    for name, value in row.items():
+        if name in stated:
+            continue
+        column = by_name.get(name)
+        if column is None:
+            reason = f"is not a feature of this model; they are: {listed_names(by_name)}"
+        else:
+            reason = value_reason(value, column.spec)
+        if reason:
+            yield FieldError(f"{where}.{name[:60]}", reason)
+
+
+def listed_names(names: Collection[str]) -> str:
+    """Names as an error lists them: of many, the first ones."""
+    shown = ", ".join(name[:60] for name in islice(names, MAX_REPORTED))
+    return shown if len(names) <= MAX_REPORTED else f"{shown} and {len(names) - MAX_REPORTED} more"
 
 
 def value_reason(value: Any, spec: TensorSpec) -> str:
@@ -134,11 +173,13 @@ def value_reason(value: Any, spec: TensorSpec) -> str:
 
 
 def _number_reason(value: float, spec: TensorSpec) -> str:
+    """gRPC carries infinity, so a number that is infinite before it is converted is taken."""
     try:
         number = float(value)
     except OverflowError:
         return f"is outside the range of {spec.datatype}"
-    return "" if math.isfinite(number) or isinstance(value, float) else f"is outside the range of {spec.datatype}"
+    overflows = math.isfinite(number) and abs(number) >= _OVERFLOWS.get(spec.datatype, math.inf)
+    return f"is outside the range of {spec.datatype}" if overflows else ""
 
 
 def decode_rows(body: Payload) -> Rows:
@@ -160,7 +201,7 @@ def rows_to_array(
         with np.errstate(over="ignore"):
             rows = np.array([[row[name] for name in names] for row in instances], _FLOATS[datatype])
     except KeyError:
-        raise _row_errors(instances, names, exact) from None
+        raise _number_errors(instances, names, exact) from None
     if not np.isfinite(rows).all():
         raise InvalidInput.at("instances", f"contains a number outside the range of {datatype}")
     return rows
@@ -174,30 +215,32 @@ def explain_error(error: InvalidInput, body: Payload, names: Sequence[str], *, e
     if len(body) > LARGE:  # values of any type take many times their size
         return error
     try:
-        found = _row_errors(decode_json(_untyped, body).instances, names, exact)
+        found = _number_errors(decode_json(_untyped, body).instances, names, exact)
     except InvalidInput:
         return error
     return found if found.fields else error
 
 
-def _row_errors(instances: Sequence[Mapping[str, object]], names: Sequence[str], exact: bool) -> InvalidInput:
+def _number_errors(instances: Sequence[Mapping[str, object]], names: Sequence[str], exact: bool) -> InvalidInput:
+    """Why rows are not numbers by these names. A row may have as many other names as a body has room for."""
+    known = dict.fromkeys(names)
     found: list[FieldError] = []
     for index, row in enumerate(instances):
-        for name in [*names, *(row.keys() - set(names))]:
-            if reason := _reason(row, name, names, exact):
+        for name in chain(names, (name for name in row if name not in known)):
+            if reason := _reason(row, name, known, exact):
                 found.append(FieldError(f"instances[{index}].{name[:60]}", reason))
-        if len(found) >= MAX_REPORTED:
-            break
-    return _joined(found[:MAX_REPORTED])
+            if len(found) >= MAX_REPORTED:
+                return _joined(found)
+    return _joined(found)
 
 
 def _joined(found: list[FieldError]) -> InvalidInput:
     return InvalidInput("; ".join(f"{one.field} {one.reason}" for one in found), fields=found)
 
 
-def _reason(row: Mapping[str, object], name: str, names: Sequence[str], exact: bool) -> str:
+def _reason(row: Mapping[str, object], name: str, names: Collection[str], exact: bool) -> str:
     if name not in names and exact:
-        return f"is not a feature of this model; the features are: {', '.join(names)}"
+        return f"is not a feature of this model; the features are: {listed_names(names)}"
     if name not in row:
         return "is missing"
     if isinstance(row[name], bool) or not isinstance(row[name], int | float):

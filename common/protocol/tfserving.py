@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -87,12 +87,13 @@ def decode_examples(body: Payload) -> ExamplesRequest:
     return decode_json(_examples, body)
 
 
-def features(request: ExamplesRequest) -> list[dict[str, list[Any]]]:
-    """The values of each example by name. Its values override those of the context. Base64 is decoded to bytes."""
-    return [
-        {name: _listed(value, f"examples[{index}].{name}") for name, value in (request.context | example).items()}
-        for index, example in enumerate(request.examples)
-    ]
+def features(request: ExamplesRequest) -> Iterator[dict[str, list[Any]]]:
+    """The values of each example by name, without those of the context. Base64 is decoded to bytes."""
+    return (by_name(example, f"examples[{index}]") for index, example in enumerate(request.examples))
+
+
+def by_name(example: Example, where: str) -> dict[str, list[Any]]:
+    return {name: _listed(value, f"{where}.{name}") for name, value in example.items()}
 
 
 def _listed(value: Scalar | list[Scalar], where: str) -> list[Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from common import RELEASE
 from common.endpoints.backend import InferenceBackend
@@ -70,6 +70,15 @@ class Settings(ServiceSettings):
     require_fingerprint: bool = Field(
         False, description="Refuses tensors without the fingerprint of the preprocessing that the model needs."
     )
+
+    @field_validator("model_uri")
+    @classmethod
+    def _known_store(cls, uri: str) -> str:
+        if uri:
+            from common.inference.source import check_uri  # as below
+
+            check_uri(uri)
+        return uri
 
     @property
     def models(self) -> list[str]:

@@ -20,6 +20,7 @@ from patterns.parallel.feature_store import store_failure
 from patterns.parallel.member import EnsembleMember, MemberResponse
 
 TIME_SHARE = 0.8  # of the remaining time; the rest is for sending the answers of the other predictors to the caller
+_ANSWER_BYTES = 16  # of an FP32 value: in the response, in the array of all answers, and in what is made of them
 Calls = dict[str, Coroutine[Any, Any, MemberResponse]]
 _FETCH = re.compile(r"\bfetch;dur=([\d.]+)")  # in the Server-Timing of a predictor that fetches features itself
 
@@ -118,6 +119,7 @@ class Ensemble:
         """
         if columns != self.columns:
             raise NotReady("a predictor has just been given another model; send the request again", retry_after=1)
+        self._hold(context, len(rows), lambda member: rows.itemsize * len(member.columns))
         shared = {names: rows if names == columns else rows[:, take] for names, take in self._indices.items()}
 
         def call_member(member: EnsembleMember) -> Coroutine[Any, Any, MemberResponse]:
@@ -131,6 +133,8 @@ class Ensemble:
     ) -> Calls:
         """One coroutine for each predictor with the ids of items; the predictor reads their features from the store."""
         inputs = {"items": np.array(ids, object)}
+        longest = max(map(len, ids), default=0)
+        self._hold(context, len(ids), lambda _: longest)
 
         async def call_member(member: EnsembleMember) -> MemberResponse:
             try:
@@ -139,6 +143,15 @@ class Ensemble:
                 raise store_failure(error) or error from None
 
         return self._for_each(call_member)
+
+    def _hold(self, context: RequestContext, rows: int, sent: Callable[[EnsembleMember], int]) -> None:
+        """Counts what all calls together take: each sends a copy of its columns, and its answer is read and combined.
+
+        `sent` is the number of bytes that a member gets for each row. Raises Overloaded, PayloadTooLarge.
+        """
+        called = [self.members[name] for name in self._predictors.keys() - self.skipped().keys()]
+        answers = sum(_ANSWER_BYTES * max(len(member.labels), 1) for member in called)
+        context.hold(rows * (sum(map(sent, called)) + answers))
 
     def _for_each(self, call_member: Callable[[EnsembleMember], Coroutine[Any, Any, MemberResponse]]) -> Calls:
         skipped = self.skipped()

@@ -12,8 +12,9 @@ from common import RELEASE
 from common.composition.backend import CompositionBackend
 from common.endpoints.backend import InferRequest
 from common.endpoints.large import decoded, encoded, rows_size
-from common.errors import InvalidInput, PayloadTooLarge, UpstreamFailed
+from common.errors import FieldError, InvalidInput, PayloadTooLarge, UnsupportedMedia, UpstreamFailed
 from common.http.reply import Reply
+from common.preprocessing.fields import wrong_fields
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.media import JSON, PICTURES, stated_media
 from common.protocol.tensors import Array
@@ -61,7 +62,10 @@ class RawInputRoute:
         picture = _takes_picture(context, pair)
         given = await decoded(context, len(body), _instances, picture, body, context.most_rows)
         async with cancel_on_disconnect(context):
-            response = await pair.infer(InferRequest(context, pair, {INSTANCES.name: given}))
+            try:
+                response = await pair.infer(InferRequest(context, pair, {INSTANCES.name: given}))
+            except InvalidInput as error:
+                raise as_sent(picture, error) from None
             version, outputs = response.model_version, response.outputs
             labels = await pair.labels(context, version)
         main = pair.outputs[0].name
@@ -112,6 +116,16 @@ def _instances(picture: bool, body: Payload, most_rows: int) -> Array:
     if len(listed) > most_rows:
         raise PayloadTooLarge.at("instances", f"expected at most {most_rows}, got {len(listed)}")
     return np.array([one.encode() if isinstance(one, str) else msgspec.json.encode(one) for one in listed], object)
+
+
+def as_sent(picture: bool, error: InvalidInput) -> InvalidInput:
+    """The error of an instance as that of the request: a picture is the body itself, and JSON is a known media type."""
+    if picture:
+        prefix = f"{INSTANCES.name}[0]."
+        return wrong_fields(
+            [FieldError(one.field.removeprefix(prefix), one.reason) for one in error.fields], type(error)
+        )
+    return InvalidInput(error.detail, fields=error.fields) if isinstance(error, UnsupportedMedia) else error
 
 
 def _encoded(name: str, scores: Array, labels: list[str], top: int, told: dict[str, str]) -> bytes:

@@ -14,7 +14,7 @@ import msgspec
 
 from common.client import ModelMetadata, PredictorRequest, PredictorResponse
 from common.endpoints.fingerprint import FINGERPRINT
-from common.errors import InvalidInput
+from common.errors import InvalidInput, PayloadTooLarge
 from common.inference.executor import BoundedExecutor
 from common.inference.manifest import Manifest, ModelLoadError, read_manifest
 from common.preprocessing.steps import Preparer, preparer
@@ -85,7 +85,8 @@ class Preparation:
             match self._read[1].kind:
                 case "values":
                     if len(item) > SMALL:
-                        raise InvalidInput.at(f"instances[{index}]", f"expected at most {SMALL} bytes, got {len(item)}")
+                        found = f"expected at most {SMALL} bytes, got {len(item)}"
+                        raise PayloadTooLarge.at(f"instances[{index}]", found)
                     yield decode_json(_values, item, f"instances[{index}]")
                 case "text":
                     yield text_of(item, f"instances[{index}].text")

@@ -23,12 +23,13 @@ from common.errors import (
     UpstreamModelNotFound,
 )
 from common.inference.executor import BoundedExecutor
-from common.preprocessing.pictures import open_picture
+from common.preprocessing.pictures import decoded_bytes, open_picture
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array, TensorSpec
 from common.request.context import RequestContext
 from patterns.serial import images
 from patterns.serial.images import RecognisedLine
+from patterns.serial.memory import PictureMemory
 from patterns.serial.releases import Release, Releases
 from patterns.serial.settings import DETECTION, HEAVY, ORIENTATION, RECOGNITION, ReadingSettings
 
@@ -66,16 +67,27 @@ class Page:
 class Pipeline:
     """Reads pages. Images are processed in threads, where possible while a model is called."""
 
-    def __init__(self, settings: ReadingSettings, releases: Releases, executor: BoundedExecutor) -> None:
-        self._settings, self._releases, self._executor = settings, releases, executor
+    def __init__(
+        self, settings: ReadingSettings, releases: Releases, executor: BoundedExecutor, memory: PictureMemory
+    ) -> None:
+        self._settings, self._releases, self._executor, self._memory = settings, releases, executor, memory
 
     async def read(self, context: RequestContext, body: Payload) -> Page:
-        """Reads the page in a JPEG or PNG file.
+        """Reads the page in a JPEG or PNG file, once there is memory for its pixels.
 
-        If a model of its release is unloaded meanwhile, the page is read once more with the current release. Raises
-        InvalidInput for a file that is not valid, NotReady, and the errors of required predictors.
+        Raises InvalidInput for a file that is not valid, Overloaded, NotReady, and the errors of required predictors.
         """
-        picture = await self._executor.run(context.deadline, open_picture, body, self._settings.max_pixels)
+        most = self._settings.max_pixels
+        size = await self._executor.run(context.deadline, decoded_bytes, body, most)
+        async with self._memory.hold(context.deadline, size):
+            picture = await self._executor.run(context.deadline, open_picture, body, most)
+            return await self._read(context, picture)
+
+    async def _read(self, context: RequestContext, picture: Image) -> Page:
+        """Reads a decoded page.
+
+        If a model of its release is unloaded meanwhile, the page is read once more with the current release.
+        """
         steps = (self._orientation, self._detection, self._recognition, self._second_reading)
         for _ in range(2):
             page = Page(picture, await self._releases.current(context.deadline))

@@ -21,6 +21,7 @@ from common.protocol.tensors import Array, TensorSpec
 from common.request.context import RequestContext
 from common.request.disconnect import cancel_on_disconnect
 from common.service import Service
+from patterns.serial.memory import MAX_PICTURE_BYTES, PictureMemory
 from patterns.serial.pipeline import Page, Pipeline
 from patterns.serial.releases import Releases, VersionedPredictor
 from patterns.serial.settings import HEAVY, ReadingSettings
@@ -54,7 +55,9 @@ class Reader:
     ) -> None:
         self.executor = BoundedExecutor(settings.picture_threads, settings.picture_queue, service.metrics)
         releases = Releases(monitor, predictors, optional={HEAVY})
-        self._pipeline = Pipeline(settings, releases, self.executor)
+        refused = service.metrics.rejected.labelled("preparing_full")
+        memory = PictureMemory(MAX_PICTURE_BYTES, settings.picture_queue, refused)
+        self._pipeline = Pipeline(settings, releases, self.executor, memory)
         service.health.add_readiness_check(releases.unready)
         self._own = Histogram(
             service.metrics.registry, "serving_own_duration_seconds", "Time of a request that no predictor took.", ()

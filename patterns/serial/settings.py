@@ -35,7 +35,9 @@ class ReadingSettings(ServiceSettings):
     )
     max_pixels: int = Field(MAX_PIXELS, ge=1, description="Most pixels (width times height) of a picture.")
     picture_threads: int = Field(2, ge=1, description="Threads that decode, rotate and crop pictures.")
-    picture_queue: int = Field(32, ge=0, description="Most pictures that may wait for such a thread; more get 503.")
+    picture_queue: int = Field(
+        32, ge=0, description="Most pictures that may wait for such a thread, and for memory; more get 503."
+    )
 
 
 class Settings(ReadingSettings, ProxySettings):

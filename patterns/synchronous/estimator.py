@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from common.inference.manifest import Manifest, ModelLoadError, read_manifest
+from common.inference.manifest import Manifest, ModelLoadError, one_line, read_manifest
 from common.observability.log import Logs
-from common.protocol.tensors import Array
+from common.protocol.tensors import Array, check_finite
 from common.roles.process import ServiceProcess
 from patterns.synchronous import api
 
@@ -57,20 +57,35 @@ class EstimatorSession:
     facts = None  # of a graph: there is none, so no run is known to be short, and all of them take the thread
 
     def __init__(self, estimator: Any, manifest: Manifest) -> None:
-        self._estimator, self._input = estimator, manifest.inputs[0].name
+        self._estimator, (entry, *_) = estimator, manifest.inputs
+        self._input, self._missing = entry.name, entry.missing
         self._classifies = manifest.task.endswith("classification")
         self._outputs = manifest.output_specs()
+        self._with_label = any(spec.name == "label" for spec in self._outputs)
 
     def run(self, inputs: dict[str, Array]) -> Sequence[Array]:
+        """The outputs. Raises InvalidInput for NaN or infinity in numbers of which none may be missing."""
         rows = inputs[self._input]
+        if rows.dtype.kind == "f" and not self._missing:
+            check_finite(rows, "inputs[0]")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
             if self._classifies:
                 shares = np.asarray(self._estimator.predict_proba(rows))
-                found = {"probabilities": shares, "label": shares.argmax(axis=1)}
+                found = {"probabilities": shares}
+                if self._with_label:
+                    found["label"] = self._labels(rows, shares)
             else:
                 found = {self._outputs[0].name: np.asarray(self._estimator.predict(rows)).reshape(len(rows), -1)}
         return [found[spec.name].astype(spec.dtype) for spec in self._outputs]
+
+    def _labels(self, rows: Array, shares: Array) -> Array:
+        """The index of the class that the estimator predicts, which need not be the most probable one."""
+        classes = getattr(self._estimator, "classes_", None)
+        if classes is None:
+            return np.asarray(shares.argmax(axis=1))
+        order = np.argsort(classes)
+        return np.asarray(order[np.searchsorted(classes, self._estimator.predict(rows), sorter=order)])
 
 
 def open_estimator(trusted: Collection[str], folder: Path, threads: int) -> tuple[Manifest, EstimatorSession]:
@@ -113,7 +128,7 @@ def _loaded(content: bytes, trusted: Collection[str], path: Path) -> Any:
     except ModelLoadError:
         raise
     except Exception as error:  # skops and the constructors of an estimator raise many classes here
-        raise ModelLoadError(f"{path}: skops cannot load it: {' '.join(str(error).split())[:300]}") from None
+        raise ModelLoadError(f"{path}: skops cannot load it: {one_line(error, 300)}") from None
 
 
 def _check_outputs(session: EstimatorSession, manifest: Manifest, path: Path) -> None:
@@ -124,7 +139,7 @@ def _check_outputs(session: EstimatorSession, manifest: Manifest, path: Path) ->
     try:
         outputs = session.run({spec.name: np.zeros((1, spec.shape[1]), spec.dtype)})
     except Exception as error:  # an estimator raises many classes here
-        text = " ".join(str(error).split())[:300]
+        text = one_line(error, 300)
         raise ModelLoadError(f"{path}: the estimator does not fit model.yaml: {type(error).__name__}: {text}") from None
     for wanted, given in zip(manifest.output_specs(), outputs, strict=True):
         if len(given.shape) != len(wanted.shape) or given.shape[1:] != wanted.shape[1:]:

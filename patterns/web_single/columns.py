@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,11 +11,11 @@ import numpy as np
 from common.endpoints.large import rows_size
 from common.endpoints.row_answers import RowAnswers
 from common.errors import InvalidInput, NotFound
-from common.inference.manifest import Feature, Manifest
+from common.inference.manifest import Feature, Manifest, TensorEntry
 from common.protocol.json_body import Payload, decode_json
 from common.protocol.rows import columns_of, decode_rows, explain_error, rows_to_array, rows_to_inputs
 from common.protocol.stated import json_size
-from common.protocol.tensors import Array
+from common.protocol.tensors import DATATYPES, Array
 
 
 class PredictRequest(msgspec.Struct):
@@ -44,7 +44,7 @@ class Columns:
             raise NotFound(f"model {manifest.name!r} has no output with one row for each input row; {other}")
         self.names = [column.name for column in self._columns]
         self._numbers = specs[0] if len(specs) == 1 and specs[0].datatype in ("FP32", "FP64") else None
-        self._ranges = [_Ranges(entry.name, entry.features) for entry in manifest.inputs if entry.datatype != "BYTES"]
+        self._ranges = [_Ranges(entry) for entry in manifest.inputs if entry.datatype != "BYTES"]
 
     def inputs(self, body: Payload, max_rows: int) -> dict[str, Array]:
         """The model's inputs. Raises InvalidInput that names the value which the model cannot take."""
@@ -52,7 +52,7 @@ class Columns:
         if spec is None or spec.missing:
             instances = decode_rows(body)
             _check_count(len(instances), max_rows)
-            return rows_to_inputs(instances, self._columns)
+            return rows_to_inputs(instances, self._columns, count=len(instances))
         try:
             numbers = decode_json(_request, body).instances
         except InvalidInput as error:
@@ -80,7 +80,7 @@ class Columns:
             scores = answers.scores(outputs, rows)
             return [
                 {"label": labels[top], "probabilities": dict(zip(labels, row, strict=True))}
-                for top, row in zip(scores.argmax(axis=1), scores, strict=True)
+                for top, row in zip(answers.predicted(outputs, scores), scores, strict=True)
             ]
         values = answers.values(outputs, rows)
         if answers.width == 1:
@@ -105,11 +105,15 @@ def _plain(value: Any) -> Any:
 class _Ranges:
     """The ranges of the columns of one input in the training data."""
 
-    def __init__(self, name: str, features: Sequence[Feature]) -> None:
-        self._name, self._features = name, features
+    def __init__(self, entry: TensorEntry) -> None:
+        self._name, self._features = entry.name, entry.features
+        features, dtype = entry.features, DATATYPES[entry.datatype]
         lows = [-np.inf if one.minimum is None else one.minimum for one in features]
         highs = [np.inf if one.maximum is None else one.maximum for one in features]
-        self._low, self._high = np.array(lows, np.float32), np.array(highs, np.float32)
+        # a bound is rounded as the values are: 0.1 of the training data is 0.1 of a request
+        kind = dtype if dtype.kind == "f" else np.dtype(np.float64)
+        with np.errstate(over="ignore"):
+            self._low, self._high = np.array(lows, kind), np.array(highs, kind)
         self._none = not np.isfinite([lows, highs]).any()
 
     def warnings(self, inputs: Mapping[str, Array]) -> dict[int, list[dict[str, str]]]:

@@ -30,6 +30,8 @@ def classifiers() -> list[Case]:
     return [
         tabular("scores_first", [SOFTMAX, LABEL], [scores, label], **CLASSIFIER),
         tabular("label_first", [SOFTMAX, LABEL], [label, scores], **CLASSIFIER),
+        tabular("label_not_the_highest", [SOFTMAX, node("ArgMin", "p", "label", axis=1, keepdims=0)], [label, scores],
+                **CLASSIFIER),
         tabular("one_sigmoid", one, [entry("p", "FP32", N, 1)], **CLASSIFIER, **weights),
         tabular("one_sigmoid_vector", vector, [entry("p", "FP32", N)], **CLASSIFIER, **weights),
         tabular("scores_fp64", double, [entry("p", "FP64", N, 2)], **CLASSIFIER),

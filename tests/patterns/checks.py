@@ -67,14 +67,12 @@ WRONG_FLOWERS = (
 )  # fmt: skip
 
 
-def wrong_pictures(
-    path: str, field: str, cut: bytes, *, unsupported: int = 415, huge: int = 413
-) -> tuple[WrongRequest, ...]:
+def wrong_pictures(path: str, field: str, cut: bytes) -> tuple[WrongRequest, ...]:
     """What no pattern takes for a picture."""
     return (
-        WrongRequest("no picture", path, b"a cat on a mat", field, unsupported, JPEG),
+        WrongRequest("no picture", path, b"a cat on a mat", field, 415, JPEG),
         WrongRequest("cut short", path, cut, field, 400, JPEG),
-        WrongRequest("a bomb", path, pictures.bomb(), field, huge, PNG),
+        WrongRequest("a bomb", path, pictures.bomb(), field, 413, PNG),
         WrongRequest("animated", path, pictures.animated_png(), field, 400, PNG),
         WrongRequest("another content type", path, b"a,b", "Content-Type", 415, CSV),
     )

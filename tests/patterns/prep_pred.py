@@ -35,8 +35,7 @@ DEFAULT = Row(
                      "instances[0].colour"),
         WrongRequest("empty text", "/predict/text_language", {"instances": ["Guten Tag", " "]}, "instances[1].text"),
         WrongRequest("no instance", "/predict/penguins", {"instances": []}, "instances"),
-        *wrong_pictures("/predict/imagenet_lite0", "instances[0].picture", prep_pred.sample("coffee.jpg")[:20_000],
-                        unsupported=400, huge=400),
+        *wrong_pictures("/predict/imagenet_lite0", "picture", prep_pred.sample("coffee.jpg")[:20_000]),
     ),
     inference=Inference(
         "penguins", lambda: {"instances": texts(prep_pred.element(prep_pred.PENGUIN))}, classes("label", 2)

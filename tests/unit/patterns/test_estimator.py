@@ -13,10 +13,13 @@ import pytest
 import yaml
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.svm import SVC
 from skops import io
 
+from common.errors import InvalidInput
 from common.inference.manifest import ModelLoadError
 from common.inference.source import ModelSource
 from common.observability.log import Logs
@@ -57,6 +60,38 @@ def test_a_classifier_gives_the_tensors_of_its_manifest(tmp_path: Path) -> None:
     assert (shares.dtype.name, labels.dtype.name) == ("float32", "int64")
     assert shares == pytest.approx(expected, abs=1e-4)
     assert np.array_equal(labels, expected.argmax(axis=1))
+
+
+@pytest.mark.parametrize("classes", [(0, 1), ("no", "yes"), (5, 2)], ids=str)
+def test_the_label_is_what_the_estimator_predicts_and_not_the_most_probable(tmp_path: Path, classes: Any) -> None:
+    is_virginica = np.array(classes)[(SPECIES == 2).astype(int)]
+    estimator = FixedThresholdClassifier(
+        LogisticRegression(), threshold=0.01, pos_label=classes[1], response_method="predict_proba"
+    )
+    estimator.fit(ROWS, is_virginica)
+    content, outputs = bytes(io.dumps(estimator)), [{**CLASSES[0], "shape": [-1, 2]}, CLASSES[1]]
+    _, session = open_estimator(io.get_untrusted_types(data=content), write(tmp_path, content, outputs=outputs), 1)
+    shares, labels = session.run({"features": ROWS.astype(np.float32)})
+    assert np.array_equal(estimator.classes_[labels], estimator.predict(ROWS.astype(np.float32)))
+    assert (labels != shares.argmax(axis=1)).any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_number_that_is_none_is_the_callers_fault(tmp_path: Path, task: str, value: float) -> None:
+    content = logistic() if task == "classification" else bytes(io.dumps(LinearRegression().fit(ROWS, ROWS[:, 3])))
+    outputs = CLASSES if task == "classification" else [{"name": "value", "datatype": "FP32", "shape": [-1, 1]}]
+    _, session = open_estimator([], write(tmp_path, content, task, outputs=outputs), 1)
+    with pytest.raises(InvalidInput, match=r"inputs\[0\]"):
+        session.run({"features": np.array([[1, 2, value, 4]], np.float32)})
+
+
+def test_where_numbers_may_be_missing_the_estimator_gets_them(tmp_path: Path) -> None:
+    estimator = HistGradientBoostingClassifier(max_iter=2).fit(ROWS, SPECIES)
+    content = bytes(io.dumps(estimator))
+    inputs = [{"name": "features", "datatype": "FP32", "shape": [-1, 4], "missing": True}]
+    _, session = open_estimator(io.get_untrusted_types(data=content), write(tmp_path, content, inputs=inputs), 1)
+    assert len(session.run({"features": np.full((2, 4), np.nan, np.float32)})[0]) == 2
 
 
 def test_a_regressor_does_too(tmp_path: Path) -> None:

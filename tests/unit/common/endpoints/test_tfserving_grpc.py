@@ -149,6 +149,7 @@ async def test_examples_are_regressed_with_what_their_context_has(surface: Surfa
     [
         (pb.Input(), "examples: expected at least one"),
         (pb.Input(example_list={"examples": [example(length=1)]}), "examples[0]: expected features"),
+        (pb.Input(example_list_with_context={"examples": [example()], "context": example(a=1)}), "context: expec"),
         (pb.Input(example_list={"examples": [tensor_pb.Example(features={"feature": {
             "length": {"bytes_list": {"value": [b"1"]}}, "width": {"float_list": {"value": [1]}}}})]}),
             "expected a number"),

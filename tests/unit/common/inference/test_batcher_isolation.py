@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -14,6 +15,7 @@ from common.errors import DeadlineExceeded, ModelFailed
 from common.inference.batcher import Batcher
 from common.inference.batching import BatchPolicy, RunResult
 from common.inference.warm_up import RunCost
+from common.protocol.tensors import Array
 from common.request.deadline import Deadline
 from tests.unit.common.inference.fake_sessions import (
     IN_THREAD,
@@ -107,3 +109,20 @@ async def test_a_request_without_rows_does_not_make_an_unshared_run_shared() -> 
     answers = [alone.submit(rows(*values), len(values), Deadline.after(30)) for values in ([1.0], [], [2.0])]
     await asyncio.gather(*answers)
     assert [len(run) for run in session.runs] == [1, 0, 1]
+
+
+class PositiveSession(SumSession):
+    """The sums that are positive: it may give fewer rows than it takes."""
+
+    def run(self, inputs: dict[str, Array]) -> Sequence[Array]:
+        (sums,) = super().run(inputs)
+        return [sums[sums > 0]]
+
+
+async def test_a_run_that_does_not_give_a_row_for_each_row_is_shared_by_nobody() -> None:
+    shared = batcher(PositiveSession(), INLINE)
+    asked = [[-1.0, -2.0], [3.0, 4.0], [-5.0], [6.0]]
+    answers = [shared.submit(rows(*values), len(values), Deadline.after(30)) for values in asked]
+    found = [(await answer).outputs[0].tolist() for answer in answers]
+    assert found == [[], [6.0, 8.0], [], [12.0]]
+    await shared.close()

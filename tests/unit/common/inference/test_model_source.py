@@ -16,9 +16,11 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
+from pydantic import ValidationError
 
 from common.inference.manifest import ModelLoadError
 from common.inference.source import ModelSource
+from common.roles.predictor import Settings
 from tests.models.refused import WEIGHTS, external
 from tests.unit.common.inference import tiny_models as tiny
 
@@ -183,6 +185,13 @@ def test_a_missing_file_is_named(shop: Shop, made: Path, root: Path, name: str) 
 )
 def test_an_invalid_model_source_is_refused_in_one_line(uri: str, root: Path) -> None:
     assert uri.rstrip("/") in refusal(ModelSource(uri, timeout_seconds=0.5, retries=0), root)
+
+
+@pytest.mark.parametrize("uri", ["ftp://user:t0ken@host/tiny?x=t0ken", "http//user:t0ken@host/tiny", "t0ken"])
+def test_a_url_that_no_store_takes_is_refused_at_the_start_and_not_repeated(uri: str) -> None:
+    with pytest.raises(ValidationError, match="expected a URL that begins with file, http, https, s3") as caught:
+        Settings.model_validate({"model_uri": uri})
+    assert "t0ken" not in caught.value.errors()[0]["msg"]
 
 
 @pytest.mark.parametrize(

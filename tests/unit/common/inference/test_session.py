@@ -114,6 +114,8 @@ def test_rows_that_do_not_depend_on_each_other_may_share_a_run(tmp_path: Path) -
             {"inputs": tensors("x", "FP32", 1, 2), "outputs": tensors("y", "FP32", 1)},
             "the first dimension of an input or output is not free",
         ),
+        (tiny.sorted_rows(), {}, "the outputs of a row differ by more than"),
+        (tiny.drops_negative_rows(), {}, "operator Compress may choose rows by their values"),
     ],
 )
 def test_warming_says_why_callers_may_not_share_a_run(

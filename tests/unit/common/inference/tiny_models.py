@@ -75,6 +75,27 @@ def one_row_only() -> bytes:
     )
 
 
+def sorted_rows() -> bytes:
+    """The sums of the rows, the smallest first: whose sum is whose depends on the other rows."""
+    return graph(
+        node("ReduceSum", "x one", "sum", keepdims=0),
+        node("Shape", "sum", "rows"),
+        helper.make_node("TopK", ["sum", "rows"], ["y", "where"], largest=0),
+        constants={"one": ints(1)},
+    )
+
+
+def drops_negative_rows() -> bytes:
+    """The sums of those rows whose sum is not negative. Its probes have none that is."""
+    return graph(
+        node("ReduceSum", "x one", "sum", keepdims=0),
+        node("GreaterOrEqual", "sum zero", "kept"),
+        node("Compress", "sum kept", "y", axis=0),
+        constants={"one": ints(1), "zero": np.float32(0)},
+        y=["kept"],
+    )
+
+
 def always_fails() -> bytes:
     return graph(
         node("ReduceSum", "x one", "sum", keepdims=0),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
 from common.client import ModelMetadata
 from common.composition.predictor_health import HealthMonitor
-from common.errors import NotReady
-from common.observability.redaction import redacted, remember_secrets
+from common.errors import InvalidInput, NotReady
+from common.inference.manifest import one_line
+from common.observability.redaction import redacted, redacted_start, remember_secrets
 from common.request.deadline import Deadline
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import until
+
+TOKEN = "tHe4Xq9ZrPw2LmK7vB1nCs5D"
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,9 @@ from tests.unit.common.polling import until
         ("'s3://bucket/m@2/1' failed", "'s3://bucket/m@2/1' failed"),
         ("a=http://u:one@a:1,b=grpc://u:two@b:2#m", "a=http://***@a:1,b=grpc://***@b:2#m"),
         ("see http://localhost:8000/docs#x.", "see http://localhost:8000/docs#x."),
+        ("http://store/m/1;sig=abc: refused", "http://store/m/1;***: refused"),
+        ("http://store/m;v/1#sig=abc: refused", "http://store/m;v/1#***: refused"),
+        ("http://store/m/1; a=b", "http://store/m/1; a=b"),
     ],
 )
 def test_urls_are_told_without_their_credentials(text: str, told: str) -> None:
@@ -38,6 +45,10 @@ def test_urls_are_told_without_their_credentials(text: str, told: str) -> None:
         ("PREDICTORS", "a=http://u:half/of-it@a:1,b=http://b:2", "cannot find half/of-it@a", "cannot find ***@a"),
         ("MODEL_URI", "https://store/m?sig=s1gn%2Fature&v=1", "GET m?s1gn/ature, s1gn%2Fature", "GET m?***, ***"),
         ("MODEL_URI", "https://t0ken-alone@store/m?who=a@b", "with t0ken-alone", "with ***"),
+        ("MODEL_URI", "http://u:sp4ce and-more@store/m", "no sp4ce and-more, sp4ce%20and-more", "no ***, ***"),
+        ("MODEL_URI", "http//u:n0-scheme@store/m", "cannot open u:n0-scheme@store", "cannot open u:***@store"),
+        ("MODEL_URI", "http://store/m;sig=p4rameter#key=fr4gment", "for p4rameter, fr4gment", "for ***, ***"),
+        ("MODEL_URI", f"http://store/{TOKEN}/iris-model/1", f"{TOKEN}/iris-model", "***/iris-model"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "x=h3ader,y=Bearer%20b3arer", "sent h3ader, b3arer", "sent ***, ***"),
         ("REDIS_PASSWORD", 'quo"ted\\part', r"""{"a": "quo\"ted\\part"} quo"ted\part""", '{"a": "***"} ***'),
         ("AWS_SECRET_ACCESS_KEY", "aws-s3cret", "signed with aws-s3cret", "signed with ***"),
@@ -48,9 +59,28 @@ def test_a_secret_is_hidden_wherever_it_is_repeated(name: str, value: str, said:
     assert redacted(said) == told
 
 
+LONG = "".join(f"s3cret-{index}-" for index in range(200))
+CUT: dict[str, Callable[[str], str]] = {
+    "the middle of an error": lambda text: one_line(ValueError(text), 300),
+    "the end of a reason": lambda text: InvalidInput.at("x", text).detail,
+    "a predictor's words": lambda text: redacted_start(text, 1000),
+}
+
+
+@pytest.mark.parametrize("place", CUT)
+@pytest.mark.parametrize("start", [0, 100, 280, 950])
+def test_a_secret_is_hidden_before_a_text_is_cut(place: str, start: int) -> None:
+    remember_secrets({"MODEL_URI": f"http://user:{LONG}@store/m", "TOKEN": f"{LONG[:500]} and\n{LONG[:500]}"})
+    for secret in (f"http://other:{LONG}unknown@store/m", LONG, f"{LONG[:500]} and\n{LONG[:500]}"):
+        assert "s3cret" not in CUT[place](f"{'a ' * (start // 2)}{secret}{' z' * 200}")
+
+
 def test_what_is_no_secret_is_told() -> None:
     remember_secrets({"MODEL_URI": "file:///models/iris-model/1", "KEYS_FILE": "/etc/keys/all", "SHORT_KEY": "iris"})
-    assert redacted("models/iris-model in /etc/keys/all") == "models/iris-model in /etc/keys/all"
+    remember_secrets({"PREDICTORS": "a=grpc://one-host:1#model-a,b=grpc://two-host:2#model-b"})
+    remember_secrets({"MODEL_URI": "s3://bucket/year=2026/0123456789abcdef0123456789abcdef/iris"})
+    for text in ("models/iris-model in /etc/keys/all", "grpc://two-host:2#model-b", "year=2026/0123456789abcdef"):
+        assert redacted(text) == text
 
 
 async def test_errors_logs_and_health_pass_through_it() -> None:

@@ -197,3 +197,11 @@ def test_threads_do_not_disturb_each_other() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(pixels, kinds * 40))
     assert all((it == expected[index % 3]).all() for index, it in enumerate(found))
+
+
+def test_a_large_picture_is_put_on_white_in_parts_without_a_seam() -> None:
+    values = np.random.default_rng(1).integers(0, 256, (1050, 1000, 4), dtype=np.uint8)
+    picture = Image.fromarray(values)
+    whole = Image.new("RGB", picture.size, (255, 255, 255))
+    whole.paste(picture.convert("RGB"), mask=picture.getchannel("A"))
+    assert np.array_equal(np.asarray(open_picture(files.png(picture, compress_level=1))), np.asarray(whole))

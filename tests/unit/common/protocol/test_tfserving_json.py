@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from common.errors import InvalidInput
 from common.protocol.tensors import DATATYPES, Array, TensorSpec
-from common.protocol.tfserving import arrays, decode_examples, decode_predict, encode_predictions, features
+from common.protocol.tfserving import (
+    arrays,
+    by_name,
+    decode_examples,
+    decode_predict,
+    encode_predictions,
+    features,
+)
 from tests.unit.common.protocol import request_bodies
 from tests.unit.common.protocol.request_bodies import as_json, same, spec
 
@@ -191,15 +198,14 @@ def test_outputs_without_common_rows_are_sent_only_in_columnar_format() -> None:
     assert said({"whole": np.array(b"one", object)}, by_row=False) == {"outputs": "one"}
 
 
-def test_examples_have_single_values_or_lists_and_go_before_the_context() -> None:
+def test_examples_and_their_context_have_single_values_or_lists() -> None:
     body = {
         "context": {"where": "here", "a": 9},
         "examples": [{"a": 1.5, "b": [1, 2]}, {"b": {"b64": "AP8="}, "c": [True]}],
     }
-    assert features(decode_examples(json.dumps(body).encode())) == [
-        {"where": ["here"], "a": [1.5], "b": [1, 2]},
-        {"where": ["here"], "a": [9], "b": [b"\0\xff"], "c": [True]},
-    ]
+    request = decode_examples(json.dumps(body).encode())
+    assert list(features(request)) == [{"a": [1.5], "b": [1, 2]}, {"b": [b"\0\xff"], "c": [True]}]
+    assert by_name(request.context, "context") == {"where": ["here"], "a": [9]}
 
 
 @pytest.mark.parametrize(
@@ -215,5 +221,5 @@ def test_examples_have_single_values_or_lists_and_go_before_the_context() -> Non
 )
 def test_a_wrong_example_is_refused_by_field(body: Any, reason: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        features(decode_examples(json.dumps(body).encode()))
+        list(features(decode_examples(json.dumps(body).encode())))
     assert reason in caught.value.detail

@@ -12,8 +12,10 @@ import pytest
 from common.client import ModelMetadata, PredictorClient, PredictorResponse
 from common.composition.flow import Gathered
 from common.composition.predictor_health import HealthMonitor
-from common.errors import DeadlineExceeded, NotReady, Overloaded, UpstreamFailed
+from common.errors import DeadlineExceeded, NotReady, Overloaded, PayloadTooLarge, UpstreamFailed
+from common.observability.metrics import Metrics
 from common.protocol.tensors import Array, TensorSpec
+from common.request.capacity import Capacity
 from common.request.context import RequestContext
 from common.request.deadline import Deadline
 from common.request.trace import continue_trace
@@ -85,6 +87,23 @@ async def test_a_predictor_gets_less_time_than_the_caller_gave(remaining: float,
     with pytest.raises(DeadlineExceeded):
         await ensemble.calls(context, ROW, ensemble.columns)["slow"]
     assert slow.given == [pytest.approx(expected, abs=0.05)]
+
+
+async def test_what_all_calls_take_together_counts_as_held() -> None:
+    ensemble = await over(Limits(), Timed("one"), Timed("two"), Timed("width", labels=False))
+    rows, ids = np.zeros((100_000, 1), np.float32), ["12345678"] * 100_000
+    most = 3 * rows.nbytes + (2 + 2 + 1) * 16 * len(rows)
+    context = asked(5)
+    context.capacity = Capacity(most, most, 1, Metrics())
+    for call in ensemble.calls(context, rows, ensemble.columns).values():
+        call.close()
+    assert context.held == most
+    context.release()
+    with pytest.raises(PayloadTooLarge):
+        ensemble.calls_by_item(context, {}, ids)
+    context.capacity = Capacity(most - 1, most - 1, 1, Metrics())
+    with pytest.raises(PayloadTooLarge):
+        ensemble.calls(context, rows, ensemble.columns)
 
 
 async def test_with_all_a_predictor_gets_the_callers_time() -> None:
