@@ -43,11 +43,13 @@ def _values(console: Console, url: str, model: dict[str, Any]) -> None:
     """Sends the examples of a model that takes named values, as the variant estimator does."""
     names = [feature["name"] for feature in model["inputs"][0]["features"]]
     body = ""
-    for example in model["examples"]:
-        body = json.dumps(dict(zip(names, example["features"], strict=True)))
+    for example in (one for one in model["examples"] if "features" in one):
+        given = example["features"]
+        body = json.dumps(given if isinstance(given, dict) else dict(zip(names, given, strict=True)))
         with urlopen(Request(f"{url}/classify", body.encode(), {"Content-Type": "application/json"})) as answer:
             best = json.load(answer)["predictions"][0]
-        console.print(f"{body}: {best['label']} ({best['probability']:.0%}), is {example['answer']}", soft_wrap=True)
+        truth = f", is {example['answer']}" if "answer" in example else ""
+        console.print(f"{body}: {best['label']} ({best['probability']:.0%}){truth}", soft_wrap=True)
     console.print("\nsend a request yourself:")
     console.print(f"  curl {url}/classify -H 'Content-Type: application/json' -d '{body}'", soft_wrap=True)
 

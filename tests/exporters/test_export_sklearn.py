@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
+from patterns.web_single import demo
 from patterns.web_single.api import Settings, create_process
 from tests.exporters.exporting import LoadedExport, exported, needs, refused, run_module
 from tests.exporters.toys_sklearn import COLUMNS, flowers, forest, two_targets, width
@@ -77,6 +78,14 @@ def test_a_pattern_serves_it_by_its_feature_names(page: httpx.Client) -> None:
     answer = page.post("/predict", json={"instances": [row]}).json()
     assert answer["predictions"][0]["label"] == "setosa"
     assert answer["model_name"] == "flowers"
+
+
+def test_the_demo_takes_examples_by_name(page: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.main(str(page.base_url).rstrip("/"))
+    assert (
+        '/predict -H \'Content-Type: application/json\' -d \'{"instances": [{"sepal_length": 5.1,'
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(("toy", "columns"), [("width", 3), ("two_targets", 2)])

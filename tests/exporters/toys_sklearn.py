@@ -43,7 +43,7 @@ def two_targets() -> Any:
 def passengers() -> Any:
     """A classifier of a table with text and numbers."""
     table = np.array([["male", 30], ["female", 7.5], ["male", 8], ["female", 50]], object)
-    columns = ColumnTransformer([("sex", OneHotEncoder(), [0]), ("fare", "passthrough", [1])])
+    columns = ColumnTransformer([("sex", OneHotEncoder(handle_unknown="ignore"), [0]), ("fare", "passthrough", [1])])
     return make_pipeline(columns, LogisticRegression()).fit(table, ["lost", "lost", "lost", "saved"])
 
 
