@@ -39,6 +39,7 @@ def _command(framework: str, needs: str) -> None:
         names = tuple(one.strip() for one in outputs.split(",") if one.strip())
         try:
             description = manifest.read(describe) if describe else {}
+            publish.check_request(name, str(version), description, out)
             request = ExportRequest(source, samples.read(samples_file), names, tuple(trust or ()))
             exporter = importlib.import_module(f"models.exporters.from_{framework}")
             export = publish.rename_outputs(exporter.export(request), names)

@@ -37,6 +37,28 @@ def test_a_table_with_text_becomes_a_model_with_an_input_for_each_column(folder:
     assert "/predict: takes sex, fare; answers one of 2 labels from output 'probabilities'" in output
 
 
+@pytest.mark.parametrize(
+    ("description", "reason"),
+    [
+        ("labels: [no, yes, maybe]", "labels.0"),
+        ("labels: [low, middle, high]", "labels has 3 entries, but no output has a score for each"),
+        ("task: classify", "task: "),
+        ("examples: [{features: {sex: male}}]", "examples[0]: rows[0].fare is missing"),
+    ],
+)
+def test_what_no_service_would_load_is_not_written(folder: Path, description: str, reason: str) -> None:
+    (folder / "description.yaml").write_text(description)
+    arguments = ["sklearn", f"{TOYS}:passengers", "described", "table.csv", "--describe", "description.yaml"]
+    error = refused(folder, *arguments)
+    assert f"error: no service would load this model, so it is not written: model.yaml: {reason}" in error
+    assert not list((folder / "out").glob(".export-*"))
+
+
+def test_a_name_that_no_repository_has_is_refused_before_the_export(folder: Path) -> None:
+    error = refused(folder, "sklearn", "nowhere:model", "Churn 5", "table.csv")
+    assert "--name: found 'Churn 5', expected letters, digits," in error
+
+
 def test_a_check_says_why_a_model_cannot_be_served(folder: Path) -> None:
     written = case("broken", [node("Neg", "x", "y")], [entry("x", "FP32", N, 2)], [entry("y", "FP32", N, 2)], {})
     written.manifest["inputs"] = [entry("x", "FP32", N, 3)]
