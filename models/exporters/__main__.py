@@ -22,6 +22,9 @@ SampleFile = Annotated[Path, typer.Option("--samples", help="File of real inputs
 Version = Annotated[int, typer.Option(min=1, help="Version of the model. An existing version is never replaced.")]
 Outputs = Annotated[str, typer.Option(help="New names for the outputs, comma-separated. Default: unchanged.")]
 Trust = Annotated[list[str] | None, typer.Option(help="A type to allow in a .skops file (repeatable).")]
+Text = Annotated[
+    list[str] | None, typer.Option(help="A column of a .csv file that is text though it has only digits (repeatable).")
+]
 Describe = Annotated[Path | None, typer.Option(help=f"YAML file with any of: {', '.join(publish.DESCRIBED)}.")]
 Tolerance = Annotated[float, typer.Option(min=0, help="Maximum absolute difference from the framework's outputs.")]
 Out = Annotated[Path, typer.Option(help="Folder for <name>/<version>/model.onnx.")]
@@ -33,14 +36,17 @@ def _command(framework: str, needs: str) -> None:
 
     def command(
         source: Source, name: Name, samples_file: SampleFile, version: Version = 1, outputs: Outputs = "",
-        trust: Trust = None, describe: Describe = None, tolerance: Tolerance = 1e-4, out: Out = BUILT,
+        trust: Trust = None, text: Text = None, describe: Describe = None, tolerance: Tolerance = 1e-4,
+        out: Out = BUILT,
     ) -> None:  # fmt: skip
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is imported
         names = tuple(one.strip() for one in outputs.split(",") if one.strip())
         try:
             description = manifest.read(describe) if describe else {}
             publish.check_request(name, str(version), description, out)
-            request = ExportRequest(source, samples.read(samples_file), names, tuple(trust or ()))
+            request = ExportRequest(
+                source, samples.read(samples_file, text or ()), names, tuple(trust or ()), tuple(text or ())
+            )
             exporter = importlib.import_module(f"models.exporters.from_{framework}")
             export = publish.rename_outputs(exporter.export(request), names)
             folder = publish.publish(export, name, str(version), description, tolerance, out)

@@ -23,13 +23,14 @@ class ExportRequest:
     """What to export: a file, a folder, or `package.module:function` that returns the model; and rows to check it with.
 
     `outputs` are new names for the outputs, in the graph's order; empty keeps their names. `trusted` are the types that
-    the user allows in a .skops file beyond those that skops allows.
+    the user allows in a .skops file beyond those that skops allows. `text` are the columns that he says are text.
     """
 
     source: str
     samples: Samples
     outputs: tuple[str, ...] = ()
     trusted: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from models import graph
 from models.errors import BuildError
 from models.exporters.export import OPSET, Export, ExportRequest, call_factory, existing_path, is_function, one_line
+from models.exporters.fitted import text_columns
 from models.exporters.table import SampleTable, table_of
 
 INPUT = "features"
@@ -36,7 +37,8 @@ def export(request: ExportRequest) -> Export:
     except (NotFittedError, TypeError) as error:
         raise BuildError(f"{request.source}: {error}") from None
     columns = _columns(estimator, request)
-    rows = table_of(request.samples, estimator, INPUT)
+    text = text_columns(estimator, columns) & set(request.samples.cells)
+    rows = table_of(request.samples.with_text(text | set(request.text)), estimator, INPUT)
     if is_classifier(estimator):
         model, answers, metadata = _classifier(estimator, rows)
     elif is_regressor(estimator):

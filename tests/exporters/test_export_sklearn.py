@@ -29,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "rows.csv").write_text("\n".join([",".join(COLUMNS), *lines]))
     for columns in (2, 3):
         np.save(folder / f"{columns}.npy", ROWS[:, :columns])
+    np.save(folder / "flat.npy", ROWS[:, 0])
     return folder
 
 
@@ -127,6 +128,7 @@ def test_a_version_is_never_replaced(folder: Path, classifier: Path) -> None:
         ("nothing", "rows.csv", "5 is not an estimator instance"),
         ("missing", "rows.csv", "has no attribute 'missing'; expected package.module:function that returns"),
         ("width", "rows.csv", "scikit-learn cannot run the model on these samples: ValueError: X has 4 features"),
+        ("width", "flat.npy", "--samples: found the array float32 [150], expected rows of numbers"),
         ("width", "missing.npy", "missing.npy: [Errno 2] No such file"),
     ],
 )

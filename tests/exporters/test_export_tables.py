@@ -37,6 +37,36 @@ def test_a_table_with_text_becomes_a_model_with_an_input_for_each_column(folder:
     assert "/predict: takes sex, fare; answers one of 2 labels from output 'probabilities'" in output
 
 
+def test_a_column_of_text_alone_is_a_model_of_texts(folder: Path) -> None:
+    (folder / "texts.csv").write_text("text\ngood day\n12\nbad\n")
+    model = LoadedExport(exported(folder, "sklearn", f"{TOYS}:opinions", "opinions", "texts.csv"))
+    assert [(one.name, one.datatype, one.shape) for one in model.manifest.inputs] == [("text", "BYTES", [-1, 1])]
+    assert model.manifest.examples[1] == {"features": {"text": "12"}}
+    assert "expected one" in refused(folder, "sklearn", f"{TOYS}:opinions", "other", "table.csv")
+
+
+def test_text_of_digits_stays_text_if_the_estimator_was_fitted_to_text(folder: Path) -> None:
+    (folder / "places.csv").write_text("postcode;rooms\n01067;3\n20095;\n;5\n")
+    model = LoadedExport(exported(folder, "sklearn", f"{TOYS}:places", "places", "places.csv"))
+    assert [(one.name, one.datatype, one.missing) for one in model.manifest.inputs] == [
+        ("postcode", "BYTES", False),
+        ("rooms", "FP32", True),
+    ]
+    assert model.manifest.examples[0] == {"features": {"postcode": "01067", "rooms": 3}}
+
+
+def test_a_column_is_text_if_the_caller_says_so(folder: Path) -> None:
+    copied = case(
+        "copied", [node("Identity", "code", "y")], [entry("code", "BYTES", N, 1)], [entry("y", "BYTES", N, 1)], {}
+    )
+    (folder / "copied.onnx").write_bytes(copied.model)
+    (folder / "codes.csv").write_text("code\n007\n01\n")
+    model = LoadedExport(exported(folder, "onnx", "copied.onnx", "copied", "codes.csv", "--text", "code"))
+    assert model.manifest.examples[0] == {"features": {"code": "007"}}
+    error = refused(folder, "onnx", "copied.onnx", "other", "codes.csv", "--text", "kode")
+    assert "--text names the column 'kode', but --samples is a .csv file with the columns ['code']" in error
+
+
 @pytest.mark.parametrize(
     ("description", "reason"),
     [

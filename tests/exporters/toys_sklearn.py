@@ -9,6 +9,8 @@ from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -45,6 +47,23 @@ def passengers() -> Any:
     table = np.array([["male", 30], ["female", 7.5], ["male", 8], ["female", 50]], object)
     columns = ColumnTransformer([("sex", OneHotEncoder(handle_unknown="ignore"), [0]), ("fare", "passthrough", [1])])
     return make_pipeline(columns, LogisticRegression()).fit(table, ["lost", "lost", "lost", "saved"])
+
+
+def opinions() -> Any:
+    """A classifier of texts."""
+    texts = ["a good, red day", "a bad day", "a good night", "awful and bad"]
+    return make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, ["up", "down", "up", "down"])
+
+
+def places() -> Any:
+    """A classifier of a postcode, which is text of digits, and a number of rooms; either may be missing."""
+    table = np.array([["01067", 3], ["20095", 5], ["", 4], ["01067", np.nan]], object)
+    postcode = make_pipeline(
+        SimpleImputer(missing_values="", strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")
+    )
+    rooms = make_pipeline(SimpleImputer(), StandardScaler())
+    columns = ColumnTransformer([("postcode", postcode, [0]), ("rooms", rooms, [1])])
+    return make_pipeline(columns, LogisticRegression()).fit(table, ["east", "north", "north", "east"])
 
 
 def not_fitted() -> Any:
