@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,26 @@ Out = Annotated[Path, typer.Option(help="Folder for <name>/<version>/model.onnx.
 BUILT = Path(__file__).parents[1] / "build"
 
 
+REQUIREMENTS = {
+    "onnx": "--requirement requirements/build.txt",
+    "sklearn": "--requirement requirements/build.txt --requirement requirements/estimator.txt",
+    "torch": "'.[export-torch]'",
+    "keras": "'.[export-keras]'",
+}  # what pip installs, in the folder of the repository
+OURS = {
+    "onnx", "onnxruntime", "skl2onnx", "sklearn", "skops", "torch", "onnxscript", "keras", "tensorflow", "tf2onnx",
+}  # fmt: skip
+
+
+def _how_to_install(error: ModuleNotFoundError, framework: str) -> str:
+    """The error, and the command that installs what the exporter lacks, or what the user's own code imports."""
+    module = (error.name or "").partition(".")[0]
+    pip = f"{sys.executable} -m pip install"
+    if module in OURS:
+        return f"{error}; run in the folder of the repository: {pip} {REQUIREMENTS[framework]}"
+    return f"{error}, which the model imports and the exporter does not need; run: {pip} {module}"
+
+
 def _command(framework: str, needs: str) -> None:
     """Add a subcommand. It imports its framework when it runs, so that the other frameworks need not be installed."""
 
@@ -51,7 +72,7 @@ def _command(framework: str, needs: str) -> None:
             export = publish.rename_outputs(exporter.export(request), names)
             folder = publish.publish(export, name, str(version), description, tolerance, out)
         except ModuleNotFoundError as error:
-            typer.echo(f"error: {error}; install {needs} of pyproject.toml", err=True)
+            typer.echo(f"error: {_how_to_install(error, framework)}", err=True)
             raise typer.Exit(1) from None
         except (BuildError, TypeError, OSError) as error:
             typer.echo(f"error: {error}", err=True)
@@ -62,7 +83,7 @@ def _command(framework: str, needs: str) -> None:
 
 
 _command("onnx", "the extra `build`")
-_command("sklearn", "the extra `build`")
+_command("sklearn", "the extra `build`, and for .skops files `estimator`")
 _command("torch", "the extra `export-torch`")
 _command("keras", "the extra `export-keras`")
 

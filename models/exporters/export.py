@@ -63,7 +63,12 @@ def call_factory(source: str) -> Any:
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise BuildError(f"{source}: {error}; expected package.module:function that returns the model") from None
+        if isinstance(error, ModuleNotFoundError) and not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and what it imports is not
+        raise BuildError(
+            f"{source}: {error}; expected package.module:function that returns the model, "
+            f"found from {here} or PYTHONPATH"
+        ) from None
     return function()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,5 +63,8 @@ def _given(columns: dict[str, NDArray[Any]], estimator: Any) -> Any:
     try:
         import pandas as pd  # type: ignore[import-untyped,import-not-found,unused-ignore]
     except ModuleNotFoundError:
-        raise BuildError("the estimator was fitted on a data frame with text; install pandas to export it") from None
+        raise BuildError(
+            "the estimator was fitted on a data frame with text, which pandas makes; run: "
+            f"{sys.executable} -m pip install pandas; or fit it on an array, as models/README.md shows"
+        ) from None
     return pd.DataFrame({name: array[:, 0] for name, array in columns.items()})

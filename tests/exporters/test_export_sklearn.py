@@ -13,7 +13,7 @@ from sklearn.datasets import load_iris
 from patterns.web_single import demo
 from patterns.web_single.api import Settings, create_process
 from tests.exporters.exporting import LoadedExport, exported, needs, refused, run_module
-from tests.exporters.toys_sklearn import COLUMNS, flowers, forest, two_targets, width
+from tests.exporters.toys_sklearn import COLUMNS, boosted, flowers, forest, places, two_targets, width
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
 from tests.unit.common.serving import served
@@ -98,6 +98,11 @@ def test_a_regressor_gives_one_value_or_several(folder: Path, toy: str, columns:
     assert (model.manifest.task, model.manifest.inputs[0].features) == ("regression", [])
 
 
+def test_boosted_trees_are_exported(folder: Path) -> None:
+    model = LoadedExport(exported(folder, "sklearn", f"{TOYS}:boosted", "boosted", "rows.csv"))
+    assert np.abs(model.infer({"features": ROWS})["probabilities"] - boosted().predict_proba(ROWS)).max() < 1e-5
+
+
 def test_fields_of_the_description_are_written_to_the_manifest(folder: Path) -> None:
     described = "title: Width of a petal\nunit: cm\nlicence: {code: MIT}\nexamples: [{features: [1, 2, 3], answer: 1}]"
     (folder / "words.yaml").write_text(described)
@@ -164,5 +169,10 @@ def test_a_skops_file_is_loaded_and_untrusted_types_are_refused(folder: Path) ->
         LoadedExport(exported(folder, *arguments, "--trust", "sklearn.tree._tree.Tree")).manifest.task
         == "classification"
     )
+    io.dump(places(), folder / "places.skops")
+    (folder / "places.csv").write_text("postcode,rooms\n01067,3\n20095,\n")
+    arguments = ["sklearn", "places.skops", "skops_places", "places.csv"]
+    assert "the untrusted types numpy.dtype; allow" in refused(folder, *arguments)
+    assert exported(folder, *arguments, "--trust", "numpy.dtype")
     (folder / "broken.skops").write_bytes(b"PK")
     assert "skops cannot load it" in refused(folder, "sklearn", "broken.skops", "wrong", "rows.csv")

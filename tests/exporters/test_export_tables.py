@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from tests.exporters.exporting import LoadedExport, exported, refused, run_module
+from tests.exporters.exporting import ROOT, LoadedExport, exported, refused, run_module
 from tests.models.case import N, case, entry, node
 from tests.models.refused import WEIGHTS, external, of_type
 
@@ -53,6 +53,38 @@ def test_text_of_digits_stays_text_if_the_estimator_was_fitted_to_text(folder: P
         ("rooms", "FP32", True),
     ]
     assert model.manifest.examples[0] == {"features": {"postcode": "01067", "rooms": 3}}
+
+
+def test_the_pipeline_of_the_readme_exports(folder: Path) -> None:
+    page = (ROOT / "models" / "README.md").read_text()
+    (folder / "churn.py").write_text(page.partition("```python\n# churn.py")[2].partition("```")[0])
+    (folder / "churn.csv").write_text("city,postcode,months\nWien,01067,3\n,20095,\nGraz,,2\n")
+    model = LoadedExport(exported(folder, "sklearn", "churn:fitted", "churn", "churn.csv"))
+    assert [one.datatype for one in model.manifest.inputs] == ["BYTES", "BYTES", "FP32"]
+
+
+@pytest.mark.parametrize(
+    ("toy", "hint"),
+    [
+        ("gaps_of_text", 'use SimpleImputer(missing_values="")'),
+        ("with_indicator", "(add_indicator=True), so fit without"),
+    ],
+)
+def test_a_pipeline_that_is_not_converted_says_what_to_change(folder: Path, toy: str, hint: str) -> None:
+    assert hint in refused(folder, "sklearn", f"{TOYS}:{toy}", "wrong", "table.csv")
+
+
+def test_a_library_that_is_missing_is_named_with_its_command(folder: Path) -> None:
+    (folder / "imports.py").write_text("import no_such_pandas\n")
+    (folder / "later.py").write_text("def fitted():\n    import no_such_pandas\n")
+    for module in ("imports", "later"):
+        error = refused(folder, "sklearn", f"{module}:fitted", "wrong", "table.csv")
+        assert "which the model imports and the exporter does not need; run: " in error
+        assert error.endswith("-m pip install no_such_pandas")
+    assert f"found from {folder} or PYTHONPATH" in refused(folder, "sklearn", "none:fitted", "wrong", "table.csv")
+    (folder / "skopses.py").write_text("def fitted():\n    raise ModuleNotFoundError('No skops', name='skops.io')\n")
+    error = refused(folder, "sklearn", "skopses:fitted", "wrong", "table.csv")
+    assert error.endswith("--requirement requirements/build.txt --requirement requirements/estimator.txt")
 
 
 def test_a_column_is_text_if_the_caller_says_so(folder: Path) -> None:

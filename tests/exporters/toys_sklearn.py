@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -28,6 +28,10 @@ def flowers() -> Any:
 
 def forest() -> Any:
     return RandomForestClassifier(5, random_state=0).fit(*load_iris(return_X_y=True))
+
+
+def boosted() -> Any:
+    return HistGradientBoostingClassifier(max_iter=20).fit(*load_iris(return_X_y=True))
 
 
 def width() -> Any:
@@ -64,6 +68,23 @@ def places() -> Any:
     rooms = make_pipeline(SimpleImputer(), StandardScaler())
     columns = ColumnTransformer([("postcode", postcode, [0]), ("rooms", rooms, [1])])
     return make_pipeline(columns, LogisticRegression()).fit(table, ["east", "north", "north", "east"])
+
+
+def gaps_of_text() -> Any:
+    """A classifier whose imputer takes NaN for a missing text, which skl2onnx does not convert."""
+    return _imputed(SimpleImputer(strategy="most_frequent"), SimpleImputer())
+
+
+def with_indicator() -> Any:
+    """A classifier that is told which numbers are missing, which skl2onnx does not convert."""
+    return _imputed(SimpleImputer(missing_values="", strategy="most_frequent"), SimpleImputer(add_indicator=True))
+
+
+def _imputed(text: Any, numbers: Any) -> Any:
+    table = np.array([["male", 30], ["female", np.nan], ["male", 8], ["female", 50]], object)
+    encoded = make_pipeline(text, OneHotEncoder(handle_unknown="ignore"))
+    columns = ColumnTransformer([("sex", encoded, [0]), ("fare", make_pipeline(numbers, StandardScaler()), [1])])
+    return make_pipeline(columns, LogisticRegression()).fit(table, ["lost", "lost", "lost", "saved"])
 
 
 def not_fitted() -> Any:
