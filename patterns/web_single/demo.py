@@ -8,12 +8,12 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from common.client.plain import curl_key, opened
 from common.endpoints.row_answers import RowAnswers
 from common.inference.examples import example_inputs
 from common.inference.manifest import Manifest, TensorEntry
@@ -108,15 +108,15 @@ def _values(data: Sequence[Any]) -> str:
 def _curl(console: Console, url: str, body: Tree) -> None:
     data = shlex.quote(json.dumps(body))
     console.print(
-        f"\nsend a request yourself:\n  curl {url} -H 'Content-Type: application/json' -d {data}", markup=False
+        f"\nsend a request yourself:\n  curl {url}{curl_key()} -H 'Content-Type: application/json' -d {data}",
+        markup=False,
     )
 
 
 def _ask(url: str, body: Tree | None = None) -> tuple[int, Tree]:
     """Status and JSON of the answer; a text that is not JSON is given as `detail`."""
-    request = Request(url, json.dumps(body).encode() if body else None, {"Content-Type": "application/json"})
     try:
-        with urlopen(request, timeout=30) as answer:
+        with opened(url, json.dumps(body).encode() if body else None, {"Content-Type": "application/json"}) as answer:
             status, text = answer.status, answer.read()
     except HTTPError as error:
         status, text = error.code, error.read()
