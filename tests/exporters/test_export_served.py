@@ -98,3 +98,8 @@ def test_the_page_reads_examples_in_every_form_of_the_manifest(browser: Browser,
             examples.map((one) => row(one, columns(inputs)) ?? null))"""
         assert page.evaluate(script, [[city, sizes], forms]) == [["Wien", 1, 2]] * 3 + [None] * 2
         assert page.evaluate(script, [[city, {**sizes, "features": []}], forms[:1]]) == [None]
+
+
+def test_a_misspelt_key_of_a_request_is_not_read_as_no_rows(url: str) -> None:
+    answer = httpx.post(f"{url}/predict", json={"instance": []})
+    assert (answer.status_code, answer.json()["errors"]) == (400, [{"field": "instances", "reason": "is missing"}])

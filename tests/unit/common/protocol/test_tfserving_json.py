@@ -205,7 +205,7 @@ def test_examples_have_single_values_or_lists_and_go_before_the_context() -> Non
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({}, "missing required field `examples`"),
+        ({}, "examples: is missing"),
         ({"examples": {}}, "examples: expected `array`, got `object`"),
         ({"examples": [5]}, "examples[0]: expected `object`, got `int`"),
         ({"examples": [{"a": {"b65": ""}}]}, "examples[0]"),
