@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,9 @@ def _table(cells: dict[str, list[str]], text: Collection[str] = ()) -> Samples:
 
 def _column(values: list[str], text: bool) -> NDArray[Any]:
     """A column of numbers, of which empty ones are NaN, or of text."""
-    try:
+    with suppress(ValueError):  # it is text
         if not text:
             return np.array([float(value) if value.strip() else np.nan for value in values], np.float32)
-    except ValueError:
-        pass  # it is text
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
