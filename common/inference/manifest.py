@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,12 +11,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.errors import ServingError
+from common.inference.manifest_errors import reasons
 from common.observability.redaction import redacted
 from common.protocol.rows import columns_of
 from common.protocol.tensors import DATATYPES, TensorSpec
 
 # the loader of libyaml is ten times as fast; not every build of PyYAML has it
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+WHEN_MISSING = "build the model with `make models` if it has a recipe, else export it or copy its files there again"
 _SHA256 = r"^[0-9a-f]{64}$"
 
 
@@ -147,12 +150,27 @@ class Manifest(Part):
         return {name: value for name, value in values.items() if value}
 
 
+_KEYS = {
+    "inputs": list(TensorEntry.model_fields),
+    "outputs": list(TensorEntry.model_fields),
+    "features": list(Feature.model_fields),
+    "batching": list(Batching.model_fields),
+    "preprocessing": list(Preprocessing.model_fields),
+}
+
+
+def fingerprint(steps: object) -> str:
+    """`sha256:<hex>` of the canonical JSON of preprocessing steps. Equal steps have equal fingerprints."""
+    canonical = json.dumps(steps, sort_keys=True, separators=(",", ":"), default=str)
+    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
 def read_manifest(path: Path) -> Manifest:
     """Reads a manifest. Raises ModelLoadError when the file cannot be read or is not valid."""
     try:
         text = path.read_text("utf-8")
     except OSError as error:
-        raise ModelLoadError(f"{path}: {error.strerror}; build it with `make models`") from None
+        raise ModelLoadError(f"{path}: {error.strerror}; {WHEN_MISSING}") from None
     except UnicodeDecodeError:
         raise ModelLoadError(f"{path}: is not valid YAML: expected text in UTF-8, got other bytes") from None
     return parse_manifest(text, str(path))
@@ -163,8 +181,7 @@ def parse_manifest(text: str, where: str) -> Manifest:
     try:
         manifest = Manifest.model_validate(yaml.load(text, Loader=_Loader))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'file'}: {one['msg']}" for one in error.errors())
-        raise ModelLoadError(f"{where}: {wrong}") from None
+        raise ModelLoadError(f"{where}: {reasons(error.errors(), _KEYS)}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date raises ValueError
         raise ModelLoadError(f"{where}: is not valid YAML: {' '.join(str(error).split())}") from None
     if wrong := "; ".join(problems(manifest)):
@@ -182,7 +199,20 @@ def problems(manifest: Manifest) -> list[str]:
             found += [f"{kind} {entry.name!r}: {reason}" for reason in _entry_problems(entry)]
     columns = [column.name for column in columns_of(manifest.input_specs())]
     found += [f"feature {name!r} is stated twice" for name in dict.fromkeys(columns) if columns.count(name) > 1]
-    return found + _label_problems(manifest) + _file_problems(manifest)
+    return found + _label_problems(manifest) + _file_problems(manifest) + _fingerprint_problems(manifest)
+
+
+def _fingerprint_problems(manifest: Manifest) -> list[str]:
+    try:
+        stated, actual = manifest.preprocessing.fingerprint, fingerprint(manifest.preprocessing.steps)
+    except (TypeError, ValueError) as error:  # keys of several kinds, and lists that hold themselves
+        return [f"preprocessing.steps: cannot be written as JSON: {error}"]
+    if stated in ("", actual):
+        return []
+    return [
+        f"preprocessing.fingerprint: found {stated[:80]!r}, but that of its steps is {actual}; state that, or leave it "
+        "out if the steps are right"
+    ]
 
 
 def _entry_problems(entry: TensorEntry) -> list[str]:

@@ -18,7 +18,7 @@ from common.errors import NotFound, NotReady, shortened
 from common.inference.batcher import Batcher
 from common.inference.batching import BatcherMetrics, BatchPolicy
 from common.inference.examples import example_request
-from common.inference.manifest import Manifest, ModelLoadError, one_line, read_manifest
+from common.inference.manifest import WHEN_MISSING, Manifest, ModelLoadError, one_line, read_manifest
 from common.inference.run_time import MAX_INLINE_ROWS, unbounded_reason
 from common.inference.session import OnnxSession, Session, open_model
 from common.inference.warm_up import WarmUpResult, warm_up
@@ -254,8 +254,7 @@ class ModelRepository:
         versions = [path for path in self.root.glob(f"{name}/*") if path.name.isdecimal() and path.is_dir()]
         if not versions:
             raise ModelLoadError(
-                f"{self.root / name}: there is no folder with a version such as 1; "
-                "build the model with `make models`, or set MODEL_URI"
+                f"{self.root / name}: there is no folder with a version such as 1; {WHEN_MISSING}, or set MODEL_URI"
             )
         return sorted(versions, key=lambda path: int(path.name))[-self._policy.keep :]
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import onnxruntime as ort
 
 from common.inference.graph_facts import GraphFacts, read_facts
-from common.inference.manifest import Manifest, ModelLoadError, one_line, read_manifest
+from common.inference.manifest import WHEN_MISSING, Manifest, ModelLoadError, one_line, read_manifest
 from common.protocol.tensors import Array, TensorSpec
 
 _DATATYPE = {
@@ -114,7 +114,7 @@ def open_model(folder: Path, threads: int) -> tuple[Manifest, OnnxSession]:
     """
     manifest = read_manifest(folder / "model.yaml")
     path = folder / "model.onnx"
-    _check_sha256(path, manifest.sha256, "build it with `make models`")
+    _check_sha256(path, manifest.sha256, WHEN_MISSING)
     try:
         facts = read_facts(path)
     except (OSError, ValueError):

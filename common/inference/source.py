@@ -9,6 +9,7 @@ moved into the repository only when each sha256 matches.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -70,7 +71,7 @@ class ModelSource:
             if not all((folder / file).exists() for file in files):
                 self._download(store, text, files, folder)
         except (BaseError, OSError, ValueError) as error:
-            raise ModelLoadError(f"{self._uri}: the download failed: {one_line(error, 300)}") from None
+            raise ModelLoadError(f"{self._uri}: the download failed: {_reason(error)}") from None
         except BaseException as error:
             if type(error).__module__ != _PANICS:
                 raise
@@ -119,6 +120,16 @@ class ModelSource:
             part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _reason(error: BaseException) -> str:
+    """The store's error without the structures of its library, but with the operating system's words among them."""
+    text, _, structures = " ".join(str(error).split()).partition(" Debug source:")
+    causes = re.findall(r'(?:message|error): "([^"]+)"', structures)
+    text = re.sub(
+        r" in [\d.]+\w+, after (\d+) retries, max_retries: \d+, retry_timeout: \w+", r", retried \1 times", text
+    )
+    return f"{text[:300]}: {causes[-1]}" if causes and causes[-1] not in text else text[:300]
 
 
 def _stream_to_file(store: ObjectStore, name: str, to: Path) -> str:

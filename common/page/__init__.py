@@ -23,9 +23,9 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".json": "application/json",
 }
-COMMENT = re.compile(
-    rb"^[ \t]*(?://[^\n]*|/\*\*.*?\*/)\n", re.DOTALL | re.MULTILINE
-)  # one that has its lines to itself
+NOT_SENT = re.compile(
+    rb"^[ \t]*(?://[^\n]*\n|/\*\*.*?\*/\n)?", re.DOTALL | re.MULTILINE
+)  # of a script: comments that have their lines to themselves, and indentation
 SHOWN = {".jpg", ".png", ".json"}  # a folder of samples also has a file with their licences
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -50,11 +50,12 @@ class StaticFile:
     def read(cls, path: Path) -> StaticFile:
         """Reads a file. Raises OSError when it cannot be read, KeyError when its suffix is not in MEDIA_TYPES.
 
-        Scripts are sent without the comments that stand on lines of their own: a tenth of the page.
+        Scripts are sent without the comments that stand on lines of their own, and without indentation: a tenth of the
+        page. No text in them goes over several lines.
         """
         body = path.read_bytes()
         if path.suffix == ".js":
-            body = COMMENT.sub(b"", body)
+            body = NOT_SENT.sub(b"", body)
         headers = {
             "content-type": MEDIA_TYPES[path.suffix],
             "etag": f'"{hashlib.sha256(body).hexdigest()[:32]}"',
@@ -94,6 +95,7 @@ def page_routes(panel: Path | None = None, samples: Path | None = None) -> APIRo
         "/page/key.js": HERE / "key.js",
         "/page/samples.js": HERE / "samples.js",
         "/page/tensors.js": HERE / "tensors.js",
+        "/page/csv.js": HERE / "csv.js",
         "/page/panel.js": panel or HERE / "tensors.js",
         **{f"/samples/{name}": samples / name for name in sample_names(samples) if samples},
     }

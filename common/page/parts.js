@@ -134,6 +134,22 @@ export function bars(list, entries) {
 const meter = (label, bar, value) =>
   h("li", {}, h("span", {}, label), h("span", { class: "track", "aria-hidden": "true" }, bar), h("b", {}, value));
 
+/** The named columns of a model's rows, as POST /predict takes them; empty for a model that takes tensors. */
+export function columns(inputs) {
+  const of = ({ name, datatype, shape, missing, features = [] }) =>
+    features.length && shape[0] < 0 ? features.map((one) => ({ ...one, datatype, missing, input: name }))
+      : inputs[1] && /^-1(,1)?$/.test(shape) ? [{ name, datatype, missing, input: name }] : [];
+  const found = inputs.filter(({ optional }) => !optional).map(of);
+  return found.every((one) => one.length) ? found.flat() : [];
+}
+
+/** The values of an example in the order of the columns, whichever way the manifest gives them; undefined if it is not one row. */
+export function row({ features, inputs = {} }, columns) {
+  const given = [...new Set(columns.map(({ input }) => input))].flatMap((name) => [inputs[name] ?? []].flat(Infinity));
+  const values = !features ? given : Array.isArray(features) ? features : columns.map(({ name }) => features[name]);
+  return values.length === columns.length ? values : undefined;
+}
+
 /** An error reply, readably: problem+json, {"error": text} or plain text. */
 export function errors(reply) {
   const { title, detail, error, errors: fields = [] } = typeof reply.body === "object" ? reply.body ?? {} : {};

@@ -1,5 +1,5 @@
 // The default panel: a field for each value of a model's inputs, and the request as JSON, over the Open Inference Protocol.
-import { bars, debounced, h, number, percent, sentence, words } from "./parts.js";
+import { bars, columns, debounced, h, number, percent, row, sentence, words } from "./parts.js";
 
 export const about = "A model that is served with the Open Inference Protocol.";
 const MOST_FIELDS = 64; // for one input; larger ones are written as JSON
@@ -7,7 +7,12 @@ const MOST_VALUES = 24; // shown of one output
 
 export function mount(element, { metadata: { model }, call, answer }) {
   const examples = model.examples ?? [];
-  const inputs = model.inputs.map((input) => fieldset(input, () => { press(); refresh(); ask(); }));
+  const named = columns(model.inputs);
+  const given = (example, { name }) => {
+    const values = row(example, named);
+    return example.inputs?.[name] ?? (values ? values.filter((_, i) => named[i].input === name) : example.features ?? []);
+  };
+  const inputs = model.inputs.map((input) => fieldset(input, given, () => { press(); refresh(); ask(); }));
   const body = h("textarea", { id: "body", rows: 14, spellcheck: "false" });
   const view = answerView(answer, model);
   const send = async (request) => {
@@ -35,7 +40,8 @@ export function mount(element, { metadata: { model }, call, answer }) {
 }
 
 /** The fields of one input tensor. Without an element if it has too many values. */
-function fieldset({ name, datatype, shape, features = [], description }, changed) {
+function fieldset(input, values, changed) {
+  const { name, datatype, shape, features = [], description } = input;
   const sizes = shape.map((size) => (size < 0 ? 1 : size));
   const count = sizes.reduce((product, size) => product * size, 1);
   const few = count <= MOST_FIELDS;
@@ -51,7 +57,7 @@ function fieldset({ name, datatype, shape, features = [], description }, changed
       ...boxes.map(field)),
     tensor: () => ({ name, datatype, shape: sizes, data: few ? boxes.map((one) => value(one, datatype)) : kept }),
     set(example) {
-      const given = [example?.inputs?.[name] ?? example?.[name] ?? example?.features ?? []].flat(Infinity);
+      const given = example ? [values(example, input)].flat(Infinity) : [];
       kept = given;
       boxes.forEach((one, i) => (one.value = String((given.length === count ? given[i] : empty(i)) ?? "")));
     },

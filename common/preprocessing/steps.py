@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from itertools import groupby
@@ -13,7 +11,7 @@ import msgspec
 import numpy as np
 
 from common.errors import FieldError, InvalidInput
-from common.inference.manifest import Manifest, ModelLoadError
+from common.inference.manifest import Manifest, ModelLoadError, fingerprint
 from common.preprocessing.fields import MAX_REPORTED, wrong_fields
 from common.protocol.tensors import DATATYPES, Array, TensorSpec, datatype_of
 
@@ -36,27 +34,15 @@ _KINDS: dict[str, Kind] = {"pictures": "picture", "tabular": "values", "text": "
 def preparer(manifest: Manifest) -> Preparer:
     """Compiles the preprocessing of a model. Several threads may use the result at once.
 
-    Raises ModelLoadError for a step that is unknown or has an invalid parameter, for a step whose library is not
-    installed, and when the fingerprint in model.yaml is not that of its steps.
+    Raises ModelLoadError for a step that is unknown or has an invalid parameter, and for a step whose library is not
+    installed.
     """
-    stated, actual = manifest.preprocessing.fingerprint, fingerprint(manifest.preprocessing.steps)
-    if stated not in ("", actual):
-        raise ModelLoadError(
-            f"model {manifest.name!r}: model.yaml states the preprocessing fingerprint {stated}, but that of its steps "
-            f"is {actual}; build the model again"
-        )
     try:
         named = [_named(step) for step in manifest.preprocessing.steps]
         kind, steps = _compiled(named)
     except (msgspec.ValidationError, ValueError, ImportError) as error:
         raise ModelLoadError(f"model {manifest.name!r}: {error}") from None
-    return Preparer(manifest.name, manifest.inputs[0].spec(), kind, steps, actual)
-
-
-def fingerprint(steps: object) -> str:
-    """`sha256:<hex>` of the canonical JSON of preprocessing steps. Equal steps have equal fingerprints."""
-    canonical = json.dumps(steps, sort_keys=True, separators=(",", ":"))
-    return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+    return Preparer(manifest.name, manifest.inputs[0].spec(), kind, steps, fingerprint(manifest.preprocessing.steps))
 
 
 class Preparer:

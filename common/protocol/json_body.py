@@ -15,6 +15,7 @@ Payload = bytes | memoryview  # a body; a large one is a view of the buffer that
 Value = TypeVar("Value")
 _JSON = b"application/json"
 MAX_BYTES = 8_000_000  # decoded objects take up to 25 times the memory of their JSON, for example [[],[],[]]
+_MISSING = re.compile(r"object missing required field `(\w+)`")
 _AT = re.compile(r"^(?P<reason>.*?)(?: - at `(?:key in )?\$\.?(?P<field>.*)`)?$", re.DOTALL)
 
 
@@ -44,6 +45,9 @@ def decode_json(decoder: msgspec.json.Decoder[Value], body: Payload | msgspec.Ra
         found = _AT.match(explained(str(error), decoder.type))
         assert found is not None  # the pattern matches any text
         reason = found["reason"][:1].lower() + found["reason"][1:]  # the rest may quote the request
-        raise InvalidInput.at(f"{at}{found['field'] or ''}" or "body", reason) from None
+        where = f"{at}{found['field'] or ''}"
+        if missing := _MISSING.fullmatch(reason):
+            where, reason = f"{where}.{missing[1]}".removeprefix("."), "is missing"
+        raise InvalidInput.at(where or "body", reason) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput.at(at or "body", f"is not valid JSON: {error}") from None

@@ -26,7 +26,7 @@ Rows = Sequence[Mapping[str, Any]]
 class _UntypedRows(msgspec.Struct):
     """A request with values of any type."""
 
-    instances: list[dict[str, Any]] = []
+    instances: list[dict[str, Any]]
 
 
 _untyped = msgspec.json.Decoder(_UntypedRows)

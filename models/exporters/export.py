@@ -23,13 +23,14 @@ class ExportRequest:
     """What to export: a file, a folder, or `package.module:function` that returns the model; and rows to check it with.
 
     `outputs` are new names for the outputs, in the graph's order; empty keeps their names. `trusted` are the types that
-    the user allows in a .skops file beyond those that skops allows.
+    the user allows in a .skops file beyond those that skops allows. `text` are the columns that he says are text.
     """
 
     source: str
     samples: Samples
     outputs: tuple[str, ...] = ()
     trusted: tuple[str, ...] = ()
+    text: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,12 @@ def call_factory(source: str) -> Any:
     try:
         function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise BuildError(f"{source}: {error}; expected package.module:function that returns the model") from None
+        if isinstance(error, ModuleNotFoundError) and not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and what it imports is not
+        raise BuildError(
+            f"{source}: {error}; expected package.module:function that returns the model, "
+            f"found from {here} or PYTHONPATH"
+        ) from None
     return function()
 
 

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from models import graph
 from models.errors import BuildError
 from models.exporters.export import OPSET, Export, ExportRequest, call_factory, existing_path, is_function, one_line
+from models.exporters.fitted import text_columns
 from models.exporters.table import SampleTable, table_of
 
 INPUT = "features"
@@ -36,7 +37,8 @@ def export(request: ExportRequest) -> Export:
     except (NotFittedError, TypeError) as error:
         raise BuildError(f"{request.source}: {error}") from None
     columns = _columns(estimator, request)
-    rows = table_of(request.samples, estimator, INPUT)
+    text = text_columns(estimator, columns) & set(request.samples.cells)
+    rows = table_of(request.samples.with_text(text | set(request.text)), estimator, INPUT)
     if is_classifier(estimator):
         model, answers, metadata = _classifier(estimator, rows)
     elif is_regressor(estimator):
@@ -94,7 +96,8 @@ def _run(answer: Callable[[Any], Any], rows: Any) -> Any:
             warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
             return answer(rows)
     except (ValueError, TypeError) as error:
-        raise BuildError(f"scikit-learn cannot run the model on these samples: {one_line(error)}") from None
+        hint = "; name a column that is text of digits with --text" if "isnan" in str(error) else ""
+        raise BuildError(f"scikit-learn cannot run the model on these samples: {one_line(error)}{hint}") from None
 
 
 def _convert(estimator: Any, rows: SampleTable, options: dict[str, Any]) -> onnx.ModelProto:
@@ -104,11 +107,22 @@ def _convert(estimator: Any, rows: SampleTable, options: dict[str, Any]) -> onnx
             warnings.simplefilter("ignore")  # skl2onnx reads attributes that scikit-learn has deprecated
             model: onnx.ModelProto = to_onnx(estimator, initial_types=types, options=options, target_opset=OPSET)
     except Exception as error:  # a converter may raise any exception
-        raise BuildError(f"skl2onnx cannot convert {type(estimator).__name__}: {one_line(error)}") from None
+        hint = _conversion_hint(estimator, str(error))
+        raise BuildError(f"skl2onnx cannot convert {type(estimator).__name__}: {one_line(error)}{hint}") from None
     for node in model.graph.node:
         if node.op_type == "StringNormalizer":  # ONNX Runtime's default, en_US, is missing in most images
             node.attribute.append(helper.make_attribute("locale", "C.UTF-8"))
     return model
+
+
+def _conversion_hint(estimator: Any, error: str) -> str:
+    """What to change in an estimator for which skl2onnx has no converter."""
+    if "missing values are string" in error:
+        return '; for text, use SimpleImputer(missing_values=""), and write "" for a missing text in the table to fit'
+    flags = [value for name, value in estimator.get_params().items() if name.endswith("add_indicator")]
+    if any(value is True for value in flags):
+        return "; skl2onnx does not convert SimpleImputer(add_indicator=True), so fit without it"
+    return ""
 
 
 def _declare(model: onnx.ModelProto, rows: SampleTable, outputs: list[str], width: int) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +25,8 @@ TYPES = {
     onnx.TensorProto.FLOAT16: "FP16", onnx.TensorProto.FLOAT: "FP32", onnx.TensorProto.DOUBLE: "FP64",
     onnx.TensorProto.STRING: "BYTES",
 }  # fmt: skip
+ROOT = Path(__file__).parents[2]
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 BATCHED_ROWS = 32  # rows that are run alone and in one batch
 BATCHING_TOLERANCE = 1e-5
 EXAMPLES, MAX_EXAMPLE_VALUES = 3, 256
@@ -34,16 +40,9 @@ def publish(
 ) -> Path:
     """Write model.onnx and model.yaml to <out>/<name>/<version>. Returns that folder.
 
-    `description` are fields of model.yaml that the user gives. Raises BuildError if the version exists, or if an output
-    of ONNX Runtime differs from the framework's by more than `tolerance`.
+    `description` are fields of model.yaml that the user gives. Raises BuildError if an output of ONNX Runtime differs
+    from the framework's by more than `tolerance`, or if a service would not load the model.
     """
-    target = out / name / version
-    if target.exists():
-        raise BuildError(f"{target} exists, and a version is never replaced; choose another --version")
-    if unknown := description.keys() - set(DESCRIBED):
-        raise BuildError(
-            f"--describe: unknown keys {', '.join(sorted(unknown))}, expected any of {', '.join(DESCRIBED)}"
-        )
     content, sha256 = graph.serialised(_checked(export.model))
     answers = _Runtime(content)
     difference = _difference(answers(export.inputs), export.expected, tolerance)
@@ -52,13 +51,42 @@ def publish(
         written["batching"] = {"tolerance": BATCHING_TOLERANCE}
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out, prefix=".export-") as temporary:
-        new = Path(temporary) / version
-        new.mkdir()
+        new = Path(temporary) / name / version
+        new.mkdir(parents=True)
         (new / "model.onnx").write_bytes(content)
         manifest.write(new / "model.yaml", written)
+        _check_served(new)
+        target = out / name / version
         target.parent.mkdir(exist_ok=True)
         new.rename(target)
     return target
+
+
+def check_request(name: str, version: str, description: manifest.Manifest, out: Path) -> None:
+    """Raises BuildError for a name or a description that cannot be published, and for a version that exists."""
+    if not re.fullmatch(NAME, name):
+        raise BuildError(
+            f"--name: found {name!r}, expected letters, digits, '_', '.' and '-', a letter or digit first, at most 100"
+        )
+    if (target := out / name / version).exists():
+        raise BuildError(
+            f"{target} exists, and a version is never replaced; choose another --version, "
+            "or delete that folder if no service has it"
+        )
+    if unknown := description.keys() - set(DESCRIBED):
+        known = ", ".join(DESCRIBED)
+        raise BuildError(f"--describe: unknown keys {', '.join(sorted(unknown))}, expected any of {known}")
+
+
+def _check_served(folder: Path) -> None:
+    """Let the services' own code load the model, in a process of its own. Raises BuildError with its reason."""
+    command = [sys.executable, "-m", "common.inference.check", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        reason = lines[-1].removeprefix("error: ").replace(f"{folder}/", "")
+        raise BuildError(f"no service would load this model, so it is not written: {reason}; see --describe")
 
 
 def rename_outputs(export: Export, names: tuple[str, ...]) -> Export:

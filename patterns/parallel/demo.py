@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from http.client import HTTPResponse
 from typing import Any
-from urllib.request import Request, urlopen
 
 from rich.console import Console
 from rich.table import Table
+
+from common.client.plain import curl_key, opened
 
 FLOWERS = ("1", "51", "71", "150")
 
@@ -16,7 +18,7 @@ FLOWERS = ("1", "51", "71", "150")
 def main(url: str) -> None:
     """Sends real flowers to the running proxy and prints the answers."""
     console = Console()
-    with urlopen(f"{url}/samples/iris.json", timeout=10) as answer:
+    with opened(f"{url}/samples/iris.json") as answer:
         samples = json.load(answer)
     rows = [dict(zip(samples["columns"], samples["items"][flower], strict=True)) for flower in FLOWERS]
     ways = {how: _ask(url, rows, how) for how in ("all", "vote", "mean", "best")}
@@ -29,24 +31,26 @@ def main(url: str) -> None:
     body = json.dumps({"instances": rows[:1], "aggregate": "vote"})
     console.print("\nsend a request yourself:", highlight=False)
     console.print(
-        f"  curl {url}/predict -H 'Content-Type: application/json' -d '{body}'", soft_wrap=True, highlight=False
+        f"  curl {url}/predict{curl_key()} -H 'Content-Type: application/json' -d '{body}'",
+        soft_wrap=True,
+        highlight=False,
     )
 
 
 def _ask(url: str, rows: list[dict[str, float]], how: str) -> dict[str, Any]:
-    with urlopen(_request(f"{url}/predict", {"instances": rows, "aggregate": how}), timeout=10) as answer:
+    with _posted(f"{url}/predict", {"instances": rows, "aggregate": how}) as answer:
         found: dict[str, Any] = json.load(answer)
     return found
 
 
 def _stream(url: str, rows: list[dict[str, float]]) -> Iterator[dict[str, Any]]:
-    with urlopen(_request(f"{url}/predict/stream", {"instances": rows}), timeout=10) as answer:
+    with _posted(f"{url}/predict/stream", {"instances": rows}) as answer:
         for line in answer:
             yield json.loads(line)
 
 
-def _request(url: str, body: dict[str, Any]) -> Request:
-    return Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+def _posted(url: str, body: dict[str, Any]) -> HTTPResponse:
+    return opened(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
 
 def _everyone(answers: dict[str, list[dict[str, Any]]]) -> Table:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from rich.console import Console
 from rich.table import Table
+
+from common.client.plain import curl_key, opened
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -32,12 +33,14 @@ def main(url: str) -> None:
         console.print(f"\na wrong value gets an error that names it: {wrong['detail']}")
     console.print("\nsend a request yourself:", highlight=False)
     model, told = next(iter(offered.items()))
-    console.print(f"  curl {url}/predict/{model} {_arguments(told)}", soft_wrap=True, highlight=False, markup=False)
+    console.print(
+        f"  curl {url}/predict/{model}{curl_key()} {_arguments(told)}", soft_wrap=True, highlight=False, markup=False
+    )
 
 
 def _offered(url: str) -> dict[str, dict[str, str]]:
     """The models in their order, each with the properties that prep publishes."""
-    with urlopen(f"{url}/metadata", timeout=10) as answer:
+    with opened(f"{url}/metadata") as answer:
         halves = json.load(answer)["predictors"]
     return {one["model"]: one["properties"] for one in halves if "examples" in one.get("properties", {})}
 
@@ -70,7 +73,7 @@ def _ask(url: str, body: bytes) -> tuple[dict[str, Any], dict[str, str]]:
     """The answer, and its stages in milliseconds."""
     media = "image/jpeg" if body.startswith(b"\xff\xd8") else "application/json"
     try:
-        with urlopen(Request(url, body, {"Content-Type": media}), timeout=20) as answer:
+        with opened(url, body, {"Content-Type": media}) as answer:
             timing = answer.headers["Server-Timing"]
             return json.load(answer), dict(entry.split(";dur=") for entry in timing.split(", "))
     except HTTPError as error:

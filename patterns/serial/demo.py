@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 from rich.console import Console
 from rich.table import Table
+
+from common.client.plain import curl_key, opened
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -32,13 +33,15 @@ def main(url: str) -> None:
         soft_wrap=True,
     )
     console.print("\nsend a request yourself:")
-    console.print(f"  curl {url}/read --data-binary @patterns/serial/samples/invoice_blurry.jpg", soft_wrap=True)
+    console.print(
+        f"  curl {url}/read{curl_key()} --data-binary @patterns/serial/samples/invoice_blurry.jpg", soft_wrap=True
+    )
 
 
 def _read(url: str, name: str) -> tuple[dict[str, Any], dict[str, float]]:
     """The response, and the milliseconds of its stages."""
-    request = Request(f"{url}/read", (SAMPLES / name).read_bytes(), {"Content-Type": "image/jpeg"})
-    with urlopen(request, timeout=60) as answer:
+    photo = (SAMPLES / name).read_bytes()
+    with opened(f"{url}/read", photo, {"Content-Type": "image/jpeg"}, timeout=60) as answer:
         entries = (entry.split(";dur=") for entry in answer.headers["Server-Timing"].split(", "))
         return json.load(answer), {stage: float(duration) for stage, duration in entries}
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from rich.console import Console
 from rich.table import Table
 
+from common.client.plain import curl_key, key_header, opened
 from patterns.synchronous.inspection import ClassifyClient, InspectionLine
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -19,7 +19,7 @@ SAMPLES = Path(__file__).parent / "samples"
 def main(url: str) -> None:
     """Prints the response of `POST /classify` for the sample photos, or for the examples of a model of values."""
     console = Console(highlight=False)
-    with urlopen(f"{url}/metadata", timeout=10) as answer:
+    with opened(f"{url}/metadata") as answer:
         model = json.load(answer)["model"]
     if model and model["inputs"][0]["features"]:
         _values(console, url, model)
@@ -30,32 +30,38 @@ def main(url: str) -> None:
     _, refusal, _ = _ask(f"{url}/classify", photos["chelsea.jpg"][:5000])
     console.print(f"\nan incomplete file is refused: {refusal['detail']}")
     console.print("\nan inspection line that expects cats:")
-    line = InspectionLine(ClassifyClient(url), frozenset({"tabby", "tiger cat"}), min_probability=0.3, seconds=2)
+    line = InspectionLine(
+        ClassifyClient(url, key_header()), frozenset({"tabby", "tiger cat"}), min_probability=0.3, seconds=2
+    )
     parts = [(name, photos[name]) for name in ("chelsea.jpg", "coffee.jpg", "rocket.jpg", "camera.jpg")]
     for verdict in line.run(parts):
         console.print(f"  {verdict.action:6} {verdict.part}: {verdict.reason}")
     console.print("\nsend a request yourself:")
     sample = (SAMPLES / "chelsea.jpg").relative_to(Path.cwd()) if SAMPLES.is_relative_to(Path.cwd()) else SAMPLES
-    console.print(f"  curl {url}/classify -H 'Content-Type: image/jpeg' --data-binary @{sample}", soft_wrap=True)
+    console.print(
+        f"  curl {url}/classify{curl_key()} -H 'Content-Type: image/jpeg' --data-binary @{sample}", soft_wrap=True
+    )
 
 
 def _values(console: Console, url: str, model: dict[str, Any]) -> None:
     """Sends the examples of a model that takes named values, as the variant estimator does."""
     names = [feature["name"] for feature in model["inputs"][0]["features"]]
     body = ""
-    for example in model["examples"]:
-        body = json.dumps(dict(zip(names, example["features"], strict=True)))
-        with urlopen(Request(f"{url}/classify", body.encode(), {"Content-Type": "application/json"})) as answer:
+    for example in (one for one in model["examples"] if "features" in one):
+        given = example["features"]
+        body = json.dumps(given if isinstance(given, dict) else dict(zip(names, given, strict=True)))
+        with opened(f"{url}/classify", body.encode(), {"Content-Type": "application/json"}) as answer:
             best = json.load(answer)["predictions"][0]
-        console.print(f"{body}: {best['label']} ({best['probability']:.0%}), is {example['answer']}", soft_wrap=True)
+        truth = f", is {example['answer']}" if "answer" in example else ""
+        console.print(f"{body}: {best['label']} ({best['probability']:.0%}){truth}", soft_wrap=True)
     console.print("\nsend a request yourself:")
-    console.print(f"  curl {url}/classify -H 'Content-Type: application/json' -d '{body}'", soft_wrap=True)
+    console.print(f"  curl {url}/classify{curl_key()} -H 'Content-Type: application/json' -d '{body}'", soft_wrap=True)
 
 
 def _ask(url: str, photo: bytes | None = None, prefer: str = "") -> tuple[int, dict[str, Any], dict[str, str]]:
     headers = {"Content-Type": "image/jpeg", **({"Prefer": prefer} if prefer else {})}
     try:
-        with urlopen(Request(url, photo, headers), timeout=30) as answer:
+        with opened(url, photo, headers) as answer:
             return answer.status, json.load(answer), dict(answer.headers)
     except HTTPError as error:
         with error:

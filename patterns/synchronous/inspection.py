@@ -1,15 +1,16 @@
 """A client of the pattern: an inspection line that waits for the prediction for each part, then passes or rejects it.
 
 It stops when there is no certain prediction. Run `python -m patterns.synchronous.inspection URL PHOTO... --expect
-LABEL`. It uses only the standard library.
+LABEL`, with API_KEY if the service asks for a key. It uses only the standard library.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -35,12 +36,14 @@ class PhotoClassifier(Protocol):
 class ClassifyClient:
     """Classifies photos with `POST /classify` of a running service."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         self._url = f"{url.rstrip('/')}/classify?top=1"
+        self._headers = dict(headers or {})
 
     def classify(self, photo: bytes, seconds: float) -> tuple[str, float]:
         # the service gets a shorter timeout, so that its error response still arrives in time
-        headers = {"Content-Type": "application/octet-stream", "X-Request-Timeout-Seconds": f"{0.8 * seconds:g}"}
+        limit = {"X-Request-Timeout-Seconds": f"{0.8 * seconds:g}"}
+        headers = {"Content-Type": "application/octet-stream", **limit, **self._headers}
         start = monotonic()
         try:
             with urlopen(Request(self._url, photo, headers), timeout=seconds) as answer:
@@ -106,7 +109,9 @@ def main() -> int:
     parser.add_argument("--min-probability", type=float, default=0.5, help="stop below this probability")
     parser.add_argument("--seconds", type=float, default=1.0, help="timeout for each part")
     given = parser.parse_args()
-    line = InspectionLine(ClassifyClient(given.url), frozenset(given.expect), given.min_probability, given.seconds)
+    key = os.environ.get("API_KEY")
+    client = ClassifyClient(given.url, {"Authorization": f"Bearer {key}"} if key else None)
+    line = InspectionLine(client, frozenset(given.expect), given.min_probability, given.seconds)
     verdict = None
     for verdict in line.run((path.name, path.read_bytes()) for path in given.photos):
         print(f"{verdict.action:6} {verdict.part}: {verdict.reason}")

@@ -1,5 +1,5 @@
 // The panel of synchronous: a photo and how long to wait, or named values; then the most probable labels.
-import { bars, call, debounced, errors, h, milliseconds, percent, sentence, words } from "./parts.js";
+import { bars, call, columns, debounced, errors, h, milliseconds, percent, row, sentence, words } from "./parts.js";
 import { latestOnly, sampleFile } from "./samples.js";
 
 export const about = "A photo goes in and the caller waits: decoding, preparing, inference and labelling happen inside one request.";
@@ -8,13 +8,14 @@ const WAITS = [["until it is done"], ["5 ms, then a job", "wait=0.005"], ["do no
 const TOP = 5;
 
 export function mount(element, context) {
-  const features = context.metadata.model?.inputs?.[0]?.features ?? [];
+  const features = columns(context.metadata.model?.inputs ?? []);
   return features.length ? mountValues(element, context, features) : mountPhotos(element, context);
 }
 
 /** The form of a model that takes named values; a button for each example. */
 function mountValues(element, context, features) {
-  const { examples = [] } = context.metadata.model;
+  const given = context.metadata.model.examples ?? [];
+  const examples = given.map((one) => ({ ...one, features: row(one, features) })).filter((one) => one.features);
   const view = answerView(context.answer);
   let truth;
   const ask = debounced(async () => {
@@ -28,11 +29,11 @@ function mountValues(element, context, features) {
     return { name, box, field: h("div", { class: "field" }, h("label", { for: name }, `${sentence(words(name))}${unit ? `, ${unit}` : ""}`), box) };
   });
   const pick = (example) => {
-    boxes.forEach(({ box }, i) => { box.value = example.features[i]; });
+    boxes.forEach(({ box }, i) => { box.value = example.features[i] ?? ""; });
     truth = example.answer;
     ask();
   };
-  const buttons = examples.map((example) => h("button", { type: "button", onclick: () => pick(example) }, example.answer));
+  const buttons = examples.map((example) => h("button", { type: "button", onclick: () => pick(example) }, example.answer ?? "Example"));
   element.replaceChildren(
     h("div", { class: "chips", role: "group", "aria-label": "Real examples" }, h("small", {}, "Real examples"), ...buttons),
     ...boxes.map(({ field }) => field));

@@ -16,7 +16,7 @@ from runtimes import api_keys, composefile, overlay
 from runtimes.base import COMPOSE_DIRECTORY
 from runtimes.errors import StackError
 from tests.contract.manifests import CASES, KUBERNETES, Case, Pods, render
-from tests.contract.sources import rule
+from tests.contract.sources import modules, rule
 
 COMPONENT = KUBERNETES / "components" / "api-keys"
 FOLDER = "/run/api-keys"
@@ -33,6 +33,15 @@ def keys_in(folder: Path) -> Path:
     path = folder / "of-callers"
     path.write_text("")
     return path
+
+
+def test_every_demo_sends_the_key_of_its_caller() -> None:
+    with rule(
+        "a demo opens URLs with common.client.plain, which sends API_KEY and names a key that lacks"
+    ) as offenders:
+        for source in modules("patterns"):
+            if source.name.endswith("/demo.py"):
+                offenders.require("urlopen" not in source.text, source.name, "urlopen", "opened")
 
 
 def test_what_takes_keys_takes_a_file_of_them_too(tmp_path: Path) -> None:

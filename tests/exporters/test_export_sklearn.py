@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 
+from patterns.web_single import demo
 from patterns.web_single.api import Settings, create_process
 from tests.exporters.exporting import LoadedExport, exported, needs, refused, run_module
-from tests.exporters.toys_sklearn import COLUMNS, flowers, forest, two_targets, width
+from tests.exporters.toys_sklearn import COLUMNS, boosted, flowers, forest, places, two_targets, width
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
 from tests.unit.common.serving import served
@@ -28,6 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "rows.csv").write_text("\n".join([",".join(COLUMNS), *lines]))
     for columns in (2, 3):
         np.save(folder / f"{columns}.npy", ROWS[:, :columns])
+    np.save(folder / "flat.npy", ROWS[:, 0])
     return folder
 
 
@@ -79,6 +81,14 @@ def test_a_pattern_serves_it_by_its_feature_names(page: httpx.Client) -> None:
     assert answer["model_name"] == "flowers"
 
 
+def test_the_demo_takes_examples_by_name(page: httpx.Client, capsys: pytest.CaptureFixture[str]) -> None:
+    demo.main(str(page.base_url).rstrip("/"))
+    assert (
+        '/predict -H \'Content-Type: application/json\' -d \'{"instances": [{"sepal_length": 5.1,'
+        in capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(("toy", "columns"), [("width", 3), ("two_targets", 2)])
 def test_a_regressor_gives_one_value_or_several(folder: Path, toy: str, columns: int) -> None:
     arguments = ["sklearn", f"{TOYS}:{toy}", toy, f"{columns}.npy", "--outputs", "centimetres"]
@@ -86,6 +96,11 @@ def test_a_regressor_gives_one_value_or_several(folder: Path, toy: str, columns:
     expected = {"width": width, "two_targets": two_targets}[toy]().predict(ROWS[:, :columns]).reshape(len(ROWS), -1)
     assert np.abs(model.infer({"features": ROWS[:, :columns]})["centimetres"] - expected).max() < 1e-5
     assert (model.manifest.task, model.manifest.inputs[0].features) == ("regression", [])
+
+
+def test_boosted_trees_are_exported(folder: Path) -> None:
+    model = LoadedExport(exported(folder, "sklearn", f"{TOYS}:boosted", "boosted", "rows.csv"))
+    assert np.abs(model.infer({"features": ROWS})["probabilities"] - boosted().predict_proba(ROWS)).max() < 1e-5
 
 
 def test_fields_of_the_description_are_written_to_the_manifest(folder: Path) -> None:
@@ -118,6 +133,7 @@ def test_a_version_is_never_replaced(folder: Path, classifier: Path) -> None:
         ("nothing", "rows.csv", "5 is not an estimator instance"),
         ("missing", "rows.csv", "has no attribute 'missing'; expected package.module:function that returns"),
         ("width", "rows.csv", "scikit-learn cannot run the model on these samples: ValueError: X has 4 features"),
+        ("width", "flat.npy", "--samples: found the array float32 [150], expected rows of numbers"),
         ("width", "missing.npy", "missing.npy: [Errno 2] No such file"),
     ],
 )
@@ -153,5 +169,10 @@ def test_a_skops_file_is_loaded_and_untrusted_types_are_refused(folder: Path) ->
         LoadedExport(exported(folder, *arguments, "--trust", "sklearn.tree._tree.Tree")).manifest.task
         == "classification"
     )
+    io.dump(places(), folder / "places.skops")
+    (folder / "places.csv").write_text("postcode,rooms\n01067,3\n20095,\n")
+    arguments = ["sklearn", "places.skops", "skops_places", "places.csv"]
+    assert "the untrusted types numpy.dtype; allow" in refused(folder, *arguments)
+    assert exported(folder, *arguments, "--trust", "numpy.dtype")
     (folder / "broken.skops").write_bytes(b"PK")
     assert "skops cannot load it" in refused(folder, "sklearn", "broken.skops", "wrong", "rows.csv")

@@ -8,7 +8,9 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -28,6 +30,10 @@ def forest() -> Any:
     return RandomForestClassifier(5, random_state=0).fit(*load_iris(return_X_y=True))
 
 
+def boosted() -> Any:
+    return HistGradientBoostingClassifier(max_iter=20).fit(*load_iris(return_X_y=True))
+
+
 def width() -> Any:
     """A regressor that predicts the last column from the others."""
     rows, _ = load_iris(return_X_y=True)
@@ -43,7 +49,41 @@ def two_targets() -> Any:
 def passengers() -> Any:
     """A classifier of a table with text and numbers."""
     table = np.array([["male", 30], ["female", 7.5], ["male", 8], ["female", 50]], object)
-    columns = ColumnTransformer([("sex", OneHotEncoder(), [0]), ("fare", "passthrough", [1])])
+    columns = ColumnTransformer([("sex", OneHotEncoder(handle_unknown="ignore"), [0]), ("fare", "passthrough", [1])])
+    return make_pipeline(columns, LogisticRegression()).fit(table, ["lost", "lost", "lost", "saved"])
+
+
+def opinions() -> Any:
+    """A classifier of texts."""
+    texts = ["a good, red day", "a bad day", "a good night", "awful and bad"]
+    return make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(texts, ["up", "down", "up", "down"])
+
+
+def places() -> Any:
+    """A classifier of a postcode, which is text of digits, and a number of rooms; either may be missing."""
+    table = np.array([["01067", 3], ["20095", 5], ["", 4], ["01067", np.nan]], object)
+    postcode = make_pipeline(
+        SimpleImputer(missing_values="", strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore")
+    )
+    rooms = make_pipeline(SimpleImputer(), StandardScaler())
+    columns = ColumnTransformer([("postcode", postcode, [0]), ("rooms", rooms, [1])])
+    return make_pipeline(columns, LogisticRegression()).fit(table, ["east", "north", "north", "east"])
+
+
+def gaps_of_text() -> Any:
+    """A classifier whose imputer takes NaN for a missing text, which skl2onnx does not convert."""
+    return _imputed(SimpleImputer(strategy="most_frequent"), SimpleImputer())
+
+
+def with_indicator() -> Any:
+    """A classifier that is told which numbers are missing, which skl2onnx does not convert."""
+    return _imputed(SimpleImputer(missing_values="", strategy="most_frequent"), SimpleImputer(add_indicator=True))
+
+
+def _imputed(text: Any, numbers: Any) -> Any:
+    table = np.array([["male", 30], ["female", np.nan], ["male", 8], ["female", 50]], object)
+    encoded = make_pipeline(text, OneHotEncoder(handle_unknown="ignore"))
+    columns = ColumnTransformer([("sex", encoded, [0]), ("fare", make_pipeline(numbers, StandardScaler()), [1])])
     return make_pipeline(columns, LogisticRegression()).fit(table, ["lost", "lost", "lost", "saved"])
 
 

@@ -110,7 +110,7 @@ BAD_BODIES: dict[str, tuple[bytes, str, int, str]] = {
     "cut": (b'{"instances": [', "application/json", 400, "body: is not valid JSON"),
     "NaN": (b'{"instances": [{"body_mass_g": NaN}]}', "application/json", 400, "body: is not valid JSON"),
     "list": (b"[]", "application/json", 400, "body: expected `object`, got `array`"),
-    "no instances": (b"{}", "application/json", 400, "body: object missing required field `instances`"),
+    "no instances": (b"{}", "application/json", 400, "instances: is missing"),
     "instances of null": (b'{"instances": null}', "application/json", 400, "instances: expected `array`, got `null`"),
     "instance of a number": (b'{"instances": [7]}', "application/json", 400, "instances[0]: expected `str | object`"),
     "picture for values": (sample("coffee.jpg"), "image/jpeg", 413, "instances[0]: "),

@@ -19,6 +19,7 @@ FILES = {
     "/page/key.js": "text/javascript; charset=utf-8",
     "/page/samples.js": "text/javascript; charset=utf-8",
     "/page/panel.js": "text/javascript; charset=utf-8",
+    "/page/csv.js": "text/javascript; charset=utf-8",
     "/page/tensors.js": "text/javascript; charset=utf-8",
 }
 

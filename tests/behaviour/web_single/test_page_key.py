@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, Request, expect
 
+from patterns.web_single import demo
 from runtimes.base import Stack
 from tests.conftest import Start
 from tests.pages import ITS_ENTRY, KEY, check_looks, give_key
@@ -98,3 +99,18 @@ def test_the_links_of_the_page_work_with_the_key(page: Page) -> None:
         assert page.request.get(str(link.evaluate("link => link.href"))).ok
     page.get_by_role("link", name="Metadata").click()
     expect(page.locator("body")).to_contain_text('"pattern": "web_single"')
+
+
+def test_the_demo_takes_the_key_from_the_environment_and_asks_for_one(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="the service asks for an API key; run this again with API_KEY=KEY"):
+        demo.main(stack.url())
+    monkeypatch.setenv("API_KEY", "another")
+    with pytest.raises(SystemExit, match="the service does not take the key in API_KEY"):
+        demo.main(stack.url())
+    monkeypatch.setenv("API_KEY", KEY)
+    demo.main(stack.url())
+    shown = capsys.readouterr().out
+    assert '-H "Authorization: Bearer $API_KEY"' in shown
+    assert KEY not in shown

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import yaml
 
-from common.preprocessing.steps import fingerprint
+from common.inference.manifest import fingerprint
 from runtimes.base import Stack
 from tests.asking.prep_pred import FINGERPRINT, inferences
 from tests.conftest import Start

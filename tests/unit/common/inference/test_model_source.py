@@ -184,7 +184,10 @@ def test_a_missing_file_is_named(shop: Shop, made: Path, root: Path, name: str) 
     ["file:///there/is/no/such/folder", "http://127.0.0.1:9/tiny/1", "ftp://host/tiny", "tiny/1", "http://", "s3://"],
 )
 def test_an_invalid_model_source_is_refused_in_one_line(uri: str, root: Path) -> None:
-    assert uri.rstrip("/") in refusal(ModelSource(uri, timeout_seconds=0.5, retries=0), root)
+    reason = refusal(ModelSource(uri, timeout_seconds=0.5, retries=0), root)
+    assert uri.rstrip("/") in reason
+    assert "{" not in reason
+    assert len(reason) < 500
 
 
 @pytest.mark.parametrize("uri", ["ftp://user:t0ken@host/tiny?x=t0ken", "http//user:t0ken@host/tiny", "t0ken"])
@@ -198,7 +201,7 @@ def test_a_url_that_no_store_takes_is_refused_at_the_start_and_not_repeated(uri:
     ("changes", "reason"),
     [
         ({"name": "other"}, "contains the model 'other', but MODEL is 'tiny'"),
-        ({"version": "../../1"}, "version: String should match pattern"),
+        ({"version": "../../1"}, "version: found '../../1', expected a number in quotes"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(made: Path, root: Path, changes: dict[str, str], reason: str) -> None:

@@ -160,7 +160,7 @@ async def test_a_model_that_was_not_there_at_the_start_is_loaded_when_it_comes(r
         await until(lambda: repository.logged.lines("model not loaded"), "the refusal")
         (line,) = repository.logged.lines("model not loaded")
         assert (
-            "there is no folder with a version such as 1; build the model with `make models`, or set MODEL_URI"
+            "there is no folder with a version such as 1; build the model with `make models` if it has"
             in line["reason"]
         )
         repository.put("1", 1)

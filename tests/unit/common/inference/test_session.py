@@ -77,19 +77,27 @@ def test_a_half_copied_file_is_refused_by_its_checksum(tmp_path: Path) -> None:
 def test_a_missing_file_is_named_with_what_builds_it(tmp_path: Path, name: str) -> None:
     folder = tiny.write(tmp_path, tiny.total())
     (folder / name).unlink()
-    assert f"{name}: No such file or directory; build it with `make models`" in refusal(folder)
+    assert (
+        f"{name}: No such file or directory; build the model with `make models` if it has a recipe, else export"
+        in refusal(folder)
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"", "file: Input should be"),
+        (b"", "file: found nothing, expected "),
         (b"name: [", "is not valid YAML"),
         (b"\xff\xfe\x00\x01", "is not valid YAML: expected text in UTF-8, got other bytes"),
         (b"a: " + b"[" * 5000, "is not valid YAML"),
         (b"name: 2020-99-99", "is not valid YAML"),
-        (b"name: tiny\nversion: 1\n", "version: Input should be a valid string; inputs: Field required"),
-        (b"name: ../tiny\n", "name: String should match pattern"),
+        (b"name: tiny\nversion: 1\n", "version: found 1, expected text; put it in quotes; inputs: is missing"),
+        (b"name: ../tiny\n", "name: found '../tiny', expected 1 to 100 letters, digits"),
+        (b"inputs: [{mising: true}]", "inputs.0.mising: unknown key, expected one of: name, datatype, shape, features"),
+        (b"inputs: [{features: [{low: 1}]}]", "inputs.0.features.0.low: unknown key, expected one of: name, unit"),
+        (b"labels: [no, yes]", "labels.0: found False, expected text; put it in quotes"),
+        (b"task: classify", "task: found 'classify', expected 'classification', "),
+        (b"sha256: 12ab", "sha256: found '12ab', expected 64 hexadecimal digits"),
     ],
 )
 def test_an_invalid_manifest_is_refused_by_field(tmp_path: Path, text: bytes, reason: str) -> None:

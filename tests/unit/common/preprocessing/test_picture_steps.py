@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from common.errors import InvalidInput, PayloadTooLarge, UnsupportedMedia
-from common.inference.manifest import ModelLoadError
-from common.preprocessing.steps import fingerprint, preparer
+from common.inference.manifest import ModelLoadError, fingerprint, problems
+from common.preprocessing.steps import preparer
 from models import manifest as models_manifest
 from models import photos
 from tests.unit.common.preprocessing import picture_files as files
@@ -110,10 +110,12 @@ def test_the_fingerprint_is_that_of_the_models() -> None:
     assert preparer(manifest(STEPS)).fingerprint == fingerprint(STEPS) == models_manifest.fingerprint(STEPS)
 
 
-def test_steps_that_are_not_those_of_the_stated_fingerprint_are_not_followed() -> None:
-    assert preparer(manifest(STEPS, stated=fingerprint(STEPS)))
-    with pytest.raises(ModelLoadError, match="states the preprocessing fingerprint sha256:1, but"):
-        preparer(manifest(STEPS, stated="sha256:1"))
+def test_a_fingerprint_that_is_not_that_of_the_steps_is_a_problem_of_the_manifest() -> None:
+    assert problems(manifest(STEPS, stated=fingerprint(STEPS))) == []
+    (problem,) = problems(manifest(STEPS, stated="sha256:1"))
+    assert problem.startswith("preprocessing.fingerprint: found 'sha256:1', but that of its steps is sha256:")
+    (problem,) = problems(manifest([{1: "a", "b": 2}]))
+    assert problem.startswith("preprocessing.steps: cannot be written as JSON")
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ GOOD = tensor("FP32", [1, 4], ROW)
         (b"", "body", "is not valid JSON"),
         (b"\xff\xfe", "body", "is not valid JSON"),
         (b"[]", "body", "expected `object`, got `array`"),
-        (b"{}", "body", "missing required field `inputs`"),
+        (b"{}", "inputs", "is missing"),
         (body(GOOD).replace(b"3.5", b"NaN"), "body", "is not valid JSON"),
         (body(GOOD).replace(b"3.5", b"1e999"), "inputs[0].data[1]", "out of range"),
         (b'{"inputs":' + b"[" * 100_000, "inputs[0]", "expected `object`, got `array`"),

@@ -211,7 +211,7 @@ def test_examples_and_their_context_have_single_values_or_lists() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({}, "missing required field `examples`"),
+        ({}, "examples: is missing"),
         ({"examples": {}}, "examples: expected `array`, got `object`"),
         ({"examples": [5]}, "examples[0]: expected `object`, got `int`"),
         ({"examples": [{"a": {"b65": ""}}]}, "examples[0]"),

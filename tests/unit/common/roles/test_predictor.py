@@ -13,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
+from common.inference.manifest import fingerprint
 from common.roles.predictor import Settings, create_process
 from tests.unit.common.inference import tiny_models as tiny
 from tests.unit.common.observability.captured_log import CapturedLog
@@ -68,14 +69,15 @@ def usual(root: Path) -> Iterator[Predictor]:
         yield made
 
 
-STATED = "sha256:aa"
+STEPS = [{"order": ["a", "b"]}]
+STATED = fingerprint(STEPS)
 
 
 @pytest.fixture(scope="module")
 def demanding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Predictor]:
     """It holds a model with preprocessing and one without, and demands the fingerprint."""
     root = tmp_path_factory.mktemp("prepared")
-    tiny.write(root, tiny.total(), preprocessing={"steps": [{"order": ["a", "b"]}], "fingerprint": STATED})
+    tiny.write(root, tiny.total(), preprocessing={"steps": STEPS, "fingerprint": STATED})
     tiny.write(root, tiny.total(), "plain")
     with predictor(root, model="tiny,plain", require_fingerprint=True) as made:
         yield made
