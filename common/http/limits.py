@@ -68,12 +68,13 @@ class Linger:
         self._transport, self._left = transport, LINGER_BYTES
         self._started = False
 
-    def start(self) -> None:
-        """Begins when the response has been written."""
+    def start(self, flow: FlowControl) -> None:
+        """Begins when the response has been written. Reading goes on if it was paused."""
         if self._started or self._transport.is_closing():
             return
         self._started = True
         self._transport.write_eof()
+        flow.resume_reading()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
 
     def drop(self, size: int) -> None:
