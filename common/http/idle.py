@@ -17,6 +17,12 @@ class IdleTimedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._idle_since = self.loop.time()
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when nobody waits for a response on this connection; None while somebody does."""
+        busy = self.cycle is not None and not self.cycle.response_complete
+        return None if busy or self.pipeline else self._idle_since
+
     def timeout_keep_alive_handler(self) -> None:
         self.timeout_keep_alive_task = None
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()

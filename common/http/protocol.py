@@ -18,6 +18,7 @@ from common.errors import InvalidInput
 from common.http.app import App, plain_path
 from common.http.asgi_call import WAIT_UNTIL_READ
 from common.http.cycle import DirectRequestCycle
+from common.http.fields import combined, refusal_of
 from common.http.idle import IdleTimedProtocol
 from common.http.limits import (
     FEW_PIECES,
@@ -41,7 +42,7 @@ from common.http.limits import (
 )
 from common.http.pipelining import AT_ONCE, end_of_step, queue_is_full
 from common.http.upgrade import head_without_offer
-from common.request.context import RequestContext
+from common.request.context import Headers, RequestContext
 
 MOST_CONNECTIONS = most_connections()
 
@@ -49,6 +50,7 @@ MOST_CONNECTIONS = most_connections()
 class HttpProtocol(IdleTimedProtocol):
     """Serves one connection."""
 
+    fields: Headers
     running: DirectRequestCycle | None = None
     """The direct request that is being handled."""
     offered = False
@@ -159,12 +161,6 @@ class HttpProtocol(IdleTimedProtocol):
         self.pipeline.clear()
         self._unparsed, self._parsed = b"", 0
 
-    @property
-    def idle_since(self) -> float | None:
-        """Since when nobody waits for a response on this connection; None while somebody does."""
-        busy = self.cycle is not None and not self.cycle.response_complete
-        return None if busy or self.pipeline else self._idle_since
-
     def close_if_late(self, now: float, head_seconds: float) -> None:
         """Closes a connection whose client takes too long to send a head, or its first byte."""
         if self._linger is not None or self.idle_since is None:
@@ -190,12 +186,12 @@ class HttpProtocol(IdleTimedProtocol):
             raise RefusedRequestError
 
     def _check_head(self) -> None:
-        """Raises RefusedRequestError for a head that is too large. Its size is added up only after a large segment."""
+        """Raises RefusedRequestError for a head that is wrong or too large; otherwise combines repeated fields."""
         measured, self._measure_head = self._measure_head, False
-        size = sum(len(name) + len(value) + 4 for name, value in self.headers) if measured else 0
-        if len(self.headers) > MOST_FIELDS or len(self.url) + size > MOST_HEAD:
-            self._wrong = HEAD_TOO_LARGE
+        self._wrong = refusal_of(self.url, self.headers, self.parser.get_http_version(), measured)
+        if self._wrong is not None:
             raise RefusedRequestError
+        self.fields = combined(self.headers)
 
     def _parse(self, data: bytes | memoryview) -> bytes:
         """Parses bytes; returns those that are to be parsed again, because they stand behind an offer to upgrade."""
@@ -216,7 +212,9 @@ class HttpProtocol(IdleTimedProtocol):
         if connect and self.parser.get_method() != b"CONNECT":
             self.offered = True
             return
-        if self._measure_head or len(self.headers) > MOST_FIELDS:
+        self.fields = fields = dict(self.headers)
+        unusual = not len(fields) == len(self.headers) <= MOST_FIELDS
+        if unusual or b"host" not in fields or b"transfer-encoding" in fields or self._measure_head:
             self._check_head()
         self._in_head = False
         self._received = self._body_size = self._pieces = 0
@@ -244,7 +242,7 @@ class HttpProtocol(IdleTimedProtocol):
         saved = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = saved
-        self.scope["headers"] = list(self.headers)  # the parser adds the trailers of a body to its own list
+        self.scope["headers"] = list(self.fields.items())
         cast(dict[str, Any], self.scope)[WAIT_UNTIL_READ] = self.wait_until_read
         super().on_headers_complete()
         # the part of a transport that a cycle uses
