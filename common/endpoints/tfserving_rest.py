@@ -159,7 +159,7 @@ def _decode_predict(model: ModelHandle, takes: bool, body: Payload, most_rows: i
     if request.signature_name == FILES_SIGNATURE:
         raise InvalidInput.at("instances", 'expected files as {"b64": text} for this signature')
     inputs = tfserving.arrays(request, model.inputs)
-    check_inputs(inputs, model.inputs)
+    check_inputs(inputs, model.inputs, "instances.%s" if request.by_row else "inputs.%s")
     return _Predict(request.by_row, inputs)
 
 
@@ -174,7 +174,7 @@ def _example_rows(target: _Target, body: Payload, most_rows: int) -> dict[str, A
     request = tfserving.decode_examples(body)
     check_signature(target.model, request.signature_name, target.method)
     inputs = rows(target.model, tfserving.features(request), target.method)
-    check_inputs(inputs, target.model.inputs)
+    check_inputs(inputs, target.model.inputs, "examples.%s")
     return inputs
 
 
