@@ -44,9 +44,9 @@ def tensor(data: str, shape: str = "[1,4]", datatype: str = "FP32", name: str = 
     return f'{{"inputs":[{inputs}]{more}}}'.encode()
 
 
-def binary(raw: bytes, shape: list[int], datatype: str = "FP32", stated: int | None = None) -> bytes:
+def binary(raw: bytes, shape: list[int], datatype: str = "FP32", stated: int | None = None, **more: object) -> bytes:
     size = {"binary_data_size": len(raw) if stated is None else stated}
-    header = {"inputs": [{"name": "features", "shape": shape, "datatype": datatype, "parameters": size}]}
+    header = {"inputs": [{"name": "features", "shape": shape, "datatype": datatype, "parameters": size}], **more}
     text = json.dumps(header).encode()
     return post(INFER, text + raw, f"Inference-Header-Content-Length: {len(text)}")
 

@@ -66,7 +66,7 @@ class AiohttpTransport(RestTransport):
         answer: Any = await self._exchange("POST", "/infer", headers, body)
         if answer.status != 200:
             raise self._error(answer)
-        response = self._decode(answer)
+        response = await self._decode(answer)
         require_outputs(response, request.outputs, self._predictor)
         return response
 

@@ -39,8 +39,10 @@ from common.errors import (
 )
 from common.http.reply import PROBLEM
 from common.protocol.oip import BINARY, HEADER_LENGTH
-from common.protocol.oip_caller import decode_response, encode_request
-from common.request.context import OutgoingHeaders
+from common.protocol.oip_caller import decode_response, encode_request, has_only_numbers
+from common.protocol.values import many_texts
+from common.request.capacity import SMALL
+from common.request.context import OutgoingHeaders, beside_loop
 from common.request.deadline import HEADER as TIMEOUT_HEADER
 from common.request.deadline import Deadline
 
@@ -124,7 +126,9 @@ class RestTransport:
         return other
 
     async def infer(self, request: PredictorRequest) -> PredictorResponse:
-        body, header_length = encode_request(request.inputs, request.outputs, parameters=request.parameters)
+        many = many_texts(request.inputs.values())
+        asked = request.inputs, request.outputs, None, request.parameters
+        body, header_length = await beside_loop(many, encode_request, *asked)
         headers = _header_lines(request.headers)
         http_response = await self._request(
             f"{self._infer_head}Content-Length: {len(body)}\r\n{HEADER_LENGTH}: {header_length}\r\n{headers}",
@@ -133,7 +137,7 @@ class RestTransport:
         )
         if http_response.status != 200:
             raise self._error(http_response)
-        response = self._decode(http_response)
+        response = await self._decode(http_response)
         require_outputs(response, request.outputs, self._predictor)
         return response
 
@@ -167,10 +171,12 @@ class RestTransport:
         except InvalidResponse as error:
             raise UpstreamFailed(f"predictor {self._predictor}: {error}") from error
 
-    def _decode(self, http_response: HttpResponse) -> PredictorResponse:
-        length = http_response.header(_HEADER_LENGTH)
+    async def _decode(self, http_response: HttpResponse) -> PredictorResponse:
+        length, body = http_response.header(_HEADER_LENGTH), http_response.body
         try:
-            response, arrays = decode_response(http_response.body, int(length[:20]) if length else None)
+            header_length = int(length[:20]) if length else None
+            large = len(body) > SMALL and not has_only_numbers(body, header_length)
+            response, arrays = await beside_loop(large, decode_response, body, header_length)
         except (UpstreamFailed, ValueError) as error:
             raise UpstreamFailed(f"predictor {self._predictor}: {error}") from None
         timing = http_response.header(b"server-timing")

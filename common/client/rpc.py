@@ -35,6 +35,9 @@ from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc.parameters import parameter, parameter_value
 from common.protocol.grpc.statuses import KEY, decode_details
 from common.protocol.tensors import Array, datatype_of, from_binary, to_binary
+from common.protocol.values import many_texts
+from common.request.capacity import SMALL
+from common.request.context import beside_loop
 from common.request.deadline import Deadline
 
 T = TypeVar("T")
@@ -80,14 +83,15 @@ class GrpcTransport:
             request_serializer=pb.ModelInferRequest.SerializeToString,
             response_deserializer=pb.ModelInferResponse.FromString,
         )(
-            self._request(request),
+            await beside_loop(many_texts(request.inputs.values()), self._request, request),
             timeout=max(request.deadline.remaining, 0.0),
             metadata=[*self._own, *((name.lower(), value) for name, value in headers_to_send(request.headers))],
         )
         message = await self._response(call)
         timing = str((await call.trailing_metadata()).get("server-timing", ""))
         parameters = {name: parameter_value(value) for name, value in message.parameters.items()}
-        arrays = self._arrays(message)
+        texts = sum(len(raw) for raw in message.raw_output_contents) > SMALL and _has_texts(message)
+        arrays = await beside_loop(texts, self._arrays, message)
         response = PredictorResponse(arrays, message.model_name, message.model_version, timing, parameters)
         require_outputs(response, request.outputs, self._predictor)
         return response
@@ -171,6 +175,10 @@ class GrpcTransport:
                 return Overloaded(detail, retry_after=retry_after or 1.0)
             return PayloadTooLarge(text) if text.startswith(_SERVER) else UpstreamFailed(detail)
         return failure(_ERRORS.get(code, ServingError), detail, text, (), retry_after)
+
+
+def _has_texts(message: pb.ModelInferResponse) -> bool:
+    return any(tensor.datatype == "BYTES" for tensor in message.outputs)
 
 
 def _options(limits: ClientLimits) -> list[tuple[str, int | str]]:

@@ -19,6 +19,10 @@ from google.protobuf.message import DecodeError
 
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
 from common.endpoints.grpc_messages import Turns, UnaryMethod
+from common.endpoints.grpc_unread import CallMemory
+from common.errors import ServingError
+from common.http.limits import READ_BOUNDS, ReadBounds
+from common.request.capacity import Capacity
 from common.service import Service
 
 QUIET_SECONDS = 0.15  # without a new call, until no more are taken to be on their way
@@ -37,8 +41,8 @@ class MalformedMessage:
 class GrpcHandlers:
     """Takes the place of a server in the generated functions `add_..._to_server`, and registers with that server."""
 
-    def __init__(self, server: grpc.aio.Server, service: Service) -> None:
-        self._server, self._service = server, service
+    def __init__(self, server: grpc.aio.Server, service: Service, read_bounds: ReadBounds = READ_BOUNDS) -> None:
+        self._server, self._service, self._read_bounds = server, service, read_bounds
         self._arrived, self._turns = 0, Turns()
 
     def add_generic_rpc_handlers(self, _: object) -> None:
@@ -72,9 +76,9 @@ class GrpcHandlers:
     def _wrapped(self, calls: GrpcCalls, method: str, handler: Any) -> Any:
         if handler.unary_unary is None:
             readable = handler._replace(request_deserializer=_lenient(handler.request_deserializer))
-            return readable._replace(unary_stream=_refusing_stream(handler.unary_stream))
+            return readable._replace(unary_stream=_refusing_stream(handler.unary_stream, self._service.capacity))
         service = self._service
-        unary = UnaryMethod(calls, method, handler, service, self._turns, method in PROBES)
+        unary = UnaryMethod(calls, method, handler, service, self._turns, self._read_bounds, method in PROBES)
 
         async def answer(_: object, call: CallContext) -> Any:
             self._arrived += 1
@@ -103,8 +107,12 @@ def _lenient(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return read
 
 
-def _refusing_stream(answer: Callable[[Any, CallContext], AsyncIterator[Any]]) -> Any:
+def _refusing_stream(answer: Callable[[Any, CallContext], AsyncIterator[Any]], capacity: Capacity) -> Any:
     async def answer_or_refuse(request: Any, call: CallContext) -> AsyncIterator[Any]:
+        try:
+            CallMemory(call, capacity)
+        except ServingError as error:
+            await call.abort(grpc.StatusCode[error.grpc_code], error.detail)
         if type(request) is MalformedMessage:
             await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the message is not valid: {request.reason}")
         async for message in answer(request, call):

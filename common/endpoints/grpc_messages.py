@@ -4,7 +4,7 @@ grpcio by itself receives the message of every call at once, whatever memory tha
 loop. Here the server treats a unary call as a stream of one message, which is the same to the client, so it decides
 when a message is received: at most RECEIVED_AT_ONCE are, each after its API key and its deadline have been checked.
 Their bytes count against the budget of all requests until the call ends, and a large one is parsed beside the event
-loop.
+loop. The call and its response count until the client has read the response (`grpc_unread.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
+from common.endpoints.grpc_unread import CallMemory
 from common.errors import DeadlineExceeded, InvalidInput, Overloaded, PayloadTooLarge, ServingError
+from common.http.limits import ReadBounds
 from common.protocol.grpc.outline import parsed_size
 from common.request.capacity import LARGE, SMALL
 from common.request.context import RequestContext
@@ -94,8 +96,18 @@ class UnaryMethod:
     `open`: a call that reports on the server, as a probe does; it needs no API key, and is neither counted nor logged.
     """
 
-    def __init__(self, calls: GrpcCalls, method: str, handler: Any, service: Service, turns: Turns, open: bool) -> None:
+    def __init__(
+        self,
+        calls: GrpcCalls,
+        method: str,
+        handler: Any,
+        service: Service,
+        turns: Turns,
+        read_bounds: ReadBounds,
+        open: bool,
+    ) -> None:
         self._calls, self._method, self._turns = calls, method, turns
+        self._capacity, self._read_bounds = service.capacity, read_bounds
         self._longest, self._open = service.settings.request_timeout_seconds, open
         self._kind: type[Message] = handler.request_deserializer.__self__  # generated code has Message.FromString
         self._descriptor: Any = self._kind.DESCRIPTOR
@@ -112,6 +124,7 @@ class UnaryMethod:
             raise error.with_traceback(None) from None
 
     async def _run_open(self, call: CallContext) -> Any:
+        memory = CallMemory(call, self._capacity, even_if_full=True)
         left = call.time_remaining()
         try:
             raw = await self._raw(call, self._longest if left is None else min(left, self._longest))
@@ -120,13 +133,19 @@ class UnaryMethod:
             message = self._parsed(raw)
         except ServingError as error:
             return await self._calls.run(self._method, call, _refusal(error))
-        return await self._handle(message, call)
+        response = await self._handle(message, call)
+        memory.hold_response(response.ByteSize(), self._read_bounds, even_if_full=True)
+        return response
 
     async def _respond(self, call: CallContext, context: RequestContext) -> Any:
+        memory = CallMemory(call, self._capacity)
         message = await self._message(call, context)
         handled = self._handle(message, call)
         del message
-        return await handled
+        response = await handled
+        context.release()  # the request is gone
+        memory.hold_response(len(response) if type(response) is bytes else response.ByteSize(), self._read_bounds)
+        return response
 
     async def _message(self, call: CallContext, context: RequestContext) -> Any:
         """The message of a call, whose bytes count as held until the call ends."""

@@ -19,6 +19,7 @@ from common.endpoints.grpc_calls import CallContext
 from common.endpoints.grpc_handlers import GrpcHandlers
 from common.endpoints.large import decoded_inputs, encoded_message
 from common.errors import InvalidInput, NotReady
+from common.http.limits import READ_BOUNDS, ReadBounds
 from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
@@ -180,7 +181,12 @@ def encode(request: pb.ModelInferRequest, response: InferResponse) -> pb.ModelIn
 
 @asynccontextmanager
 async def serve_grpc(
-    backend: InferenceBackend[Any], service: Service, host: str, port: int, add_services: Sequence[AddServices] = ()
+    backend: InferenceBackend[Any],
+    service: Service,
+    host: str,
+    port: int,
+    add_services: Sequence[AddServices] = (),
+    read_bounds: ReadBounds = READ_BOUNDS,
 ) -> AsyncIterator[grpc.aio.Server]:
     """Serves gRPC until the context is left. Then it refuses new calls and gives those in flight the drain timeout.
 
@@ -195,7 +201,7 @@ async def serve_grpc(
             ("grpc.so_reuseport", 0),
         ]
     )
-    handlers = GrpcHandlers(server, service)
+    handlers = GrpcHandlers(server, service, read_bounds)
     pb_grpc.add_GRPCInferenceServiceServicer_to_server(InferenceService(backend, service), handlers)
     names = [name for add in add_services for name in add(handlers, backend, service)]
     health_pb2_grpc.add_HealthServicer_to_server(HealthService(service, [_SERVICE, *names]), handlers)

@@ -15,6 +15,7 @@ from common.errors import ClientDisconnected, MethodNotAllowed, ServingError, Un
 from common.http.app import App, DirectRoute
 from common.http.body import RequestBody
 from common.http.reply import Reply, render_error
+from common.request.capacity import SMALL
 from common.request.context import Headers, RequestContext
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -101,8 +102,7 @@ class DirectRequestCycle(RequestResponseCycle):
         if self.flow.write_paused:
             await self._wait_for_room(context)
         if not self.disconnected:
-            head = self._head(context, response)
-            self.transport.write(head if self._method == "HEAD" else head + response.body)
+            self._write(self._head(context, response), b"" if self._method == "HEAD" else response.body)
             self.response_complete = True
             if not self.keep_alive:
                 self._connection.close()
@@ -111,6 +111,13 @@ class DirectRequestCycle(RequestResponseCycle):
                 self.request_body.release()
                 await self._connection.wait_until_read(context)
         return Outcome(str(response.status), len(response.body), response.status >= 500)
+
+    def _write(self, head: bytes, body: bytes) -> None:
+        """A large body is not copied, since it is in memory until the client has read it."""
+        if len(body) <= SMALL:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
 
     async def _wait_for_room(self, context: RequestContext) -> None:
         """Waits until the client reads; one that has not done so by the deadline is disconnected."""

@@ -8,6 +8,7 @@ import gc
 import ipaddress
 import math
 import socket
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +22,7 @@ ACCEPT_SECONDS = 0.02  # for the kernel to finish handshakes under way
 LINGER_SECONDS = 0.25  # for open connections to send a request, and learn from its response that they are to close
 SILENT_SECONDS = 1.0  # the most that connections which have not sent a request yet get
 TICKS_BETWEEN_CHECKS = 10  # of uvicorn's main loop, each of which takes 0.1 s
+SWITCH_SECONDS = 0.001  # for a thread to make way for another; the event loop waits so long after each read and write
 GC_THRESHOLD = 10_000  # young objects: requests in flight make many, and they are not garbage
 
 
@@ -51,6 +53,7 @@ class DrainingServer(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
         gc.enable()
+        sys.setswitchinterval(SWITCH_SECONDS)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_BETWEEN_CHECKS == 0:

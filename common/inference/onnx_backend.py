@@ -20,8 +20,8 @@ from common.observability.log import Log
 from common.observability.metrics import InferenceMetrics
 from common.protocol import oip
 from common.protocol.tensors import Array
-from common.protocol.values import as_text
-from common.request.context import RequestContext
+from common.protocol.values import as_text, many_texts
+from common.request.context import RequestContext, beside_loop
 
 LOGGED_ELEMENTS = 64  # a tensor with more is logged as a digest
 LOGGED_TEXT = 2000  # characters or bytes of a tensor of BYTES; an encoded picture has more
@@ -58,7 +58,7 @@ class OnnxBackend:
         context.deadline.check("inference started")
         context.model = model.name
         if model.texts:
-            inputs = _with_text(inputs, model.texts)
+            inputs = await beside_loop(many_texts(inputs.values()), _with_text, inputs, model.texts)
         rows = (next(iter(inputs.values())).shape or (1,))[0]
         if rows > context.most_rows:
             _check_rows(model, rows, context.most_rows)

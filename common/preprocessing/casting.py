@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
+from common.protocol.choices import convert
 from common.protocol.tensors import DATATYPES
 
 
 def compiled(steps: Sequence[tuple[str, Any]]) -> list[Callable[[Any], Any]]:
     (parameter,) = [parameter for _, parameter in steps]
-    dtype = DATATYPES[msgspec.convert(parameter, Literal["FP32", "FP64"])]
+    dtype = DATATYPES[convert(parameter, Literal["FP32", "FP64"])]
     return [lambda numbers: np.asarray(numbers, dtype)]

@@ -17,6 +17,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from common.errors import InvalidInput, PayloadTooLarge
 from common.preprocessing.container import FIELD, JPEG, UPRIGHT, strip_metadata
+from common.protocol.choices import convert
 from common.protocol.json_body import Payload
 from common.protocol.tensors import Array
 
@@ -142,7 +143,7 @@ class Normalise(msgspec.Struct, forbid_unknown_fields=True):
 
 def decode(parameter: Any) -> Step:
     """`{decode: rgb}`: takes the bytes of a file, or an image that is decoded already."""
-    msgspec.convert(parameter, Literal["rgb"])
+    convert(parameter, Literal["rgb"])
     return lambda item: item if isinstance(item, Image.Image) else open_picture(_bytes(item))
 
 
@@ -153,7 +154,7 @@ def _bytes(item: Any) -> bytes:
 
 
 def crop(parameter: Any) -> Step:
-    rule = msgspec.convert(parameter, Crop)
+    rule = convert(parameter, Crop)
 
     def cropped(picture: Image.Image) -> Image.Image:
         width, height = picture.size
@@ -165,7 +166,7 @@ def crop(parameter: Any) -> Step:
 
 
 def resize(parameter: Any) -> Step:
-    rule = msgspec.convert(parameter, Resize)
+    rule = convert(parameter, Resize)
     if (rule.longest is None) == (rule.height is None) or (rule.width is not None and rule.height is None):
         raise ValueError("expected a height, a width and a height, or the longest side")
     kind = _FILTERS[rule.filter]
@@ -182,7 +183,7 @@ def resize(parameter: Any) -> Step:
 
 
 def pad(parameter: Any) -> Step:
-    rule = msgspec.convert(parameter, Pad)
+    rule = convert(parameter, Pad)
 
     def padded(picture: Image.Image) -> Image.Image:
         width = math.ceil(picture.width / rule.width_multiple) * rule.width_multiple
@@ -195,7 +196,7 @@ def pad(parameter: Any) -> Step:
 
 def normalise(parameter: Any) -> Step:
     """Turns an image into FP32 [height, width, 3]."""
-    rule = msgspec.convert(parameter, Normalise)
+    rule = convert(parameter, Normalise)
     mean, scale = np.asarray(rule.mean, np.float32), np.asarray(rule.scale, np.float32)
     if not scale.all():
         raise ValueError("expected a scale other than 0, got 0")
@@ -210,7 +211,7 @@ def normalise(parameter: Any) -> Step:
 
 def layout(parameter: Any) -> Step:
     """NCHW gives [3, height, width], NHWC gives [height, width, 3]; UINT8 unless `normalise` came before."""
-    order = msgspec.convert(parameter, Literal["NCHW", "NHWC"])
+    order = convert(parameter, Literal["NCHW", "NHWC"])
     axes = (2, 0, 1) if order == "NCHW" else (0, 1, 2)
 
     def laid_out(pixels: Array | Image.Image) -> Array:

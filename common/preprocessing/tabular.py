@@ -26,6 +26,7 @@ import numpy as np
 
 from common.errors import FieldError, InvalidInput
 from common.preprocessing.fields import wrong_fields
+from common.protocol.choices import convert
 
 GREATEST = float(np.finfo(np.float32).max)
 STEPS = ("impute", "one_hot", "standardise", "min_max", "order")
@@ -159,10 +160,10 @@ def compiled(steps: Sequence[tuple[str, Any]]) -> list[Callable[[Any], Any]]:
             f"got {', '.join(names)}"
         )
     given = dict(steps)
-    defaults = msgspec.convert(given.get("impute", {}), dict[str, float])
-    encoded = msgspec.convert(given.get("one_hot", {}), dict[str, OneHot])
+    defaults = convert(given.get("impute", {}), dict[str, float])
+    encoded = convert(given.get("one_hot", {}), dict[str, OneHot])
     scalings = _scalings(given)
-    order = msgspec.convert(given["order"], list[str])
+    order = convert(given["order"], list[str])
     places = {name: place for place, name in enumerate(order)}
     categories = [_category(name, rule, places) for name, rule in encoded.items()]
     hot = {f"{one.name}={value}" for one in categories for value in one.places}
@@ -174,8 +175,8 @@ def compiled(steps: Sequence[tuple[str, Any]]) -> list[Callable[[Any], Any]]:
 
 def _scalings(given: Mapping[str, Any]) -> dict[str, Scaling]:
     """The scaling of each number that has one, from `standardise` or from `min_max`."""
-    found = msgspec.convert(given.get("standardise", {}), dict[str, Scaling])
-    for name, span in msgspec.convert(given.get("min_max", {}), dict[str, Range]).items():
+    found = convert(given.get("standardise", {}), dict[str, Scaling])
+    for name, span in convert(given.get("min_max", {}), dict[str, Range]).items():
         if name in found:
             raise ValueError(f"{name}: expected one scaling, got standardise and min_max")
         if not span.maximum > span.minimum:

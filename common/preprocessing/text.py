@@ -23,6 +23,7 @@ import numpy as np
 
 from common.errors import InvalidInput
 from common.preprocessing.morphemes import ANALYSERS
+from common.protocol.choices import convert
 from common.protocol.tensors import Array
 
 FIELD = "text"
@@ -57,7 +58,7 @@ class Tfidf(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def clean(parameter: Any) -> Callable[[Any], str]:
-    rule = msgspec.convert(parameter, Clean)
+    rule = convert(parameter, Clean)
 
     def cleaned(text: Any) -> str:
         if not isinstance(text, str):
@@ -73,7 +74,7 @@ def clean(parameter: Any) -> Callable[[Any], str]:
 
 def ngrams(parameter: Any) -> Callable[[str], Iterable[str]]:
     """Turns a text into its n-grams, with repetitions."""
-    rule = msgspec.convert(parameter, Ngrams)
+    rule = convert(parameter, Ngrams)
     sizes = range(rule.shortest, rule.longest + 1)
     if not sizes:
         raise ValueError(f"expected shortest to be at most longest, got {rule.shortest} and {rule.longest}")
@@ -95,7 +96,7 @@ def ngrams(parameter: Any) -> Callable[[str], Iterable[str]]:
 
 def tfidf(parameter: Any) -> Callable[[Iterable[str]], Array]:
     """Turns n-grams into FP32 [columns]."""
-    rule = msgspec.convert(parameter, Tfidf)
+    rule = convert(parameter, Tfidf)
     columns = {term: (place, weight) for place, (term, weight) in enumerate(rule.idf.items())}
     sublinear = rule.sublinear
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from common.errors import InvalidInput, PayloadTooLarge, UnsupportedMedia
+from common.protocol.choices import explained
 
 Payload = bytes | memoryview  # a body; a large one is a view of the buffer that it was read into
 Value = TypeVar("Value")
@@ -40,7 +41,7 @@ def decode_json(decoder: msgspec.json.Decoder[Value], body: Payload | msgspec.Ra
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:
-        found = _AT.match(str(error))
+        found = _AT.match(explained(str(error), decoder.type))
         assert found is not None  # the pattern matches any text
         reason = found["reason"][:1].lower() + found["reason"][1:]  # the rest may quote the request
         raise InvalidInput.at(f"{at}{found['field'] or ''}" or "body", reason) from None

@@ -89,6 +89,11 @@ def _header(
     return orjson.dumps(request)
 
 
+def has_only_numbers(body: bytes, header_length: int | None) -> bool:
+    """Whether a response has no text and no values in JSON, so that its decoding takes next to no time."""
+    return header_length is not None and header_length <= _MAX_CACHED_BYTES and b'"BYTES"' not in body[:header_length]
+
+
 def decode_response(body: bytes, header_length: int | None) -> tuple[InferResponseJson, dict[str, Array]]:
     """A predictor's response and its outputs by name. Raises UpstreamFailed when the response is not valid."""
     header = body[:header_length] if header_length is not None and header_length <= _MAX_CACHED_BYTES else b""

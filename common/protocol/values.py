@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from common.errors import InvalidInput
 from common.protocol.tensors import Array
 
 OIP_INSTEAD = "request it as binary data from /v2, or over gRPC"
+MOST_TEXTS = 2_048  # elements that are converted on the event loop: about a millisecond
+
+
+def many_texts(arrays: Iterable[Array]) -> bool:
+    """Whether arrays have more text or bytes than are converted on the event loop, each by itself."""
+    return sum(array.size for array in arrays if array.dtype == object) > MOST_TEXTS
 
 
 def as_text(array: Array, where: str) -> Array:

@@ -150,6 +150,14 @@ _TIMING_FORMATS: dict[tuple[str, ...], str] = {}
 current: ContextVar[RequestContext] = ContextVar("request_context")
 
 
+async def beside_loop(large: bool, work: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """Calls `work`, in the thread for large work if it is large and part of a request."""
+    context = current.get(None)
+    if not large or context is None:
+        return work(*arguments)
+    return await context.in_thread(work, *arguments)
+
+
 def request_id(given: bytes | None, trace: Trace) -> str:
     """The caller's request id when it is safe to log and send back, else the trace id."""
     if given is not None and _SAFE_ID.fullmatch(given):

@@ -11,8 +11,10 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from runtimes import containers, engine
 from runtimes.base import Stack
 from tests.conftest import Start
+from tests.heavy import Mix
 from tests.support import INFER, SETOSA, direct_url, metric, question
 
 pytestmark = pytest.mark.runs_on("local", "compose")
@@ -21,6 +23,8 @@ CALLERS = 8
 QUIET_SECONDS, BUSY_SECONDS = 0.25, 1.5  # for /livez: on a quiet machine, and in a suite that shares its cores
 LONG = pytest.param(100_000, 500, QUIET_SECONDS, marks=pytest.mark.minutes)
 ANNOUNCED = {"503", "504"}
+LARGE_CALLERS, LARGE_SECONDS = 16, 8.0
+REFUSED = {"413", "429", "503", "RESOURCE_EXHAUSTED"}
 
 
 @pytest.fixture(scope="module")
@@ -62,4 +66,28 @@ async def test_hostile_requests_are_refused_while_livez_answers(
     async with httpx.AsyncClient(base_url=stack.url(), timeout=20) as client:
         assert (await client.post(INFER, json=question(SETOSA))).status_code == 200
     # the same process, so neither a crash nor the memory limit has ended it
+    assert await asyncio.to_thread(metric, stack.url(), "process_start_time_seconds") == started
+
+
+def container(stack: Stack) -> dict[str, object]:
+    """What Docker knows of how the only container of the stack has been."""
+    (one,) = containers.of_project(f"sp-{stack.name}")
+    (tree,) = json.loads(engine.run(["docker", "inspect", one.id]))
+    return {"OOMKilled": tree["State"]["OOMKilled"], "RestartCount": tree["RestartCount"]}
+
+
+@pytest.mark.runs_on("compose")
+async def test_the_largest_requests_stay_within_the_containers_memory(
+    stack: Stack, record_property: Callable[[str, object], None]
+) -> None:
+    started = await asyncio.to_thread(metric, stack.url(), "process_start_time_seconds")
+    mix = Mix(direct_url(stack), stack.grpc())
+    await mix.run(LARGE_CALLERS, LARGE_SECONDS)
+    record_property("ends", mix.kinds)
+    assert await asyncio.to_thread(container, stack) == {"OOMKilled": False, "RestartCount": 0}
+    assert mix.ends.keys() <= {"200", "OK", "left", *REFUSED}, mix.kinds
+    assert mix.ends["200"]
+    assert mix.ends["OK"]
+    async with httpx.AsyncClient(base_url=stack.url(), timeout=20) as client:
+        assert (await client.post(INFER, json=question(SETOSA))).status_code == 200
     assert await asyncio.to_thread(metric, stack.url(), "process_start_time_seconds") == started

@@ -22,15 +22,22 @@ def large_request(path: str, headers: dict[bytes, bytes] | None = None) -> Reque
     )
 
 
-async def longest_share(work: Coroutine[Any, Any, Any]) -> tuple[Any, float]:
-    """The result, and the longest piece that ran on the event loop, as a share of all processor time that it took.
-
-    Both are processor time, so other processes of this machine do not change them.
-    """
-    whole, before, longest = time.process_time(), time.thread_time(), 0.0
+async def longest_piece(work: Coroutine[Any, Any, Any]) -> tuple[Any, float]:
+    """The result, and the processor time of the longest piece that ran on the event loop."""
+    before, longest = time.thread_time(), 0.0
     task = asyncio.create_task(work)
     while not task.done():
         await asyncio.sleep(0.001)
         now = time.thread_time()
         longest, before = max(longest, now - before), now
-    return await task, longest / (time.process_time() - whole)
+    return await task, longest
+
+
+async def longest_share(work: Coroutine[Any, Any, Any]) -> tuple[Any, float]:
+    """The result, and the longest piece that ran on the event loop, as a share of all processor time that it took.
+
+    Both are processor time, so other processes of this machine do not change them.
+    """
+    whole = time.process_time()
+    result, longest = await longest_piece(work)
+    return result, longest / (time.process_time() - whole)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import ExitStack
 
+import psutil
 import pytest
 
 from common.http.pipelining import AT_ONCE, MOST_QUEUED
@@ -31,6 +33,23 @@ def test_a_client_that_does_not_read_is_disconnected_at_the_deadline() -> None:
         wait_until(lambda: service.metrics.in_progress == 1, "the second response waits for room")
         wait_until(lambda: service.metrics.in_progress == 0, "its end at the deadline")
         assert running.app.body_memory.held == 0
+
+
+def test_a_response_that_is_not_read_is_in_memory_once() -> None:
+    size, callers = 8_000_000, 6
+    service = CapturedLog().service(max_body_bytes=size, access_log=False)
+    memory = psutil.Process().memory_info
+    body = request("echo", bytes(range(250)) * (size // 250))
+    with served(example_app(service)) as running, ExitStack() as kept:
+        before = memory().rss
+        for _ in range(callers):
+            client = kept.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", running.port))
+            client.sendall(body)
+        least = callers * (size - 3_000_000)  # the rest is with the kernel
+        wait_until(lambda: least < running.app.body_memory.held <= callers * size, "all responses wait to be read")
+        assert memory().rss - before < 1.5 * callers * size
 
 
 LIVE = b"GET /livez HTTP/1.1\r\nHost:\r\n\r\n"

@@ -122,14 +122,14 @@ def test_steps_that_are_not_those_of_the_stated_fingerprint_are_not_followed() -
         ({"sharpen": 2}, "unknown preprocessing step 'sharpen'; the steps are: decode, crop"),
         ("decode", "expected a preprocessing step as one name with its parameter"),
         ({"decode": "rgb", "layout": "NCHW"}, "expected a preprocessing step as one name with its parameter"),
-        ({"decode": "bgr"}, "step 'decode': Invalid enum value 'bgr'"),
+        ({"decode": "bgr"}, "step 'decode': Invalid enum value 'bgr', expected one of rgb"),
         ({"crop": {"position": "centre", "side": 224}}, "step 'crop': Object missing required field `of`"),
         ({"crop": {"position": "centre", "side": 224, "of": 0}}, "step 'crop': Expected `int` >= 1"),
         ({"resize": {"width": 0, "height": 9, "filter": "bicubic"}}, "step 'resize': Expected `int` >= 1"),
         ({"resize": {"filter": "bicubic"}}, "expected a height, a width and a height, or the longest side"),
         ({"resize": {"width": 9, "longest": 9, "filter": "bicubic"}}, "expected a height"),
         ({"normalise": {"mean": 0.0, "scale": 0.0}}, "step 'normalise': expected a scale other than 0"),
-        ({"layout": "CHWN"}, "step 'layout': Invalid enum value 'CHWN'"),
+        ({"layout": "CHWN"}, "step 'layout': Invalid enum value 'CHWN', expected one of NCHW, NHWC"),
     ],
 )
 def test_a_wrong_step_is_found_at_load(step: Any, reason: str) -> None:

@@ -166,7 +166,7 @@ def test_fields_say_what_a_caller_names() -> None:
         ),
         ([ONE_HOT, {"order": ["mass", "mass"]}], "order: a column is named twice"),
         ([ONE_HOT, {"order": ["sex"]}], "sex: is one_hot, so `order` must name its columns, such as sex=..."),
-        ([{"order": ["a"]}, {"cast": "INT64"}], "Invalid enum value 'INT64'"),
+        ([{"order": ["a"]}, {"cast": "INT64"}], "Invalid enum value 'INT64', expected one of FP32, FP64"),
         ([{"cast": "FP32"}], "expected a first preprocessing step that takes an image, values or a text, got cast"),
         ([], "values or a text, got no step"),
     ],

@@ -77,7 +77,10 @@ def test_half_a_surrogate_pair_is_a_text_like_another() -> None:
     [
         ({"of": "words", "shortest": 2, "longest": 1}, "expected shortest to be at most longest, got 2 and 1"),
         ({"of": "words", "shortest": 0, "longest": 1}, "Expected `int` >= 1"),
-        ({"of": "letters", "shortest": 1, "longest": 1}, "Invalid enum value 'letters'"),
+        (
+            {"of": "letters", "shortest": 1, "longest": 1},
+            "'letters', expected one of characters, morphemes, words",
+        ),
         (
             {"of": "morphemes", "shortest": 1, "longest": 1},
             "expected an analyser .sudachi. for morphemes and none otherwise, got '' for morphemes",
