@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from math import ceil
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 from urllib.parse import quote
 
 import grpc
@@ -37,10 +37,19 @@ class GrpcCalls:
         context.route = path
         response = await self._envelope.run(context, _GrpcCall(call, handler))
         if isinstance(response, ServingError):
-            if self._service.held_responses is not None:
-                await self._service.held_responses.wait()
-            await call.abort(grpc.StatusCode[response.grpc_code], _fitting(response.detail))
+            await self._abort(call, response)
         return response
+
+    async def abort(self, call: CallContext, error: ServingError) -> NoReturn:
+        """Ends a call outside the envelope with the status of an error."""
+        error.with_traceback(None)  # which refers to the message, and grpcio keeps the error
+        call.set_trailing_metadata(tuple(_error_metadata(error)))
+        await self._abort(call, error)
+
+    async def _abort(self, call: CallContext, error: ServingError) -> NoReturn:
+        if self._service.held_responses is not None:
+            await self._service.held_responses.wait()
+        await call.abort(grpc.StatusCode[error.grpc_code], _fitting(error.detail))
 
 
 class _GrpcCall(Generic[Message]):
@@ -71,11 +80,15 @@ class _GrpcCall(Generic[Message]):
         if not isinstance(response, ServingError):
             self._call.set_trailing_metadata(tuple(metadata))
             return Outcome(grpc.StatusCode.OK.name)
-        metadata.append((KEY, encode_details(response, _fitting(response.detail))))
-        if response.retry_after is not None:
-            metadata.append(("retry-after", f"{max(1, ceil(response.retry_after))}"))
-        self._call.set_trailing_metadata(tuple(metadata))
+        self._call.set_trailing_metadata((*metadata, *_error_metadata(response)))
         return Outcome(response.grpc_code, failed=grpc.StatusCode[response.grpc_code] in _SERVER_FAILURES)
+
+
+def _error_metadata(error: ServingError) -> list[tuple[str, str | bytes]]:
+    metadata: list[tuple[str, str | bytes]] = [(KEY, encode_details(error, _fitting(error.detail)))]
+    if error.retry_after is not None:
+        metadata.append(("retry-after", f"{max(1, ceil(error.retry_after))}"))
+    return metadata
 
 
 def _headers(call: CallContext) -> dict[bytes, bytes]:

@@ -18,7 +18,7 @@ from common.endpoints.backend import InferenceBackend, InferRequest, InferRespon
 from common.endpoints.grpc_calls import CallContext
 from common.endpoints.grpc_handlers import GrpcHandlers
 from common.endpoints.large import decoded_inputs, encoded_message
-from common.errors import InvalidInput, NotReady
+from common.errors import InvalidInput, NotFound, NotReady, shortened
 from common.http.limits import READ_BOUNDS, ReadBounds
 from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
@@ -225,16 +225,15 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
 
     async def Check(self, request: health_pb2.HealthCheckRequest, call: CallContext) -> health_pb2.HealthCheckResponse:
         if request.service not in self._services:
-            await call.abort(
-                grpc.StatusCode.NOT_FOUND,
-                f"service {request.service!r} is not served here; the services are: {', '.join(self._services[1:])}",
-            )
+            asked, served = shortened(request.service), ", ".join(self._services[1:])
+            raise NotFound(f"service {asked} is not served here; the services are: {served}")
         return health_pb2.HealthCheckResponse(status=self._status())
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, call: CallContext
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         sent, known = None, request.service in self._services
+        del request  # the call may stay open for ever
         while True:
             status = self._status() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             if status != sent:

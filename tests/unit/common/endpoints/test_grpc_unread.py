@@ -96,6 +96,20 @@ async def test_a_client_that_does_not_read_is_disconnected_and_others_stay() -> 
         await until(lambda: not capacity.held, "the bytes of the watch given back")
 
 
+async def test_a_probe_keeps_no_large_message() -> None:
+    async with serving() as (capacity, address), grpc.aio.insecure_channel(address) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        before, large, calls = resident(), HealthCheckRequest(service="x" * 5 * MEGABYTE), []
+        for _ in range(20):
+            with pytest.raises(grpc.aio.AioRpcError, match="expected a message of at most 65536 bytes"):
+                await health.Check(large)
+            calls.append(health.Watch(large))
+            with pytest.raises(grpc.aio.AioRpcError, match="expected a message of at most 65536 bytes"):
+                await calls[-1].read()
+        assert resident() - before < 60 * MEGABYTE
+        await until(lambda: not capacity.held, "everything given back")
+
+
 async def test_a_connection_with_ipv6_is_found_by_the_name_that_grpcio_gives() -> None:
     with (
         socket.create_server(("::1", 0), family=socket.AF_INET6) as listener,
