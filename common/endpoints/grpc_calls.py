@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from math import ceil
 from typing import Any, Generic, NoReturn, TypeVar
 from urllib.parse import quote
@@ -11,7 +11,8 @@ import grpc
 import grpc.aio
 
 from common.envelope import Envelope, Outcome
-from common.errors import ClientDisconnected, ServingError
+from common.errors import ClientDisconnected, InvalidInput, ServingError
+from common.http.fields import combined, repeated
 from common.protocol.grpc.statuses import KEY, encode_details
 from common.request.context import RequestContext
 from common.service import Service
@@ -33,7 +34,11 @@ class GrpcCalls:
     async def run(self, method: str, call: CallContext, handler: Handler[Message]) -> Message:
         """The message that the handler returns. An error that it raises becomes the call's status."""
         path = f"/{self._name}/{method}"
-        context = self._envelope.open("gRPC", path, _headers(call), timeout_seconds=call.time_remaining())
+        metadata = call.invocation_metadata() or ()
+        headers = {key.encode(): value.encode() for key, value in metadata if isinstance(value, str)}
+        if len(headers) < len(metadata):  # some are binary or come more than once
+            headers, handler = _combined(metadata, handler)
+        context = self._envelope.open("gRPC", path, headers, timeout_seconds=call.time_remaining())
         context.route = path
         response = await self._envelope.run(context, _GrpcCall(call, handler))
         if isinstance(response, ServingError):
@@ -91,10 +96,15 @@ def _error_metadata(error: ServingError) -> list[tuple[str, str | bytes]]:
     return metadata
 
 
-def _headers(call: CallContext) -> dict[bytes, bytes]:
-    """The call's metadata as headers, without binary values."""
-    metadata = call.invocation_metadata() or ()
-    return {key.encode(): value.encode() for key, value in metadata if isinstance(value, str)}
+def _combined(metadata: Iterable[Any], handler: Handler[Message]) -> tuple[dict[bytes, bytes], Handler[Message]]:
+    """The metadata as headers, without binary values, and a handler that refuses them if one of them is ambiguous."""
+    pairs = [(key.encode(), value.encode()) for key, value in metadata if isinstance(value, str)]
+    name = repeated(pairs)
+
+    async def refuse(_: RequestContext) -> Message:
+        raise InvalidInput.at(name, "is in the metadata more than once; send it once")
+
+    return (dict(pairs), refuse) if name else (combined(pairs), handler)
 
 
 def _fitting(detail: str) -> str:

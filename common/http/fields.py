@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.http.limits import HEAD_TOO_LARGE, MOST_FIELDS, MOST_HEAD, Refusal
-from common.request.context import Headers
 
 NO_HOST = Refusal(400, "the request has no Host header, which HTTP/1.1 requires; send one")
 UNKNOWN_CODING = Refusal(501, "expected a Transfer-Encoding of `chunked`; send that, or a Content-Length")
@@ -21,17 +20,25 @@ def refusal_of(target: bytes, pairs: Sequence[tuple[bytes, bytes]], version: str
     size = sum(len(name) + len(value) + 4 for name, value in pairs) if measured else 0
     if len(pairs) > MOST_FIELDS or len(target) + size > MOST_HEAD:
         return HEAD_TOO_LARGE
+    if any(name == b"transfer-encoding" and value.strip().lower() != b"chunked" for name, value in pairs):
+        return UNKNOWN_CODING
+    if name := repeated(pairs):
+        return Refusal(400, f"the header {name} comes more than once; send it once")
+    hosted = version in ("1.0", "0.9") or any(name == b"host" for name, _ in pairs)
+    return None if hosted else NO_HOST
+
+
+def repeated(pairs: Sequence[tuple[bytes, bytes]]) -> str:
+    """The name of a field that comes more than once and may not; empty if there is none."""
     seen: set[bytes] = set()
-    for name, value in pairs:
+    for name, _ in pairs:
         if name in ONCE and name in seen:
-            return Refusal(400, f"the header {name.decode()} comes more than once; send it once")
-        if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-            return UNKNOWN_CODING
+            return name.decode()
         seen.add(name)
-    return NO_HOST if b"host" not in seen and version not in ("1.0", "0.9") else None
+    return ""
 
 
-def combined(pairs: Sequence[tuple[bytes, bytes]]) -> Headers:
+def combined(pairs: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """The fields by name. The values of a repeated one are one list, as RFC 9110 (5.3) has it."""
     fields: dict[bytes, bytes] = {}
     for name, value in pairs:

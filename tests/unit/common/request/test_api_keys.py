@@ -110,6 +110,12 @@ def test_grpc_takes_the_key_as_metadata(keyed: Keyed) -> None:
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
         assert stub.ModelMetadata(request, timeout=20, metadata=[("authorization", f"Bearer {KEY}")]).name == "tiny"
         assert stub.ServerReady(pb.ServerReadyRequest(), timeout=20).ready
+        twice = [("authorization", f"Bearer {OTHER}"), ("authorization", f"Bearer {KEY}")]
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelMetadata(request, timeout=20, metadata=twice)
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        several = [("authorization", f"Bearer {KEY}"), ("x", "a"), ("x", "b"), ("x-bin", b"\xff")]
+        assert stub.ModelMetadata(request, timeout=20, metadata=several).name == "tiny"
 
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
