@@ -19,7 +19,7 @@ from common.endpoints.grpc_calls import CallContext
 from common.endpoints.grpc_handlers import GrpcHandlers
 from common.endpoints.large import decoded_inputs, encoded_message
 from common.errors import InvalidInput, NotFound, NotReady, shortened
-from common.http.limits import READ_BOUNDS, ReadBounds
+from common.http.limits import HEAD_SECONDS, READ_BOUNDS, ReadBounds, most_grpc_connections
 from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
@@ -45,6 +45,7 @@ _CONTENTS = {
     "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 _WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # by itself numpy converts some large integers to floats
+IDLE_SECONDS = 300  # without a call, until a connection is closed; its client then opens another one
 _SERVICE = "inference.GRPCInferenceService"
 
 AddServices = Callable[[GrpcHandlers, InferenceBackend[Any], Service], Sequence[str]]
@@ -187,8 +188,11 @@ async def serve_grpc(
     port: int,
     add_services: Sequence[AddServices] = (),
     read_bounds: ReadBounds = READ_BOUNDS,
+    most_connections: int | None = None,
 ) -> AsyncIterator[grpc.aio.Server]:
     """Serves gRPC until the context is left. Then it refuses new calls and gives those in flight the drain timeout.
+
+    It has at most `most_connections`, by default a quarter of the process's file descriptors, and closes idle ones.
 
     Raises RuntimeError when the port cannot be opened.
     """
@@ -199,6 +203,9 @@ async def serve_grpc(
             ("grpc.max_send_message_length", settings.max_body_bytes),
             ("grpc.http2.bdp_probe", 0),  # the window of a call whose turn has not come stays at 64 KiB
             ("grpc.so_reuseport", 0),
+            ("grpc.max_allowed_incoming_connections", most_connections or most_grpc_connections()),
+            ("grpc.server_handshake_timeout_ms", int(HEAD_SECONDS * 1000)),
+            ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
         ]
     )
     handlers = GrpcHandlers(server, service, read_bounds)

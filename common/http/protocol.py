@@ -44,8 +44,6 @@ from common.http.pipelining import AT_ONCE, end_of_step, queue_is_full
 from common.http.upgrade import head_without_offer
 from common.request.context import Headers, RequestContext
 
-MOST_CONNECTIONS = most_connections()
-
 
 class HttpProtocol(IdleTimedProtocol):
     """Serves one connection."""
@@ -64,7 +62,7 @@ class HttpProtocol(IdleTimedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > most_connections():
             close_longest_idle(one for one in self.connections if isinstance(one, HttpProtocol))
 
     def data_received(self, data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,18 @@ async def test_a_probe_keeps_no_large_message() -> None:
                 await calls[-1].read()
         assert resident() - before < 60 * MEGABYTE
         await until(lambda: not capacity.held, "everything given back")
+
+
+async def test_connections_beyond_the_most_are_closed() -> None:
+    service, port = CapturedLog().service(access_log=False), free_port()
+    async with serve_grpc(FakeBackend(wide()), service, "127.0.0.1", port, most_connections=5):
+        with ExitStack() as kept:
+            clients = [kept.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(7)]
+            received = await asyncio.gather(*(asyncio.to_thread(one.recv, 1) for one in clients))
+            assert received.count(b"") == 2  # all others have got the server's settings
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub: Any = pb_grpc.GRPCInferenceServiceStub(channel)
+            assert (await stub.ServerLive(pb.ServerLiveRequest(), wait_for_ready=True, timeout=10)).live
 
 
 async def test_a_connection_with_ipv6_is_found_by_the_name_that_grpcio_gives() -> None:

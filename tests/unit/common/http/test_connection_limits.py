@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -217,3 +219,17 @@ def test_a_body_is_asked_for_when_the_client_expects_that(running: RunningServer
             received += piece
     assert b"parsing the body" not in received
     assert received.split()[1] in (b"200", b"422")
+
+
+@pytest.mark.parametrize(("soft", "hard", "bounds"), [(256, 400, (200, 100)), (400, 400, (200, 100))])
+def test_connections_are_a_share_of_the_descriptors_that_the_process_may_have(
+    soft: int, hard: int, bounds: tuple[int, int]
+) -> None:
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+        "from common.http import limits\n"
+        "limits.raise_descriptor_limit()\n"
+        "print((limits.most_connections(), limits.most_grpc_connections()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == f"{bounds}\n"
