@@ -95,12 +95,12 @@ class Envelope:
                 context.error = error.detail[:LONGEST_LOGGED_ERROR]
                 # a job keeps its error, which must not keep the frames that it was raised in, with the request's body
                 error.__traceback__ = error.__context__ = None
-                response = call.error_response(error, context)
+                response = self._error_response(call, error, context)
             except Exception:
                 self._service.logs.log.exception("unhandled error", route=context.route)
                 internal = InternalError.of(context.request_id)
                 context.error = internal.detail
-                response = call.error_response(internal, context)
+                response = self._error_response(call, internal, context)
             outcome = await call.respond(context, response)
             return response
         finally:
@@ -108,3 +108,12 @@ class Envelope:
                 context.release()
             current.reset(token)
             self._service.request_finished(context, outcome.code, outcome.bytes_out, failed=outcome.failed)
+
+    def _error_response(self, call: Call[R], error: ServingError, context: RequestContext) -> R:
+        try:
+            return call.error_response(error, context)
+        except Exception:  # a value in the error that cannot be written
+            self._service.logs.log.exception("no response for an error", route=context.route, error=repr(error)[:200])
+            internal = InternalError.of(context.request_id)
+            context.error = internal.detail
+            return call.error_response(internal, context)

@@ -17,6 +17,7 @@ from types import ModuleType, TracebackType
 
 from pydantic import ValidationError
 
+from common.http.limits import raise_descriptor_limit
 from common.observability.log import Logs
 from common.observability.redaction import redacted, remember_secrets
 from common.roles.process import run
@@ -63,6 +64,7 @@ def _is_loopback(host: str) -> bool:
 
 def main() -> None:
     """Reads the role's settings, builds its process and runs it to its end."""
+    raise_descriptor_limit()
     gc.disable()  # until it serves: loading modules leaves nothing to collect
     if len(sys.argv) != 2:
         raise SystemExit(

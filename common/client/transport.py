@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Protocol, Self
 
 import msgspec
@@ -13,6 +14,7 @@ from common.protocol.tensors import DATATYPES, Array, TensorSpec
 from common.request.deadline import HEADER as TIMEOUT_HEADER
 from common.request.deadline import Deadline
 
+LONGEST_PAUSE = 3600.0  # seconds that a predictor may ask its callers to wait
 _TIMEOUT = TIMEOUT_HEADER.lower()  # each attempt sends its own
 
 
@@ -114,5 +116,6 @@ def tensor_spec(name: str, datatype: str, shape: Sequence[int], predictor: str) 
 
 
 def retry_seconds(text: str) -> float | None:
-    """The seconds in a `Retry-After` header; None when it is absent or contains a date."""
-    return float(text) if text.replace(".", "", 1).isdecimal() and text.isascii() else None
+    """The seconds in a `Retry-After` header; None when it is absent, contains a date or more than an hour."""
+    seconds = float(text) if text.replace(".", "", 1).isdecimal() and text.isascii() else inf
+    return seconds if seconds <= LONGEST_PAUSE else None

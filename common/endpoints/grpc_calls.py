@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from math import ceil
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar
 from urllib.parse import quote
 
 import grpc
 import grpc.aio
 
 from common.envelope import Envelope, Outcome
-from common.errors import ClientDisconnected, ServingError
+from common.errors import ClientDisconnected, InvalidInput, ServingError
+from common.http.fields import combined, repeated
 from common.protocol.grpc.statuses import KEY, encode_details
 from common.request.context import RequestContext
 from common.service import Service
@@ -33,14 +34,27 @@ class GrpcCalls:
     async def run(self, method: str, call: CallContext, handler: Handler[Message]) -> Message:
         """The message that the handler returns. An error that it raises becomes the call's status."""
         path = f"/{self._name}/{method}"
-        context = self._envelope.open("gRPC", path, _headers(call), timeout_seconds=call.time_remaining())
+        metadata = call.invocation_metadata() or ()
+        headers = {key.encode(): value.encode() for key, value in metadata if isinstance(value, str)}
+        if len(headers) < len(metadata):  # some are binary or come more than once
+            headers, handler = _combined(metadata, handler)
+        context = self._envelope.open("gRPC", path, headers, timeout_seconds=call.time_remaining())
         context.route = path
         response = await self._envelope.run(context, _GrpcCall(call, handler))
         if isinstance(response, ServingError):
-            if self._service.held_responses is not None:
-                await self._service.held_responses.wait()
-            await call.abort(grpc.StatusCode[response.grpc_code], _fitting(response.detail))
+            await self._abort(call, response)
         return response
+
+    async def abort(self, call: CallContext, error: ServingError) -> NoReturn:
+        """Ends a call outside the envelope with the status of an error."""
+        error.with_traceback(None)  # which refers to the message, and grpcio keeps the error
+        call.set_trailing_metadata(tuple(_error_metadata(error)))
+        await self._abort(call, error)
+
+    async def _abort(self, call: CallContext, error: ServingError) -> NoReturn:
+        if self._service.held_responses is not None:
+            await self._service.held_responses.wait()
+        await call.abort(grpc.StatusCode[error.grpc_code], _fitting(error.detail))
 
 
 class _GrpcCall(Generic[Message]):
@@ -71,17 +85,26 @@ class _GrpcCall(Generic[Message]):
         if not isinstance(response, ServingError):
             self._call.set_trailing_metadata(tuple(metadata))
             return Outcome(grpc.StatusCode.OK.name)
-        metadata.append((KEY, encode_details(response, _fitting(response.detail))))
-        if response.retry_after is not None:
-            metadata.append(("retry-after", f"{max(1, ceil(response.retry_after))}"))
-        self._call.set_trailing_metadata(tuple(metadata))
+        self._call.set_trailing_metadata((*metadata, *_error_metadata(response)))
         return Outcome(response.grpc_code, failed=grpc.StatusCode[response.grpc_code] in _SERVER_FAILURES)
 
 
-def _headers(call: CallContext) -> dict[bytes, bytes]:
-    """The call's metadata as headers, without binary values."""
-    metadata = call.invocation_metadata() or ()
-    return {key.encode(): value.encode() for key, value in metadata if isinstance(value, str)}
+def _error_metadata(error: ServingError) -> list[tuple[str, str | bytes]]:
+    metadata: list[tuple[str, str | bytes]] = [(KEY, encode_details(error, _fitting(error.detail)))]
+    if error.retry_after is not None:
+        metadata.append(("retry-after", f"{max(1, ceil(error.retry_after))}"))
+    return metadata
+
+
+def _combined(metadata: Iterable[Any], handler: Handler[Message]) -> tuple[dict[bytes, bytes], Handler[Message]]:
+    """The metadata as headers, without binary values, and a handler that refuses them if one of them is ambiguous."""
+    pairs = [(key.encode(), value.encode()) for key, value in metadata if isinstance(value, str)]
+    name = repeated(pairs)
+
+    async def refuse(_: RequestContext) -> Message:
+        raise InvalidInput.at(name, "is in the metadata more than once; send it once")
+
+    return (dict(pairs), refuse) if name else (combined(pairs), handler)
 
 
 def _fitting(detail: str) -> str:

@@ -10,32 +10,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
-from common.endpoints.grpc_messages import Turns, UnaryMethod
-from common.endpoints.grpc_unread import CallMemory
-from common.errors import ServingError
+from common.endpoints.grpc_messages import StreamMethod, UnaryMethod
+from common.endpoints.grpc_turns import Turns
 from common.http.limits import READ_BOUNDS, ReadBounds
-from common.request.capacity import Capacity
 from common.service import Service
 
 QUIET_SECONDS = 0.15  # without a new call, until no more are taken to be on their way
 LONGEST_HOLD_SECONDS = 2.0
 PROBES = frozenset({"ServerLive", "ServerReady", "ServerMetadata", "Check"})
 """Calls that report on the server: they need no API key, and are neither counted nor logged."""
-
-
-@dataclass(frozen=True, slots=True)
-class MalformedMessage:
-    """Stands for a request whose bytes are not a message of its type."""
-
-    reason: str
+PROBE_SECONDS = 0.1  # for the message of a probe to arrive while others wait
+PROBES_WAITING = 8  # of each connection, for their message to be received
 
 
 class GrpcHandlers:
@@ -43,7 +34,8 @@ class GrpcHandlers:
 
     def __init__(self, server: grpc.aio.Server, service: Service, read_bounds: ReadBounds = READ_BOUNDS) -> None:
         self._server, self._service, self._read_bounds = server, service, read_bounds
-        self._arrived, self._turns = 0, Turns()
+        self._arrived = 0
+        self._turns, self._probe_turns = Turns(), Turns(PROBE_SECONDS, PROBES_WAITING)
 
     def add_generic_rpc_handlers(self, _: object) -> None:
         """Nothing: the generated functions register each handler a second time, by its name."""
@@ -74,11 +66,19 @@ class GrpcHandlers:
             quiet = self._arrived == before and time() - due < QUIET_SECONDS / 3
 
     def _wrapped(self, calls: GrpcCalls, method: str, handler: Any) -> Any:
+        serialize = _serializer(handler.response_serializer)
         if handler.unary_unary is None:
-            readable = handler._replace(request_deserializer=_lenient(handler.request_deserializer))
-            return readable._replace(unary_stream=_refusing_stream(handler.unary_stream, self._service.capacity))
+            stream = StreamMethod(calls, handler, self._service, self._probe_turns)
+
+            async def answers(_: object, call: CallContext) -> AsyncIterator[Any]:
+                async for answer in stream.run(call):
+                    yield answer
+
+            return grpc.stream_stream_rpc_method_handler(answers, None, serialize)
         service = self._service
-        unary = UnaryMethod(calls, method, handler, service, self._turns, self._read_bounds, method in PROBES)
+        open = method in PROBES
+        turns = self._probe_turns if open else self._turns
+        unary = UnaryMethod(calls, method, handler, service, turns, self._read_bounds, open)
 
         async def answer(_: object, call: CallContext) -> Any:
             self._arrived += 1
@@ -87,35 +87,9 @@ class GrpcHandlers:
                 await service.held_responses.wait()
             return response
 
-        return grpc.stream_unary_rpc_method_handler(answer, None, _serializer(handler.response_serializer))
+        return grpc.stream_unary_rpc_method_handler(answer, None, serialize)
 
 
 def _serializer(serialize: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
     """Leaves a response as it is that was serialized beside the event loop."""
     return lambda response: response if type(response) is bytes else serialize(response)
-
-
-def _lenient(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Gives a MalformedMessage where `deserialize` fails; grpcio would log a traceback and say INTERNAL."""
-
-    def read(message: bytes) -> Any:
-        try:
-            return deserialize(message)
-        except DecodeError as error:
-            return MalformedMessage(str(error))
-
-    return read
-
-
-def _refusing_stream(answer: Callable[[Any, CallContext], AsyncIterator[Any]], capacity: Capacity) -> Any:
-    async def answer_or_refuse(request: Any, call: CallContext) -> AsyncIterator[Any]:
-        try:
-            CallMemory(call, capacity)
-        except ServingError as error:
-            await call.abort(grpc.StatusCode[error.grpc_code], error.detail)
-        if type(request) is MalformedMessage:
-            await call.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the message is not valid: {request.reason}")
-        async for message in answer(request, call):
-            yield message
-
-    return answer_or_refuse

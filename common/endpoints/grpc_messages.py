@@ -2,16 +2,14 @@
 
 grpcio by itself receives the message of every call at once, whatever memory that takes, and parses it on the event
 loop. Here the server treats a unary call as a stream of one message, which is the same to the client, so it decides
-when a message is received: at most RECEIVED_AT_ONCE are, each after its API key and its deadline have been checked.
+when a message is received: a few at a time (`grpc_turns.py`), each after its API key and its deadline were checked.
 Their bytes count against the budget of all requests until the call ends, and a large one is parsed beside the event
 loop. The call and its response count until the client has read the response (`grpc_unread.py`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -19,78 +17,48 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from common.endpoints.grpc_calls import CallContext, GrpcCalls
+from common.endpoints.grpc_turns import Turns
 from common.endpoints.grpc_unread import CallMemory
-from common.errors import DeadlineExceeded, InvalidInput, Overloaded, PayloadTooLarge, ServingError
+from common.errors import InvalidInput, Overloaded, PayloadTooLarge, ServingError
 from common.http.limits import ReadBounds
 from common.protocol.grpc.outline import parsed_size
 from common.request.capacity import LARGE, SMALL
 from common.request.context import RequestContext
 from common.service import Service
 
-RECEIVED_AT_ONCE = 8  # messages
-RECEIVE_SECONDS = 10.0  # for a message to arrive
-CONTESTED_SECONDS = 1.0  # the same while other calls wait for their turn
+MOST_STREAMS = 256  # calls of a method that goes on answering
 
 
-class Turns:
-    """Whose message may be received. A call whose message takes long loses its turn when others wait."""
+class _Method:
+    """Receives and parses the messages of one method."""
 
-    def __init__(self) -> None:
-        self._receiving: dict[asyncio.Future[Any], float] = {}
-        self._waiting: deque[asyncio.Future[None]] = deque()
+    def __init__(self, calls: GrpcCalls, handler: Any, service: Service, turns: Turns) -> None:
+        self._calls, self._capacity, self._turns = calls, service.capacity, turns
+        self._longest = service.settings.request_timeout_seconds
+        self._kind: type[Message] = handler.request_deserializer.__self__  # generated code has Message.FromString
 
-    async def receive(self, call: CallContext, seconds: float) -> Any:
-        """The message of a call, or grpc.aio.EOF. Raises DeadlineExceeded, or Overloaded when others waited."""
-        if len(self._receiving) >= RECEIVED_AT_ONCE or self._waiting:
-            await self._wait(seconds)
-        read = asyncio.ensure_future(call.read())
-        self._receiving[read] = asyncio.get_running_loop().time()
+    async def _small_message(self, call: CallContext) -> Any:
+        """The message of a probe. Raises ServingError, also for one that no probe needs."""
+        left = call.time_remaining()
+        raw = await self._raw(call, self._longest if left is None else min(left, self._longest))
+        if len(raw) > SMALL:
+            raise PayloadTooLarge(f"expected a message of at most {SMALL} bytes, got {len(raw)}")
+        return self._parsed(raw)
+
+    async def _raw(self, call: CallContext, seconds: float) -> bytes:
+        raw = await self._turns.receive(call, seconds)
+        if raw is grpc.aio.EOF:
+            raise InvalidInput("the call has no message; expected one")
+        return bytes(raw)
+
+    def _parsed(self, raw: bytes) -> Any:
         try:
-            async with asyncio.timeout(min(seconds, RECEIVE_SECONDS)):
-                return await read
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed while the message was still arriving") from None
-        except asyncio.CancelledError:
-            if read in self._receiving:  # the call itself was cancelled
-                raise
-            raise Overloaded("the message arrived too slowly while other calls waited", retry_after=1) from None
-        finally:
-            self._receiving.pop(read, None)
-            self._next()
-
-    async def _wait(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        turn = loop.create_future()
-        self._waiting.append(turn)
-        end = loop.time() + seconds
-        try:
-            while not turn.done():
-                self._end_slow_ones(loop.time())
-                await asyncio.wait([turn], timeout=min(CONTESTED_SECONDS / 4, max(end - loop.time(), 0.0)))
-                if loop.time() >= end and not turn.done():
-                    raise Overloaded("too many gRPC messages are being received at once; retry later", retry_after=1)
-        except BaseException:
-            if turn.done():  # it was this call's turn
-                self._next()
-            else:
-                self._waiting.remove(turn)
-            raise
-
-    def _end_slow_ones(self, now: float) -> None:
-        for read, since in list(self._receiving.items()):
-            if now - since > CONTESTED_SECONDS:
-                del self._receiving[read]
-                read.cancel()
-
-    def _next(self) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+            return self._kind.FromString(raw)
+        except DecodeError as error:
+            raise InvalidInput(f"the message is not valid protobuf of this method's request type: {error}") from None
 
 
-class UnaryMethod:
+class UnaryMethod(_Method):
     """Runs the calls of one method. A call is refused before its message is received where its head is enough to tell.
 
     `open`: a call that reports on the server, as a probe does; it needs no API key, and is neither counted nor logged.
@@ -106,10 +74,8 @@ class UnaryMethod:
         read_bounds: ReadBounds,
         open: bool,
     ) -> None:
-        self._calls, self._method, self._turns = calls, method, turns
-        self._capacity, self._read_bounds = service.capacity, read_bounds
-        self._longest, self._open = service.settings.request_timeout_seconds, open
-        self._kind: type[Message] = handler.request_deserializer.__self__  # generated code has Message.FromString
+        super().__init__(calls, handler, service, turns)
+        self._method, self._read_bounds, self._open = method, read_bounds, open
         self._descriptor: Any = self._kind.DESCRIPTOR
         self._handle: Callable[[Any, CallContext], Awaitable[Any]] = handler.unary_unary
 
@@ -125,15 +91,10 @@ class UnaryMethod:
 
     async def _run_open(self, call: CallContext) -> Any:
         memory = CallMemory(call, self._capacity, even_if_full=True)
-        left = call.time_remaining()
         try:
-            raw = await self._raw(call, self._longest if left is None else min(left, self._longest))
-            if len(raw) > SMALL:
-                raise PayloadTooLarge(f"expected a message of at most {SMALL} bytes, got {len(raw)}")
-            message = self._parsed(raw)
+            response = await self._handle(await self._small_message(call), call)
         except ServingError as error:
-            return await self._calls.run(self._method, call, _refusal(error))
-        response = await self._handle(message, call)
+            await self._calls.abort(call, error)
         memory.hold_response(response.ByteSize(), self._read_bounds, even_if_full=True)
         return response
 
@@ -159,21 +120,31 @@ class UnaryMethod:
         context.recount(len(raw), 0)
         return message
 
-    async def _raw(self, call: CallContext, seconds: float) -> bytes:
-        raw = await self._turns.receive(call, seconds)
-        if raw is grpc.aio.EOF:
-            raise InvalidInput("the call has no message; expected one")
-        return bytes(raw)
 
-    def _parsed(self, raw: bytes) -> Any:
+class StreamMethod(_Method):
+    """Runs the calls of a method that goes on answering one small message, as Watch does: a few, without an API key."""
+
+    def __init__(self, calls: GrpcCalls, handler: Any, service: Service, turns: Turns) -> None:
+        super().__init__(calls, handler, service, turns)
+        self._handle: Callable[[Any, CallContext], AsyncIterator[Any]] = handler.unary_stream
+        self._running = 0
+
+    async def run(self, call: CallContext) -> AsyncIterator[Any]:
+        """The responses of a call."""
         try:
-            return self._kind.FromString(raw)
-        except DecodeError as error:
-            raise InvalidInput(f"the message is not valid protobuf of this method's request type: {error}") from None
+            answers = self._handle(await self._asked(call), call)
+        except ServingError as error:
+            await self._calls.abort(call, error)
+        async for answer in answers:
+            yield answer
 
+    async def _asked(self, call: CallContext) -> Any:
+        if self._running >= MOST_STREAMS:
+            raise Overloaded(f"{MOST_STREAMS} calls of this method are open, the most that may be; retry later")
+        CallMemory(call, self._capacity)
+        self._running += 1
+        call.add_done_callback(self._end)  # type: ignore[arg-type]  # the stub wants a class of its own
+        return await self._small_message(call)
 
-def _refusal(error: ServingError) -> Callable[[RequestContext], Awaitable[Any]]:
-    async def refuse(_: RequestContext) -> Any:
-        raise error
-
-    return refuse
+    def _end(self, call: Any) -> None:
+        self._running -= 1

@@ -18,8 +18,8 @@ from common.endpoints.backend import InferenceBackend, InferRequest, InferRespon
 from common.endpoints.grpc_calls import CallContext
 from common.endpoints.grpc_handlers import GrpcHandlers
 from common.endpoints.large import decoded_inputs, encoded_message
-from common.errors import InvalidInput, NotReady
-from common.http.limits import READ_BOUNDS, ReadBounds
+from common.errors import InvalidInput, NotFound, NotReady, shortened
+from common.http.limits import HEAD_SECONDS, READ_BOUNDS, ReadBounds, most_grpc_connections
 from common.protocol import oip
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
@@ -45,6 +45,7 @@ _CONTENTS = {
     "UINT64": "uint64_contents", "FP32": "fp32_contents", "FP64": "fp64_contents", "BYTES": "bytes_contents",
 }  # fmt: skip
 _WIDE: dict[str, type] = {"i": np.int64, "u": np.uint64}  # by itself numpy converts some large integers to floats
+IDLE_SECONDS = 300  # without a call, until a connection is closed; its client then opens another one
 _SERVICE = "inference.GRPCInferenceService"
 
 AddServices = Callable[[GrpcHandlers, InferenceBackend[Any], Service], Sequence[str]]
@@ -187,8 +188,11 @@ async def serve_grpc(
     port: int,
     add_services: Sequence[AddServices] = (),
     read_bounds: ReadBounds = READ_BOUNDS,
+    most_connections: int | None = None,
 ) -> AsyncIterator[grpc.aio.Server]:
     """Serves gRPC until the context is left. Then it refuses new calls and gives those in flight the drain timeout.
+
+    It has at most `most_connections`, by default a quarter of the process's file descriptors, and closes idle ones.
 
     Raises RuntimeError when the port cannot be opened.
     """
@@ -199,6 +203,9 @@ async def serve_grpc(
             ("grpc.max_send_message_length", settings.max_body_bytes),
             ("grpc.http2.bdp_probe", 0),  # the window of a call whose turn has not come stays at 64 KiB
             ("grpc.so_reuseport", 0),
+            ("grpc.max_allowed_incoming_connections", most_connections or most_grpc_connections()),
+            ("grpc.server_handshake_timeout_ms", int(HEAD_SECONDS * 1000)),
+            ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
         ]
     )
     handlers = GrpcHandlers(server, service, read_bounds)
@@ -225,16 +232,15 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # th
 
     async def Check(self, request: health_pb2.HealthCheckRequest, call: CallContext) -> health_pb2.HealthCheckResponse:
         if request.service not in self._services:
-            await call.abort(
-                grpc.StatusCode.NOT_FOUND,
-                f"service {request.service!r} is not served here; the services are: {', '.join(self._services[1:])}",
-            )
+            asked, served = shortened(request.service), ", ".join(self._services[1:])
+            raise NotFound(f"service {asked} is not served here; the services are: {served}")
         return health_pb2.HealthCheckResponse(status=self._status())
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, call: CallContext
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         sent, known = None, request.service in self._services
+        del request  # the call may stay open for ever
         while True:
             status = self._status() if known else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
             if status != sent:

@@ -48,6 +48,7 @@ from common.request.context import RequestContext, current
 from common.service import Service
 
 _PREDICTION, _MODEL = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
+_NAMED = "inputs[%r]"
 
 
 def add_tfserving(
@@ -81,7 +82,7 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
             asked = InferRequest(context, model, {}, outputs)
             response = await infer_files(self._backend, self._items, asked, files)
         else:
-            check_inputs(inputs, model.inputs)
+            check_inputs(inputs, model.inputs, _NAMED)
             context.stages["decode"] = (perf_counter() - context.started) * 1e3
             response = await self._backend.infer(InferRequest(context, model, inputs, outputs))
         size = binary_size(response.outputs)
@@ -93,8 +94,8 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
         """The inputs by name. They are compared with `specs` before they are decoded; None: they may be files."""
         if specs is not None:
             named = islice(request.inputs.items(), len(specs) + 1)
-            check_stated([stated_tensor(name, tensor) for name, tensor in named], specs, most_rows)
-        return {name: decode(tensor, f"inputs[{name!r}]", self._most_bytes) for name, tensor in request.inputs.items()}
+            check_stated([stated_tensor(name, tensor) for name, tensor in named], specs, most_rows, _NAMED)
+        return {name: decode(tensor, _NAMED % name, self._most_bytes) for name, tensor in request.inputs.items()}
 
     async def Classify(self, request: pb.ClassificationRequest, call: CallContext) -> pb.ClassificationResponse | bytes:
         context = current.get()
@@ -222,7 +223,7 @@ def _rows(model: ModelHandle, examples: pb.Input, method: str, most_rows: int) -
     if examples.WhichOneof("kind") == "example_list_with_context":
         listed, shared = examples.example_list_with_context.examples, examples.example_list_with_context.context
     inputs = rows(model, map(_values, listed), len(listed), method, _values(shared), most_rows)
-    check_inputs(inputs, model.inputs)
+    check_inputs(inputs, model.inputs, "examples.%s")
     return inputs
 
 

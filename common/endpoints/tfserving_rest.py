@@ -161,7 +161,7 @@ def _decode_predict(model: ModelHandle, takes: bool, body: Payload, most_rows: i
     if request.signature_name == FILES_SIGNATURE:
         raise InvalidInput.at("instances", 'expected files as {"b64": text} for this signature')
     inputs = tfserving.arrays(request, model.inputs)
-    check_inputs(inputs, model.inputs)
+    check_inputs(inputs, model.inputs, "instances.%s" if request.by_row else "inputs.%s")
     return _Predict(request.by_row, inputs)
 
 
@@ -183,7 +183,7 @@ def _example_rows(target: _Target, request: tfserving.ExamplesRequest, most_rows
     model, shared = target.model, tfserving.by_name(request.context, "context")
     examples, count = tfserving.features(request), len(request.examples)
     inputs = rows(model, examples, count, target.method, shared, most_rows)
-    check_inputs(inputs, model.inputs)
+    check_inputs(inputs, model.inputs, "examples.%s")
     return inputs
 
 

@@ -16,7 +16,7 @@ from common.http.app import App, DirectRoute
 from common.http.body import RequestBody
 from common.http.reply import Reply, render_error
 from common.request.capacity import SMALL
-from common.request.context import RequestContext
+from common.request.context import Headers, RequestContext
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -28,7 +28,7 @@ class ServerConnection(Protocol):
     flow: FlowControl
     parser: httptools.HttpRequestParser
     server_state: ServerState
-    headers: list[tuple[bytes, bytes]]
+    fields: Headers
     expect_100_continue: bool
     running: DirectRequestCycle | None
 
@@ -53,7 +53,7 @@ class DirectRequestCycle(RequestResponseCycle):
         self.more_body, self.disconnected, self.response_complete = True, False, False
         self._connection, self._app, self._route = connection, app, route
         self._method, self._path, self._query = parser.get_method().decode("ascii"), path, query
-        self._headers = dict(connection.headers)
+        self._headers = connection.fields
         self._expects_continue = connection.expect_100_continue
         self._client_disconnected: asyncio.Future[None] | None = None
         self.request_body = RequestBody(app.body_memory)

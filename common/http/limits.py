@@ -25,6 +25,7 @@ LINGER_SECONDS = 5.0  # for a client to read its last response while it still se
 LINGER_BYTES = 100_000_000  # that are dropped in this time
 FEW_PIECES = 4_096  # pieces of a body that may be of any size
 PIECE_BYTES = 32  # bytes that further pieces have on average
+MOST_DESCRIPTORS = 16_384  # files and connections of a process
 FRAMING_BYTES = 1_048_576  # bytes of a body's framing: chunk extensions and trailers
 
 
@@ -52,9 +53,27 @@ class RefusedRequestError(Exception):
     """Raised in a callback of the parser, which then stops."""
 
 
+def raise_descriptor_limit() -> None:
+    """Lets this process open as many files and connections as it may, at most MOST_DESCRIPTORS."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _descriptors() -> int:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else min(soft, MOST_DESCRIPTORS)
+
+
 def most_connections() -> int:
-    """The most connections of a process: three quarters of its file descriptors, since others are needed as well."""
-    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4
+    """The most HTTP connections of a process: half of its file descriptors, since others are needed as well."""
+    return _descriptors() // 2
+
+
+def most_grpc_connections() -> int:
+    """The most gRPC connections of a process: a quarter of its file descriptors."""
+    return _descriptors() // 4
 
 
 class Linger:
@@ -68,12 +87,13 @@ class Linger:
         self._transport, self._left = transport, LINGER_BYTES
         self._started = False
 
-    def start(self) -> None:
-        """Begins when the response has been written."""
+    def start(self, flow: FlowControl) -> None:
+        """Begins when the response has been written. Reading goes on if it was paused."""
         if self._started or self._transport.is_closing():
             return
         self._started = True
         self._transport.write_eof()
+        flow.resume_reading()
         asyncio.get_running_loop().call_later(LINGER_SECONDS, self._transport.abort)
 
     def drop(self, size: int) -> None:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextvars import Context
 from typing import Any, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from common.errors import InvalidInput
 from common.http.app import App, plain_path
 from common.http.asgi_call import WAIT_UNTIL_READ
 from common.http.cycle import DirectRequestCycle
+from common.http.fields import combined, refusal_of
+from common.http.idle import IdleTimedProtocol
 from common.http.limits import (
     FEW_PIECES,
     FRAMING_BYTES,
@@ -40,15 +40,15 @@ from common.http.limits import (
     most_connections,
     until_read,
 )
+from common.http.pipelining import AT_ONCE, end_of_step, queue_is_full
 from common.http.upgrade import head_without_offer
-from common.request.context import RequestContext
-
-MOST_CONNECTIONS = most_connections()
+from common.request.context import Headers, RequestContext
 
 
-class HttpProtocol(HttpToolsProtocol):
+class HttpProtocol(IdleTimedProtocol):
     """Serves one connection."""
 
+    fields: Headers
     running: DirectRequestCycle | None = None
     """The direct request that is being handled."""
     offered = False
@@ -58,11 +58,11 @@ class HttpProtocol(HttpToolsProtocol):
     _in_head = _in_body = _measure_head = False
     _head_since: float | None = None  # when an incomplete head began
     _received = _body_size = _pieces = 0  # of the request that is arriving
+    _unparsed, _parsed = b"", 0  # a segment with many requests, and how much of it has been parsed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        self._idle_since = self.loop.time()
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > most_connections():
             close_longest_idle(one for one in self.connections if isinstance(one, HttpProtocol))
 
     def data_received(self, data: bytes) -> None:
@@ -70,12 +70,13 @@ class HttpProtocol(HttpToolsProtocol):
             self._linger.drop(len(data))
             return
         self._received += len(data)
-        if len(data) > MOST_HEAD:
-            self._measure_head = True
         self._unset_keepalive_if_required()
         try:
-            while data:
-                data = self._parse(data)
+            if len(data) > AT_ONCE or self._unparsed:
+                self._parse_in_steps(self._unparsed + data)
+            else:
+                while data:
+                    data = self._parse(data)
         except httptools.HttpParserError:
             self.logger.warning("Invalid HTTP request received.")
             self.send_400_response("Invalid HTTP request received.")
@@ -83,6 +84,23 @@ class HttpProtocol(HttpToolsProtocol):
             self._check_incomplete_head()
         elif self._in_body and self._received - self._body_size > FRAMING_BYTES + MOST_HEAD * self._pieces:
             self._refuse(TOO_MUCH_FRAMING)
+
+    def _parse_in_steps(self, data: bytes) -> None:
+        """Parses a large segment request by request. What is behind many requests waits in `_unparsed`."""
+        start = at = self._parsed
+        self._unparsed, self._parsed = b"", 0
+        view = memoryview(data)
+        while at < len(data) and self._linger is None:
+            if not self._in_body and queue_is_full(len(self.pipeline), at - start):
+                self._unparsed, self._parsed = data, at
+                return
+            missing = self.cycle.request_body.missing if isinstance(self.cycle, DirectRequestCycle) else 0
+            end = end_of_step(data, at, self._in_body, missing)
+            self._measure_head = self._measure_head or end - at > MOST_HEAD
+            piece: bytes | memoryview = view[at:end]
+            while piece:
+                piece = self._parse(piece)
+            at = end
 
     def _check_incomplete_head(self) -> None:
         if self._head_since is None:
@@ -122,19 +140,24 @@ class HttpProtocol(HttpToolsProtocol):
         self.close()
 
     def close(self) -> None:
-        """Closes the connection after its last response, without losing it when the request is still arriving."""
-        if self._linger is None and (self._in_body or self._in_head):
+        """Closes the connection after its last response, without losing it when the client is still sending.
+
+        Requests behind it are dropped, since their responses could not be sent.
+        """
+        if self._linger is None and (self._in_body or self._in_head or self.pipeline or self._unparsed):
             self._linger = Linger(self.transport)
+        self._drop_queued()
         if self._linger is not None:
-            self._linger.start()
+            self._linger.start(self.flow)
         else:
             self.transport.close()
 
-    @property
-    def idle_since(self) -> float | None:
-        """Since when nobody waits for a response on this connection; None while somebody does."""
-        busy = self.cycle is not None and not self.cycle.response_complete
-        return None if busy or self.pipeline else self._idle_since
+    def _drop_queued(self) -> None:
+        for cycle, _ in self.pipeline:
+            if isinstance(cycle, DirectRequestCycle):
+                cycle.request_body.release()
+        self.pipeline.clear()
+        self._unparsed, self._parsed = b"", 0
 
     def close_if_late(self, now: float, head_seconds: float) -> None:
         """Closes a connection whose client takes too long to send a head, or its first byte."""
@@ -161,14 +184,14 @@ class HttpProtocol(HttpToolsProtocol):
             raise RefusedRequestError
 
     def _check_head(self) -> None:
-        """Raises RefusedRequestError for a head that is too large. Its size is added up only after a large segment."""
+        """Raises RefusedRequestError for a head that is wrong or too large; otherwise combines repeated fields."""
         measured, self._measure_head = self._measure_head, False
-        size = sum(len(name) + len(value) + 4 for name, value in self.headers) if measured else 0
-        if len(self.headers) > MOST_FIELDS or len(self.url) + size > MOST_HEAD:
-            self._wrong = HEAD_TOO_LARGE
+        self._wrong = refusal_of(self.url, self.headers, self.parser.get_http_version(), measured)
+        if self._wrong is not None:
             raise RefusedRequestError
+        self.fields = combined(self.headers)
 
-    def _parse(self, data: bytes) -> bytes:
+    def _parse(self, data: bytes | memoryview) -> bytes:
         """Parses bytes; returns those that are to be parsed again, because they stand behind an offer to upgrade."""
         try:
             self.parser.feed_data(data)
@@ -187,7 +210,9 @@ class HttpProtocol(HttpToolsProtocol):
         if connect and self.parser.get_method() != b"CONNECT":
             self.offered = True
             return
-        if self._measure_head or len(self.headers) > MOST_FIELDS:
+        self.fields = fields = dict(self.headers)
+        unusual = not len(fields) == len(self.headers) <= MOST_FIELDS
+        if unusual or b"host" not in fields or b"transfer-encoding" in fields or self._measure_head:
             self._check_head()
         self._in_head = False
         self._received = self._body_size = self._pieces = 0
@@ -215,7 +240,7 @@ class HttpProtocol(HttpToolsProtocol):
         saved = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = saved
-        self.scope["headers"] = list(self.headers)  # the parser adds the trailers of a body to its own list
+        self.scope["headers"] = list(self.fields.items())
         cast(dict[str, Any], self.scope)[WAIT_UNTIL_READ] = self.wait_until_read
         super().on_headers_complete()
         # the part of a transport that a cycle uses
@@ -249,6 +274,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
+            if self._unparsed and not self.pipeline:
+                self.data_received(b"")
             if not self.pipeline:  # while requests are queued, reading more would only lengthen the queue
                 self.flow.resume_reading()
             return
@@ -262,32 +289,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self.timeout_keep_alive_task is None:
             self._start_idle_timer(self.timeout_keep_alive)
 
-    def timeout_keep_alive_handler(self) -> None:
-        self.timeout_keep_alive_task = None
-        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left > 0:
-            self._start_idle_timer(left)
-        elif self.cycle.response_complete:  # otherwise the response starts the timer again
-            if self.transport.get_write_buffer_size():
-                self.transport.abort()  # the client does not read
-            else:
-                super().timeout_keep_alive_handler()
-
-    def _start_idle_timer(self, seconds: float) -> None:
-        # an empty context: the current one would keep the request's objects alive until the timer fires
-        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler, context=Context())
-
-    def _unset_keepalive_if_required(self) -> None:
-        """Restarts the idle time; the parent calls this whenever bytes arrive."""
-        self._idle_since = self.loop.time()
-
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
         if self.running is not None:
             self.running.connection_lost()
-        for cycle, _ in self.pipeline:
-            if isinstance(cycle, DirectRequestCycle):
-                cycle.request_body.release()
-        self.pipeline.clear()
+        self._drop_queued()

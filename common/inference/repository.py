@@ -136,7 +136,7 @@ class ModelRepository:
         the versions that were served before are still served.
         """
         if name not in self._entries and not any(name == known for known, _ in self.available()):
-            raise NotFound(f"there is no model {shortened(name)} in {self.root}; expected NAME/1/model.yaml there")
+            raise NotFound(f"there is no model {shortened(name)} in the repository; expected NAME/1/model.yaml there")
         entry = self._entries.setdefault(name, RegisteredModel())
         async with entry.lock:
             if not entry.versions and entry.state != "UNAVAILABLE":

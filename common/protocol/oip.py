@@ -202,8 +202,11 @@ def _raw(body: Payload, specs: Sequence[TensorSpec]) -> DecodedRequest:
     return DecodedRequest({spec.name: array}, all_binary=True)
 
 
-def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> None:
-    """Raises InvalidInput unless `arrays` has exactly the inputs of the model, each with its datatype and shape."""
+def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec], named: str = "") -> None:
+    """Raises InvalidInput unless `arrays` has exactly the inputs of the model, each with its datatype and shape.
+
+    `named` is how an error names the input of a protocol that has inputs by name, such as `inputs.%s`.
+    """
     rows: int | None = None
     given = len(specs)
     positions = {name: index for index, name in enumerate(arrays)}  # in the request's order
@@ -214,7 +217,7 @@ def check_inputs(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> No
                 given -= 1
                 continue
             raise InvalidInput.at("inputs", f"expected {input_names(specs)}, got {sorted(arrays)}")
-        where = f"inputs[{positions[spec.name]}]"
+        where = named % spec.name if named else f"inputs[{positions[spec.name]}]"
         spec.check(array, where)
         if len(specs) > 1 and spec.aligned and spec.shape[:1] == (-1,) and not spec.any_rank:
             if rows is not None and array.shape[0] != rows:

@@ -26,15 +26,15 @@ class StatedTensor(NamedTuple):
     shape: Sequence[int]
 
 
-def check_stated(tensors: Sequence[StatedTensor], specs: Sequence[TensorSpec], most_rows: int) -> None:
+def check_stated(tensors: Sequence[StatedTensor], specs: Sequence[TensorSpec], most_rows: int, named: str = "") -> None:
     """Raises InvalidInput unless these are inputs of the model, each once, with the datatype and a shape of its spec.
 
-    Raises PayloadTooLarge for more rows than `most_rows`.
+    Raises PayloadTooLarge for more rows than `most_rows`. `named` is as for `check_inputs`.
     """
     by_name = {spec.name: spec for spec in specs}
     found: set[str] = set()
     for index, tensor in enumerate(tensors):
-        where = f"inputs[{index}]"
+        where = named % tensor.name[:60] if named else f"inputs[{index}]"
         spec = by_name.get(tensor.name)
         if spec is None:
             given = sorted(one.name[:60] for one in tensors[: len(specs) + 1])  # of many, the first ones

@@ -50,7 +50,7 @@ class Deadline:
 def parse_timeout(text: str) -> float:
     """The seconds in an `X-Request-Timeout-Seconds` header. Raises InvalidInput unless they are a positive number."""
     try:
-        seconds = float(text)
+        seconds = float("_" if "_" in text else text)  # Python reads 1_0 as 10
     except ValueError:
         raise InvalidInput.at(HEADER, f"expected a number of seconds such as 0.25, got {text[:40]!r}") from None
     if not math.isfinite(seconds):

@@ -155,6 +155,16 @@ async def test_a_client_that_does_not_wait_for_retry_after_fails_at_once(predict
     assert len(predictor.requests) == 3
 
 
+@pytest.mark.parametrize("code", [503, 429])
+@pytest.mark.parametrize("pause", ["9" * 400, "9" * 400 + ".5", "3601"], ids=len)
+async def test_a_pause_of_more_than_an_hour_is_not_passed_on(predictor: HttpPredictor, code: int, pause: str) -> None:
+    predictor.usual = status(code, Retry_After=pause)
+    async with PredictorClient(predictor.url, model="m", limits=ClientLimits(attempts=1)) as client:
+        with pytest.raises(ServingError) as caught:
+            await infer(client)
+    assert caught.value.retry_after in (None, 1.0)
+
+
 @pytest.mark.parametrize(
     "answer",
     [

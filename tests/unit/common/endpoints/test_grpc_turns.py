@@ -7,14 +7,19 @@ from typing import Any
 
 import pytest
 
-from common.endpoints.grpc_messages import RECEIVED_AT_ONCE, Turns
+from common.endpoints.grpc_turns import RECEIVED_AT_ONCE, Turns
+from common.errors import Overloaded
 
 
 class SilentCall:
     """A call whose message arrives when the test says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: str = "ipv4:127.0.0.1:1") -> None:
+        self._peer = peer
         self.message: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def peer(self) -> str:
+        return self._peer
 
     async def read(self) -> Any:
         return await self.message
@@ -61,3 +66,28 @@ async def test_a_turn_that_comes_at_the_moment_of_a_cancellation_goes_on_to_the_
     for call in silent[1:]:
         call.message.set_result("message")
     await asyncio.gather(*receiving)
+
+
+async def test_a_connection_with_many_silent_calls_does_not_keep_out_the_others() -> None:
+    turns = Turns(contested_seconds=0.05)
+    silent = [receive(turns, SilentCall()) for _ in range(20 * RECEIVED_AT_ONCE)]
+    await asyncio.sleep(0)
+    other = SilentCall("ipv4:127.0.0.1:2")
+    other.message.set_result("message")
+    assert await asyncio.wait_for(receive(turns, other), 5) == "message"
+    assert sum(task.done() for task in silent) <= 3 * RECEIVED_AT_ONCE
+    for task in silent:
+        task.cancel()
+    ended = await asyncio.gather(*silent, return_exceptions=True)
+    assert {type(one) for one in ended} <= {asyncio.CancelledError, Overloaded}
+
+
+async def test_a_connection_may_have_only_so_many_calls_waiting() -> None:
+    turns = Turns(most_waiting=4)
+    silent = [receive(turns, SilentCall()) for _ in range(RECEIVED_AT_ONCE + 4)]
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await receive(turns, SilentCall())
+    for task in silent:
+        task.cancel()
+    await asyncio.gather(*silent, return_exceptions=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,32 @@ async def test_a_client_that_does_not_read_is_disconnected_and_others_stay() -> 
         await until(lambda: capacity.held == CALL, "the bytes of unread responses given back")
         watch.cancel()
         await until(lambda: not capacity.held, "the bytes of the watch given back")
+
+
+async def test_a_probe_keeps_no_large_message() -> None:
+    async with serving() as (capacity, address), grpc.aio.insecure_channel(address) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        before, large, calls = resident(), HealthCheckRequest(service="x" * 5 * MEGABYTE), []
+        for _ in range(20):
+            with pytest.raises(grpc.aio.AioRpcError, match="expected a message of at most 65536 bytes"):
+                await health.Check(large)
+            calls.append(health.Watch(large))
+            with pytest.raises(grpc.aio.AioRpcError, match="expected a message of at most 65536 bytes"):
+                await calls[-1].read()
+        assert resident() - before < 60 * MEGABYTE
+        await until(lambda: not capacity.held, "everything given back")
+
+
+async def test_connections_beyond_the_most_are_closed() -> None:
+    service, port = CapturedLog().service(access_log=False), free_port()
+    async with serve_grpc(FakeBackend(wide()), service, "127.0.0.1", port, most_connections=5):
+        with ExitStack() as kept:
+            clients = [kept.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in range(7)]
+            received = await asyncio.gather(*(asyncio.to_thread(one.recv, 1) for one in clients))
+            assert received.count(b"") == 2  # all others have got the server's settings
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub: Any = pb_grpc.GRPCInferenceServiceStub(channel)
+            assert (await stub.ServerLive(pb.ServerLiveRequest(), wait_for_ready=True, timeout=10)).live
 
 
 async def test_a_connection_with_ipv6_is_found_by_the_name_that_grpcio_gives() -> None:

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from common.endpoints.grpc_messages import MOST_STREAMS
 from common.endpoints.oip_grpc import serve_grpc
 from common.inference.onnx_backend import OnnxBackend
 from common.protocol.grpc import oip_pb2 as pb
@@ -236,11 +237,30 @@ async def test_a_malformed_message_is_refused_in_one_line(running: Running, capf
         call: Any = running.channel.unary_unary(f"/{service}/{method}")
         code, details = await failure(call(b"\x0a\xff\xff"))
         assert (code, "not valid protobuf" in details) == (Code.INVALID_ARGUMENT, True)
-        (line,) = [line for line in running.repository.logged.lines() if line.get("route") == f"/{service}/{method}"]
-        assert (line["status"], "not valid protobuf" in line["error"]) == ("INVALID_ARGUMENT", True)
+    (line,) = running.lines()  # a probe has none
+    assert (line["status"], "not valid protobuf" in line["error"]) == ("INVALID_ARGUMENT", True)
     watch: Any = running.channel.unary_stream("/grpc.health.v1.Health/Watch")
     assert (await failure(watch(b"\x0a\xff\xff").read()))[0] == Code.INVALID_ARGUMENT
     assert capfd.readouterr().err == ""
+
+
+async def test_a_long_name_is_cut_in_a_probe(running: Running) -> None:
+    long = health_pb2.HealthCheckRequest(service="é" * 1_500)
+    code, details = await failure(running.health.Check(long))
+    assert (code, len(details) < 500) == (Code.NOT_FOUND, True)
+    assert (await running.health.Watch(long).read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+async def test_only_so_many_calls_may_watch(running: Running) -> None:
+    watches = [running.health.Watch(health_pb2.HealthCheckRequest()) for _ in range(MOST_STREAMS)]
+    for watch in watches:
+        await watch.read()
+    code, details = await failure(running.health.Watch(health_pb2.HealthCheckRequest()).read())
+    assert (code, "the most that may be" in details) == (Code.RESOURCE_EXHAUSTED, True)
+    for watch in watches:
+        watch.cancel()
+    await until(lambda: not running.service.capacity.held, "their end")
+    assert (await running.health.Watch(health_pb2.HealthCheckRequest()).read()).status
 
 
 @pytest.mark.parametrize("length", [10, 1200])

@@ -107,7 +107,8 @@ async def test_strings_go_in_and_out(surface: Surface) -> None:
         ({"name": "flowers"}, {}, Code.INVALID_ARGUMENT, "expected 'x', got []"),
         ({"name": "flowers"}, {"x": ROWS, "y": ROWS}, Code.INVALID_ARGUMENT, "expected 'x', got ['x', 'y']"),
         ({"name": "area"}, {"x": encode(np.zeros((1, 3), np.float32))}, Code.INVALID_ARGUMENT, "expected [-1, 2]"),
-        ({"name": "area"}, {"x": encode(np.zeros((1, 2)))}, Code.INVALID_ARGUMENT, "expected FP32, got FP64"),
+        ({"name": "area"}, {"x": encode(np.zeros((1, 2)))}, Code.INVALID_ARGUMENT,
+         "inputs['x'].datatype: expected FP32, got FP64"),
         ({"name": "area"}, {"x": tensor_pb.TensorProto(dtype="DT_FLOAT", float_val=[1], tensor_shape={"dim": [
             {"size": 1 << 36}, {"size": 2}]})}, Code.RESOURCE_EXHAUSTED, "at most 100000 rows"),
     ],

@@ -116,8 +116,8 @@ def test_a_score_is_as_short_as_its_type_allows(surface: Surface) -> None:
     ("path", "body", "reason"),
     [
         (f"{FLOWERS}:predict", {}, "body: expected either instances"),
-        (f"{FLOWERS}:predict", {"instances": [[1]]}, "inputs[0].shape: expected [-1, 2], got [1, 1]"),
-        (f"{FLOWERS}:predict", {"inputs": {"x": [[]]}}, "inputs[0].shape: expected [-1, 2], got [1, 0]"),
+        (f"{FLOWERS}:predict", {"instances": [[1]]}, "instances.x.shape: expected [-1, 2], got [1, 1]"),
+        (f"{FLOWERS}:predict", {"inputs": {"x": [[]]}}, "inputs.x.shape: expected [-1, 2], got [1, 0]"),
         (f"{CAPTIONS}:predict", {"inputs": {"text": ["a"], "times": [1, 2]}}, "expected 1 rows like the other inputs"),
         (f"{FLOWERS}:predict", {"instances": [[1, 2]], "signature_name": "x"}, "expected one of ['classification', "),
         (f"{FLOWERS}:predict", {"instances": [[1, 2]], "signature_name": "classification"}, "is for :classify"),

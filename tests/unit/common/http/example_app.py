@@ -31,6 +31,8 @@ class Direct:
             raise InvalidInput.at("instances[0]", "expected a number")
         if what == "busy":
             raise Overloaded("the queue is full", retry_after=1.2)
+        if what == "never":
+            raise Overloaded("the queue is full", retry_after=float("inf"))
         if what == "fail":
             raise RuntimeError("something broke")
         if what == "length":

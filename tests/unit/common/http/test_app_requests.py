@@ -183,6 +183,13 @@ def test_a_failure_is_answered_without_its_text_and_logged_with_its_traceback(
     assert (request["status"], request["level"]) == ("500", "error")
 
 
+def test_an_error_that_cannot_be_written_is_answered_as_an_internal_one(site: Site) -> None:
+    answer = site.client.post("/direct/never")
+    assert answer.status_code == 500
+    assert site.line(answer, "no response for an error")["error"].startswith("Overloaded(")
+    assert site.line(answer)["error"] == problem(answer)["detail"]
+
+
 def test_a_slash_at_the_end_is_nothing_under_the_protocol(site: Site) -> None:
     assert site.client.post("/v2/direct/echo/", content=b"x").content == b"x"
     assert site.client.get("/v2/loading/").status_code == 503

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -71,6 +73,35 @@ def test_a_head_beyond_them_is_refused(running: RunningServer, path: str, start:
     received = answer_to(running, start.format(path=path).encode())
     assert received.split()[1] == status
     assert b"connection: close" in received.lower()
+
+
+@PATHS
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ("", b"400"),
+        ("Host: x\r\nHost: y\r\n", b"400"),
+        ("Host: x\r\nAuthorization: Bearer a\r\nauthorization: Bearer b\r\n", b"400"),
+        ("Host: x\r\nContent-Type: text/plain\r\nContent-Type: application/json\r\n", b"400"),
+        ("Host: x\r\nTransfer-Encoding: gzip, chunked\r\n", b"501"),
+        ("Host: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", b"501"),
+    ],
+    ids=["no host", "two hosts", "two keys", "two types", "gzip", "gzip apart"],
+)
+def test_a_head_of_two_meanings_is_refused(running: RunningServer, path: str, fields: str, status: bytes) -> None:
+    received = answer_to(running, f"POST {path} HTTP/1.1\r\n{fields}\r\n0\r\n\r\n".encode())
+    assert received.split()[1] == status
+    assert received.count(b"content-length") == 1
+    assert b"connection: close" in received.lower()
+
+
+@PATHS
+def test_repeated_lists_and_older_clients_are_taken(running: RunningServer, path: str) -> None:
+    lists = "Via: 1.1 a", "via: 1.1 b", "Accept: text/plain", "Accept: */*", "Transfer-Encoding: Chunked"
+    with socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE_SECONDS) as one:
+        one.sendall(head(path, *lists).replace(b"Content-Length: 0\r\n", b"") + b"0\r\n\r\n")
+        assert one.recv(65536).split()[1] in (b"200", b"422", b"400")
+    assert answer_to(running, f"POST {path} HTTP/1.0\r\n\r\n".encode()).split()[1] in (b"200", b"422", b"400")
 
 
 @pytest.mark.parametrize(
@@ -188,3 +219,17 @@ def test_a_body_is_asked_for_when_the_client_expects_that(running: RunningServer
             received += piece
     assert b"parsing the body" not in received
     assert received.split()[1] in (b"200", b"422")
+
+
+@pytest.mark.parametrize(("soft", "hard", "bounds"), [(256, 400, (200, 100)), (400, 400, (200, 100))])
+def test_connections_are_a_share_of_the_descriptors_that_the_process_may_have(
+    soft: int, hard: int, bounds: tuple[int, int]
+) -> None:
+    code = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+        "from common.http import limits\n"
+        "limits.raise_descriptor_limit()\n"
+        "print((limits.most_connections(), limits.most_grpc_connections()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == f"{bounds}\n"

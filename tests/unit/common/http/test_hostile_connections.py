@@ -1,4 +1,4 @@
-"""Connections that try to harm the server: a hidden request, a client that never reads, a flood of requests."""
+"""Connections that try to harm the server: a client that never reads, a flood of requests, requests behind the last."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import threading
 from contextlib import ExitStack, suppress
 
 import psutil
+import pytest
 
+from common.http.pipelining import AT_ONCE, MOST_QUEUED
 from tests.unit.common.http.example_app import example_app
 from tests.unit.common.http.test_direct_routes import connected, request
 from tests.unit.common.observability.captured_log import CapturedLog
 from tests.unit.common.polling import wait_until
 from tests.unit.common.serving import served
-
-MOST_PIPELINED = 3000  # requests: about 256 KiB of them, the most that is read at once
 
 
 def test_http_1_0_gets_no_100_continue() -> None:
@@ -59,13 +59,63 @@ def test_a_response_that_is_not_read_is_in_memory_once() -> None:
         assert memory().rss - before < 1.5 * callers * size
 
 
-def test_pipelined_requests_are_not_read_faster_than_they_are_answered() -> None:
-    count, longest = 12_000, 0
+LIVE = b"GET /livez HTTP/1.1\r\nHost:\r\n\r\n"
+
+
+@pytest.mark.parametrize(("whole", "count"), [(request("length", b"x" * 100), 12_000), (LIVE, 3_000)])
+def test_pipelined_requests_are_not_parsed_faster_than_they_are_answered(whole: bytes, count: int) -> None:
+    longest = 0
     with served(example_app(CapturedLog().service())) as running, connected(running) as one:
-        sender = threading.Thread(target=one.send, args=(request("length", b"x" * 100) * count,))
+        sender = threading.Thread(target=one.send, args=(whole * count,))
         sender.start()
         for _ in range(count):
             assert one.answer()[0] == 200
             longest = max(longest, running.pipelined())
         sender.join()
-    assert longest < MOST_PIPELINED
+    assert 0 < longest <= MOST_QUEUED + AT_ONCE // len(whole)
+
+
+def test_many_requests_of_all_kinds_in_one_segment_are_answered_in_their_order() -> None:
+    item = b'[{"size": 7}]\r\n\r\n'
+    head = b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    chunks = b"4\r\n\r\n\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (3_000, b"\r\n\r\nab" * 500)
+    kinds = [
+        (request("echo", b"\r\n\r\n" * 700), b"\r\n\r\n" * 700),
+        (
+            request("echo").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + chunks,
+            chunks[3:7] + chunks[14:-7],
+        ),
+        (head + b"Content-Length: %d\r\n\r\n" % len(item) + item, b"7"),
+        (head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(item), item), b"7"),
+        (b"\r\n\r\n" + request("echo", b"x" * 70_000), b"x" * 70_000),
+        (request("length", b"", "Connection: upgrade", "Upgrade: h2c"), b"0"),
+    ]
+    with served(example_app(CapturedLog().service())) as running, connected(running) as one:
+        sender = threading.Thread(target=one.send, args=(b"".join(whole for whole, _ in kinds) * 40,))
+        sender.start()
+        for number in range(40):
+            for kind, (_, expected) in enumerate(kinds):
+                assert one.answer()[::2] == (200, expected), (number, kind)
+        sender.join()
+        assert running.app.body_memory.held == 0
+
+
+ITEMS = (
+    b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n"
+    + b'[{"size": 1}]'
+)
+
+
+@pytest.mark.parametrize("last", [request("echo", b"1"), ITEMS])
+@pytest.mark.parametrize("more", [request("echo", b"2") * 2_000, request("echo", b"2") + b"POST /"], ids=len)
+def test_requests_behind_the_last_response_before_a_stop_are_not_run(last: bytes, more: bytes) -> None:
+    log = CapturedLog()
+    with served(example_app(log.service())) as running, connected(running) as one:
+        one.send(last[:-1])
+        wait_until(lambda: running.app.service.metrics.in_progress == 1, "the request to begin")
+        running.app.service.health.draining = True
+        one.send(last[-1:] + request("echo", b"2") + more)
+        assert one.answer()[1]["connection"] == "close"
+        assert one.closed()
+    assert len(log.lines("request")) == 1
+    assert not [line for line in log.lines() if line["level"] not in ("info", "debug")]

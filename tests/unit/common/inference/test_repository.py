@@ -187,8 +187,9 @@ async def test_an_unloaded_model_answers_no_more_and_can_come_back(repository: T
 async def test_a_name_never_becomes_a_path(repository: TemporaryRepository, name: str) -> None:
     repository.put("1", 1)
     tiny.write(repository.root.parent, tiny.total(), "outside")
-    with pytest.raises(NotFound):
+    with pytest.raises(NotFound) as unknown:
         await repository.models.load(name)
+    assert str(repository.root) not in unknown.value.detail
     repository.models.register(name)
     with pytest.raises(ModelLoadError):
         await repository.models.load(name)

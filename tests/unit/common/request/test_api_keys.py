@@ -16,7 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from common.client import PredictorClient
-from common.endpoints.grpc_messages import RECEIVE_SECONDS
+from common.endpoints.grpc_turns import RECEIVE_SECONDS
 from common.errors import TooManyRequests, Unauthorized, UpstreamFailed
 from common.protocol.grpc import oip_pb2 as pb
 from common.protocol.grpc import oip_pb2_grpc as pb_grpc
@@ -111,6 +111,12 @@ def test_grpc_takes_the_key_as_metadata(keyed: Keyed) -> None:
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
         assert stub.ModelMetadata(request, timeout=20, metadata=[("authorization", f"Bearer {KEY}")]).name == "tiny"
         assert stub.ServerReady(pb.ServerReadyRequest(), timeout=20).ready
+        twice = [("authorization", f"Bearer {OTHER}"), ("authorization", f"Bearer {KEY}")]
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelMetadata(request, timeout=20, metadata=twice)
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        several = [("authorization", f"Bearer {KEY}"), ("x", "a"), ("x", "b"), ("x-bin", b"\xff")]
+        assert stub.ModelMetadata(request, timeout=20, metadata=several).name == "tiny"
 
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -147,7 +153,7 @@ async def test_grpc_probes_need_no_key(keyed: Keyed) -> None:
         assert (await check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await check(health_pb2.HealthCheckRequest(service="x" * 70_000))
-        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED  # no probe is so large
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED  # no probe is so large
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])

@@ -40,6 +40,7 @@ def test_a_timeout_is_a_number_of_seconds(text: str, seconds: float) -> None:
     ("text", "reason"),
     [
         ("", "expected a number of seconds such as 0.25, got ''"),
+        ("1_0", "expected a number of seconds such as 0.25, got '1_0'"),
         ("5s", "expected a number of seconds such as 0.25, got '5s'"),
         ("x" * 99, f"got '{'x' * 40}'"),
         ("nan", "expected a finite number"),

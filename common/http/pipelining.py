@@ -1,0 +1,29 @@
+"""Requests that a client sends without waiting for responses: how many of them are parsed ahead of their turn.
+
+A segment of 256 KB can hold ten thousand requests. They are parsed one after another and a few at a time, so that other
+connections are served in between, and the memory of a connection stays small.
+"""
+
+from __future__ import annotations
+
+from common.request.capacity import SMALL
+
+AT_ONCE = 1_024  # bytes of a segment that are parsed at once: at most about 40 requests
+MOST_QUEUED = 16  # requests behind the one that is being handled
+END = b"\r\n\r\n"  # of a head, and of a body in chunks; the parser takes no bare line feeds
+
+
+def queue_is_full(queued: int, parsed: int) -> bool:
+    """Whether parsing waits for responses. `parsed` is how many bytes have just been parsed."""
+    return queued >= MOST_QUEUED or (queued > 0 and parsed > SMALL)
+
+
+def end_of_step(data: bytes, at: int, in_body: bool, missing: int) -> int:
+    """Where parsing stops that begins at `at`: at the end of a head, or where a body may end.
+
+    `missing` is how much of the body is still to come, or 0 if that is not known.
+    """
+    if in_body and missing:
+        return at + missing
+    end = data.find(END, at + AT_ONCE if in_body else at)
+    return len(data) if end < 0 else end + len(END)
