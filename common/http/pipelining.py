@@ -6,11 +6,29 @@ connections are served in between, and the memory of a connection stays small.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
+
+from uvicorn.protocols.http.flow_control import FlowControl
+
 from common.request.capacity import SMALL
 
 AT_ONCE = 1_024  # bytes of a segment that are parsed at once: at most about 40 requests
 MOST_QUEUED = 16  # requests behind the one that is being handled
 END = b"\r\n\r\n"  # of a head, and of a body in chunks; the parser takes no bare line feeds
+
+
+class QueueAwareFlow(FlowControl):
+    """Reads nothing while requests are queued: it would only lengthen the queue."""
+
+    def __init__(self, transport: asyncio.Transport, queue: Collection[object]) -> None:
+        super().__init__(transport)
+        self._queue = queue
+
+    def resume_reading(self) -> None:
+        """uvicorn calls this for each request that reads its body, although others may be queued behind it."""
+        if not self._queue:
+            super().resume_reading()
 
 
 def queue_is_full(queued: int, parsed: int) -> bool:
