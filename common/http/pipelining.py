@@ -11,6 +11,7 @@ from collections.abc import Collection
 
 from uvicorn.protocols.http.flow_control import FlowControl
 
+from common.http.body import BodyMemory
 from common.request.capacity import SMALL
 
 AT_ONCE = 1_024  # bytes of a segment that are parsed at once: at most about 40 requests
@@ -29,6 +30,29 @@ class QueueAwareFlow(FlowControl):
         """uvicorn calls this for each request that reads its body, although others may be queued behind it."""
         if not self._queue:
             super().resume_reading()
+
+
+class Unparsed:
+    """What waits to be parsed: a segment, and where parsing goes on. More than SMALL bytes count as held."""
+
+    __slots__ = ("_held", "_memory", "at", "data")
+
+    def __init__(self, memory: BodyMemory) -> None:
+        self._memory, self.data, self.at, self._held = memory, b"", 0, 0
+
+    def keep(self, data: bytes, at: int) -> None:
+        """Raises Overloaded or PayloadTooLarge, and keeps nothing, when all requests together hold too much."""
+        if len(data) - at <= SMALL:
+            self.data, self.at = data[at:], 0  # without what has been parsed
+            return
+        self._memory.hold(len(data))
+        self.data, self.at, self._held = data, at, len(data)
+
+    def drop(self) -> None:
+        """Gives the memory back."""
+        if self.data:
+            self._memory.give_back(self._held)
+            self.data, self.at, self._held = b"", 0, 0
 
 
 def queue_is_full(queued: int, parsed: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import httptools
 
-from common.errors import InvalidInput
+from common.errors import ServingError
 from common.http.app import App, plain_path
 from common.http.asgi_call import WAIT_UNTIL_READ
 from common.http.cycle import DirectRequestCycle
@@ -31,6 +31,7 @@ from common.http.limits import (
     TARGET_TOO_LONG,
     TOO_MANY_PIECES,
     TOO_MUCH_FRAMING,
+    TOO_MUCH_QUEUED,
     CycleTransport,
     Linger,
     Refusal,
@@ -39,7 +40,7 @@ from common.http.limits import (
     most_connections,
     until_read,
 )
-from common.http.pipelining import AT_ONCE, QueueAwareFlow, end_of_step, queue_is_full
+from common.http.pipelining import AT_ONCE, QueueAwareFlow, Unparsed, end_of_step, queue_is_full
 from common.http.upgrade import head_without_offer
 from common.request.context import Headers, RequestContext
 
@@ -57,11 +58,12 @@ class HttpProtocol(IdleTimedProtocol):
     _in_head = _in_body = _measure_head = False
     _head_since: float | None = None  # when an incomplete head began
     _received = _body_size = _pieces = 0  # of the request that is arriving
-    unparsed, _parsed = b"", 0  # a segment with many requests, and how much of it has been parsed
+    unparsed: Unparsed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         self.flow = QueueAwareFlow(transport, self.pipeline)
+        self.unparsed = Unparsed(cast(App, self.app).body_memory)
         if len(self.connections) > most_connections():
             close_longest_idle(one for one in self.connections if isinstance(one, HttpProtocol))
 
@@ -72,8 +74,8 @@ class HttpProtocol(IdleTimedProtocol):
         self._received += len(data)
         self._unset_keepalive_if_required()
         try:
-            if len(data) > AT_ONCE or self.unparsed:
-                self._parse_in_steps(self.unparsed + data)
+            if len(data) > AT_ONCE or self.unparsed.data:
+                self._parse_in_steps(self.unparsed.data + data)
             else:
                 while data:
                     data = self._parse(data)
@@ -87,12 +89,15 @@ class HttpProtocol(IdleTimedProtocol):
 
     def _parse_in_steps(self, data: bytes) -> None:
         """Parses a large segment request by request. What is behind many requests waits in `unparsed`."""
-        start = at = self._parsed
-        self.unparsed, self._parsed = b"", 0
+        start = at = self.unparsed.at
+        self.unparsed.drop()
         view = memoryview(data)
         while at < len(data) and self._linger is None:
             if queue_is_full(len(self.pipeline), at - start):
-                self.unparsed, self._parsed = data, at
+                try:
+                    self.unparsed.keep(data, at)
+                except ServingError:
+                    self._refuse(TOO_MUCH_QUEUED)
                 return
             missing = self.cycle.request_body.missing if isinstance(self.cycle, DirectRequestCycle) else 0
             end = end_of_step(data, at, self._in_body, missing)
@@ -127,7 +132,7 @@ class HttpProtocol(IdleTimedProtocol):
             cycle.keep_alive = False
         elif isinstance(cycle, DirectRequestCycle):
             cycle.keep_alive = False
-            cycle.request_body.refuse(InvalidInput.at("body", refusal.text))
+            cycle.request_body.refuse(refusal.error())
         elif self.pipeline and self.pipeline[0][0] is cycle:  # the earlier request still gets its response
             self.pipeline.popleft()
         else:
@@ -144,7 +149,7 @@ class HttpProtocol(IdleTimedProtocol):
 
         Requests behind it are dropped, since their responses could not be sent.
         """
-        if self._linger is None and (self._in_body or self._in_head or self.pipeline or self.unparsed):
+        if self._linger is None and (self._in_body or self._in_head or self.pipeline or self.unparsed.data):
             self._linger = Linger(self.transport)
         self._drop_queued()
         if self._linger is not None:
@@ -157,7 +162,7 @@ class HttpProtocol(IdleTimedProtocol):
             if isinstance(cycle, DirectRequestCycle):
                 cycle.request_body.release()
         self.pipeline.clear()
-        self.unparsed, self._parsed = b"", 0
+        self.unparsed.drop()
 
     def close_if_late(self, now: float, head_seconds: float) -> None:
         """Closes a connection whose client takes too long to send a head, or its first byte."""
@@ -274,7 +279,7 @@ class HttpProtocol(IdleTimedProtocol):
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            if self.unparsed and not self.pipeline:
+            if self.unparsed.data and not self.pipeline:
                 self.data_received(b"")
             self.flow.resume_reading()
             return

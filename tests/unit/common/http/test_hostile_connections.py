@@ -90,6 +90,20 @@ def test_what_waits_to_be_parsed_is_one_segment() -> None:
     assert 0 < most < 300_000
 
 
+def test_what_waits_to_be_parsed_counts_as_held() -> None:
+    service = CapturedLog().service(max_body_bytes=100_000, max_buffered_bytes=100_000, access_log=False)
+    with served(example_app(service)) as running, connected(running) as one:
+        one.send(request("echo", b"x")[:-1])
+        wait_until(lambda: service.metrics.in_progress == 1, "the request to begin")
+        one.send(b"x" + request("echo", b"y") * 5_000)
+        answers = 1
+        while one.answer()[1].get("connection") != "close":
+            answers += 1
+        assert answers < 100
+        assert one.closed()
+    wait_until(lambda: not running.app.body_memory.held, "everything given back")
+
+
 def test_many_requests_of_all_kinds_in_one_segment_are_answered_in_their_order() -> None:
     item = b'[{"size": 7}]\r\n\r\n'
     head = b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
