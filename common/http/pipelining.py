@@ -28,7 +28,7 @@ class QueueAwareFlow(FlowControl):
 
     def resume_reading(self) -> None:
         """uvicorn calls this for each request that reads its body, although others may be queued behind it."""
-        if not self._queue:
+        if self.read_paused and not self._queue:
             super().resume_reading()
 
 
