@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from common.errors import InvalidInput, Overloaded, ServingError
 from common.request.context import RequestContext
 
 MOST_TARGET = 8_192  # bytes of a request's target, that is its path and query
@@ -41,12 +42,17 @@ class Refusal(NamedTuple):
         head = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         return STATUS_LINE[self.status] + head + body
 
+    def error(self) -> ServingError:
+        """The same for a request whose head has been taken."""
+        return Overloaded(self.text, retry_after=1) if self.status == 503 else InvalidInput.at("body", self.text)
+
 
 TARGET_TOO_LONG = Refusal(414, f"the request's target is longer than {MOST_TARGET} bytes; send values in the body")
 HEAD_TOO_LARGE = Refusal(431, f"the head has more than {MOST_HEAD} bytes or {MOST_FIELDS} header fields; send fewer")
 HEAD_TOO_SLOW = Refusal(408, f"the request's head was not complete in time, usually {HEAD_SECONDS:g} s")
 TOO_MANY_PIECES = Refusal(400, f"the body comes in chunks of fewer than {PIECE_BYTES} bytes; send larger ones")
 TOO_MUCH_FRAMING = Refusal(400, "the body has more bytes of chunk extensions or trailers than are accepted")
+TOO_MUCH_QUEUED = Refusal(503, "too much waits behind earlier requests; wait for responses, and retry later")
 
 
 class RefusedRequestError(Exception):

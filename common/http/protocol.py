@@ -9,12 +9,11 @@ the FastAPI application.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Any, cast
 
 import httptools
 
-from common.errors import InvalidInput
+from common.errors import ServingError
 from common.http.app import App, plain_path
 from common.http.asgi_call import WAIT_UNTIL_READ
 from common.http.cycle import DirectRequestCycle
@@ -32,6 +31,7 @@ from common.http.limits import (
     TARGET_TOO_LONG,
     TOO_MANY_PIECES,
     TOO_MUCH_FRAMING,
+    TOO_MUCH_QUEUED,
     CycleTransport,
     Linger,
     Refusal,
@@ -40,7 +40,7 @@ from common.http.limits import (
     most_connections,
     until_read,
 )
-from common.http.pipelining import AT_ONCE, end_of_step, queue_is_full
+from common.http.pipelining import AT_ONCE, QueueAwareFlow, Unparsed, end_of_step, queue_is_full
 from common.http.upgrade import head_without_offer
 from common.request.context import Headers, RequestContext
 
@@ -58,10 +58,12 @@ class HttpProtocol(IdleTimedProtocol):
     _in_head = _in_body = _measure_head = False
     _head_since: float | None = None  # when an incomplete head began
     _received = _body_size = _pieces = 0  # of the request that is arriving
-    _unparsed, _parsed = b"", 0  # a segment with many requests, and how much of it has been parsed
+    unparsed: Unparsed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
+        self.flow = QueueAwareFlow(transport, self.pipeline)
+        self.unparsed = Unparsed(cast(App, self.app).body_memory)
         if len(self.connections) > most_connections():
             close_longest_idle(one for one in self.connections if isinstance(one, HttpProtocol))
 
@@ -72,8 +74,8 @@ class HttpProtocol(IdleTimedProtocol):
         self._received += len(data)
         self._unset_keepalive_if_required()
         try:
-            if len(data) > AT_ONCE or self._unparsed:
-                self._parse_in_steps(self._unparsed + data)
+            if len(data) > AT_ONCE or self.unparsed.data:
+                self._parse_in_steps(self.unparsed.data + data)
             else:
                 while data:
                     data = self._parse(data)
@@ -86,13 +88,16 @@ class HttpProtocol(IdleTimedProtocol):
             self._refuse(TOO_MUCH_FRAMING)
 
     def _parse_in_steps(self, data: bytes) -> None:
-        """Parses a large segment request by request. What is behind many requests waits in `_unparsed`."""
-        start = at = self._parsed
-        self._unparsed, self._parsed = b"", 0
+        """Parses a large segment request by request. What is behind many requests waits in `unparsed`."""
+        start = at = self.unparsed.at
+        self.unparsed.drop()
         view = memoryview(data)
         while at < len(data) and self._linger is None:
-            if not self._in_body and queue_is_full(len(self.pipeline), at - start):
-                self._unparsed, self._parsed = data, at
+            if queue_is_full(len(self.pipeline), at - start):
+                try:
+                    self.unparsed.keep(data, at)
+                except ServingError:
+                    self._refuse(TOO_MUCH_QUEUED)
                 return
             missing = self.cycle.request_body.missing if isinstance(self.cycle, DirectRequestCycle) else 0
             end = end_of_step(data, at, self._in_body, missing)
@@ -127,9 +132,9 @@ class HttpProtocol(IdleTimedProtocol):
             cycle.keep_alive = False
         elif isinstance(cycle, DirectRequestCycle):
             cycle.keep_alive = False
-            cycle.request_body.refuse(InvalidInput.at("body", refusal.text))
-        elif any(queued is cycle for queued, _ in self.pipeline):  # the earlier request still gets its response
-            self.pipeline = deque(one for one in self.pipeline if one[0] is not cycle)
+            cycle.request_body.refuse(refusal.error())
+        elif self.pipeline and self.pipeline[0][0] is cycle:  # the earlier request still gets its response
+            self.pipeline.popleft()
         else:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -144,7 +149,7 @@ class HttpProtocol(IdleTimedProtocol):
 
         Requests behind it are dropped, since their responses could not be sent.
         """
-        if self._linger is None and (self._in_body or self._in_head or self.pipeline or self._unparsed):
+        if self._linger is None and (self._in_body or self._in_head or self.pipeline or self.unparsed.data):
             self._linger = Linger(self.transport)
         self._drop_queued()
         if self._linger is not None:
@@ -157,7 +162,7 @@ class HttpProtocol(IdleTimedProtocol):
             if isinstance(cycle, DirectRequestCycle):
                 cycle.request_body.release()
         self.pipeline.clear()
-        self._unparsed, self._parsed = b"", 0
+        self.unparsed.drop()
 
     def close_if_late(self, now: float, head_seconds: float) -> None:
         """Closes a connection whose client takes too long to send a head, or its first byte."""
@@ -274,10 +279,9 @@ class HttpProtocol(IdleTimedProtocol):
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            if self._unparsed and not self.pipeline:
+            if self.unparsed.data and not self.pipeline:
                 self.data_received(b"")
-            if not self.pipeline:  # while requests are queued, reading more would only lengthen the queue
-                self.flow.resume_reading()
+            self.flow.resume_reading()
             return
         if self._linger is not None:
             self.close()

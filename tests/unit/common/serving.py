@@ -42,6 +42,11 @@ class RunningServer:
         connections = self._server.server_state.connections.copy()
         return max((len(one.pipeline) for one in connections if isinstance(one, HttpProtocol)), default=0)
 
+    def unparsed(self) -> int:
+        """The most bytes of requests that wait on one connection to be parsed."""
+        connections = self._server.server_state.connections.copy()
+        return max((len(one.unparsed.data) for one in connections if isinstance(one, HttpProtocol)), default=0)
+
     def drain(self) -> None:
         """What SIGTERM does."""
         self._server.handle_exit(15, None)

@@ -59,10 +59,14 @@ def test_a_response_that_is_not_read_is_in_memory_once() -> None:
         assert memory().rss - before < 1.5 * callers * size
 
 
+ITEMS = (
+    b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n"
+    + b'[{"size": 1}]'
+)
 LIVE = b"GET /livez HTTP/1.1\r\nHost:\r\n\r\n"
 
 
-@pytest.mark.parametrize(("whole", "count"), [(request("length", b"x" * 100), 12_000), (LIVE, 3_000)])
+@pytest.mark.parametrize(("whole", "count"), [(request("length", b"x" * 100), 12_000), (LIVE, 3_000), (ITEMS, 1_000)])
 def test_pipelined_requests_are_not_parsed_faster_than_they_are_answered(whole: bytes, count: int) -> None:
     longest = 0
     with served(example_app(CapturedLog().service())) as running, connected(running) as one:
@@ -73,6 +77,38 @@ def test_pipelined_requests_are_not_parsed_faster_than_they_are_answered(whole: 
             longest = max(longest, running.pipelined())
         sender.join()
     assert 0 < longest <= MOST_QUEUED + AT_ONCE // len(whole)
+
+
+def test_what_waits_to_be_parsed_is_one_segment() -> None:
+    most = 0
+    with served(example_app(CapturedLog().service(access_log=False))) as running, connected(running) as one:
+
+        def send() -> None:
+            with suppress(OSError):  # it ends when the connection does
+                one.send(ITEMS * 100_000)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        for _ in range(1_000):
+            assert one.answer()[0] == 200
+            most = max(most, running.unparsed())
+        one.socket.shutdown(socket.SHUT_RDWR)
+        sender.join()
+    assert 0 < most < 300_000
+
+
+def test_what_waits_to_be_parsed_counts_as_held() -> None:
+    service = CapturedLog().service(max_body_bytes=100_000, max_buffered_bytes=100_000, access_log=False)
+    with served(example_app(service)) as running, connected(running) as one:
+        one.send(request("echo", b"x")[:-1])
+        wait_until(lambda: service.metrics.in_progress == 1, "the request to begin")
+        one.send(b"x" + request("echo", b"y") * 5_000)
+        answers = 1
+        while one.answer()[1].get("connection") != "close":
+            answers += 1
+        assert answers < 100
+        assert one.closed()
+    wait_until(lambda: not running.app.body_memory.held, "everything given back")
 
 
 def test_many_requests_of_all_kinds_in_one_segment_are_answered_in_their_order() -> None:
@@ -98,12 +134,6 @@ def test_many_requests_of_all_kinds_in_one_segment_are_answered_in_their_order()
                 assert one.answer()[::2] == (200, expected), (number, kind)
         sender.join()
         assert running.app.body_memory.held == 0
-
-
-ITEMS = (
-    b"POST /items HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n"
-    + b'[{"size": 1}]'
-)
 
 
 @pytest.mark.parametrize("last", [request("echo", b"1"), ITEMS])
