@@ -110,7 +110,6 @@ ROUTES, LOGS = "bench.alternatives.routes", "bench.alternatives.structured_logs"
 PROTOCOL = "common/http/protocol.py"
 METRICS = ("CounterValue", "HistogramValue", "Counter", "Histogram")
 TENSORS = ("from_json", "nested_json", "_values", "_decoder", "_array")
-KEEP_ALIVE = ("on_response_complete", "timeout_keep_alive_handler", "_start_idle_timer", "_unset_keepalive_if_required")
 COMPARISONS = (
     Comparison("control", "nothing: ours against ours", (), [Alternative("ours again", IRIS.role)], IRIS, (1, 4, 32)),
     Comparison(
@@ -163,7 +162,7 @@ COMPARISONS = (
     Comparison(
         "keep_alive",
         "one timer for each connection",
-        tuple(f"{PROTOCOL}:HttpProtocol.{name}" for name in KEEP_ALIVE),
+        ("common/http/idle.py", f"{PROTOCOL}:HttpProtocol.on_response_complete"),
         [replaced("uvicorn's timer for each request", "timer-for-each-request")],
         IRIS,
         (1, 32),

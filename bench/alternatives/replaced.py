@@ -16,6 +16,7 @@ import orjson
 import uvicorn
 from pydantic import Field
 
+from common.http.idle import IdleTimedProtocol
 from common.http.protocol import HttpProtocol
 from common.inference import batcher
 from common.observability import log
@@ -37,8 +38,8 @@ class Settings(WebSettings):
 def timer_for_each_request() -> None:
     """uvicorn's timer for idle connections: one is made and cancelled for each request."""
     del HttpProtocol.on_response_complete
-    del HttpProtocol.timeout_keep_alive_handler
-    del HttpProtocol._unset_keepalive_if_required
+    del IdleTimedProtocol.timeout_keep_alive_handler
+    del IdleTimedProtocol._unset_keepalive_if_required
 
 
 def collector_as_python_has_it() -> None:
