@@ -16,6 +16,7 @@ from tests.oip import fits_json, json_inputs
 from tests.rows import JSON
 
 TOO_LARGE = 65_000_001
+FEW_BYTES = 65_536  # of named values, which some routes take no more of
 MALFORMED = {
     "empty": b"",
     "cut": b'{"inputs": [',
@@ -65,7 +66,9 @@ def test_what_is_not_json_is_refused(served: Served) -> None:
     for path in paths:
         for name, content in MALFORMED.items():
             response = served.ask("POST", path, content=content, headers={"Content-Type": JSON})
-            assert response.status_code == 400, f"{path}, {name}: {response.text}"
+            # what is long may be refused for its size before it is read
+            refused = (400, 413) if len(content) > FEW_BYTES else (400,)
+            assert response.status_code in refused, f"{path}, {name}: {response.text}"
             assert said(response)
 
 
