@@ -29,7 +29,7 @@ from runtimes.load_failures import LoadWatch
 
 _POLL_SECONDS = 0.5
 _IMAGE_PROJECT = "serving-patterns"  # all images are built in this compose project
-# The arguments with which this process last built each image: one that starts many stacks does not build it for each.
+# The build arguments of each image that this process has built, so that many stacks do not build it again and again.
 _built: dict[str, tuple[object, ...]] = {}
 
 

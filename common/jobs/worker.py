@@ -141,7 +141,7 @@ class Worker:
         await self._until_idle(stopped)
 
     async def _until_idle(self, stopped: asyncio.Task[Any]) -> None:
-        """Waits for all jobs that this worker works on, or for the stop."""
+        """Waits until this worker has finished all its jobs, or is told to stop."""
         while self._running and not stopped.done():
             await asyncio.wait([stopped, *self._running], return_when=asyncio.FIRST_COMPLETED)
 

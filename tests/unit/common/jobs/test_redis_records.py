@@ -24,7 +24,7 @@ def new(**given: Any) -> NewJob:
 
 
 async def messages(redis: Any) -> list[JobMessage]:
-    """What stands in the stream, in order."""
+    """The messages in the stream, in order."""
     return [
         JobMessage(fields[b"id"].decode(), number.decode()) for number, fields in await redis.xrange("{jobs}:queue")
     ]
