@@ -25,6 +25,11 @@ Message = TypeVar("Message")
 Handler = Callable[[RequestContext], Awaitable[Message]]
 
 
+def when_done(call: CallContext, act: Callable[[], None]) -> None:
+    """Calls `act` once grpcio is done with a call."""
+    call.add_done_callback(lambda _: act())  # type: ignore[arg-type]  # the stub wants a class of its own
+
+
 class GrpcCalls:
     """Runs the calls of one gRPC service; `name` is the service's full name."""
 
@@ -46,7 +51,7 @@ class GrpcCalls:
         return response
 
     async def abort(self, call: CallContext, error: ServingError) -> NoReturn:
-        """Ends a call outside the envelope with the status of an error."""
+        """Ends a call with the status of an error, for calls that the envelope does not run."""
         error.with_traceback(None)  # which refers to the message, and grpcio keeps the error
         call.set_trailing_metadata(tuple(_error_metadata(error)))
         await self._abort(call, error)

@@ -16,7 +16,7 @@ from typing import Any
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
-from common.endpoints.grpc_calls import CallContext, GrpcCalls
+from common.endpoints.grpc_calls import CallContext, GrpcCalls, when_done
 from common.endpoints.grpc_turns import Turns
 from common.endpoints.grpc_unread import CallMemory
 from common.errors import InvalidInput, Overloaded, PayloadTooLarge, ServingError
@@ -143,8 +143,8 @@ class StreamMethod(_Method):
             raise Overloaded(f"{MOST_STREAMS} calls of this method are open, the most that may be; retry later")
         CallMemory(call, self._capacity)
         self._running += 1
-        call.add_done_callback(self._end)  # type: ignore[arg-type]  # the stub wants a class of its own
+        when_done(call, self._end)
         return await self._small_message(call)
 
-    def _end(self, call: Any) -> None:
+    def _end(self) -> None:
         self._running -= 1

@@ -12,10 +12,9 @@ import asyncio
 import os
 import socket
 import stat
-from typing import Any
 from urllib.parse import unquote
 
-from common.endpoints.grpc_calls import CallContext
+from common.endpoints.grpc_calls import CallContext, when_done
 from common.http.limits import ReadBounds
 from common.request.capacity import Capacity
 
@@ -31,7 +30,7 @@ class CallMemory:
         self._call, self._capacity, self._held = call, capacity, 0
         self._timer: asyncio.TimerHandle | None = None
         self._hold(CALL, even_if_full)
-        call.add_done_callback(self._end)  # type: ignore[arg-type]  # the stub wants a class of its own
+        when_done(call, self._end)
 
     def hold_response(self, size: int, bounds: ReadBounds, even_if_full: bool = False) -> None:
         """Counts a response, which the client has to read within the bounds. Raises Overloaded, PayloadTooLarge."""
@@ -45,7 +44,7 @@ class CallMemory:
         self._capacity.hold(size, even_if_full, own=self._held)
         self._held += size
 
-    def _end(self, call: Any) -> None:
+    def _end(self) -> None:
         self._capacity.give_back(self._held)
         if self._timer is not None:
             self._timer.cancel()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import Any, TypeVarTuple
 
 import msgspec
 import numpy as np
 
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse, ModelHandle
 from common.endpoints.fingerprint import stated
+from common.endpoints.large import decoded_inputs, values_size
 from common.endpoints.row_answers import RowAnswers
 from common.errors import InvalidInput, PayloadTooLarge
 from common.preprocessing.items import ItemPreparer
@@ -19,7 +20,9 @@ from common.protocol.grpc import tfserving_tensor_pb2 as tensor_pb
 from common.protocol.grpc.tfserving_tensors import tensor_info
 from common.protocol.rows import Column, columns_of, listed_names, rows_to_inputs, value_reason
 from common.protocol.tensors import Array, TensorSpec
+from common.request.context import RequestContext
 
+Ts = TypeVarTuple("Ts")
 FILES_SIGNATURE, FILES_INPUT = "serving_bytes", "image_bytes"
 MOST_FILES = 64  # in one request; each becomes a tensor that is much larger than the file
 PREDICT, CLASSIFY, REGRESS = "predict", "classify", "regress"
@@ -206,6 +209,24 @@ def rows(
     needed = known.keys() - context.keys()
     given = (_row(example, known, needed, f"examples[{index}]") for index, example in enumerate(examples))
     return rows_to_inputs(given, _columns(model), "examples", count=count, shared=context)
+
+
+async def decoded_examples(
+    context: RequestContext,
+    model: ModelHandle,
+    size: int,
+    count: int,
+    decode: Callable[[*Ts], dict[str, Array]],
+    *given: *Ts,
+) -> dict[str, Array]:
+    """Calls `decode`, which makes the inputs of `count` examples, beside the event loop if they are large.
+
+    `size` is that of the request in bytes. The inputs count as held before they are made, since examples that share a
+    context may be much larger than their request.
+    """
+    reads = values_size(size, count, len(columns(model)))
+    takes = row_bytes(model, min(count, context.most_rows))
+    return await decoded_inputs(context, reads, decode, *given, takes=takes)
 
 
 def row_bytes(model: ModelHandle, count: int) -> int:

@@ -13,7 +13,7 @@ from google.protobuf.wrappers_pb2 import Int64Value
 from common.endpoints.backend import InferenceBackend, InferRequest, InferResponse, ModelHandle
 from common.endpoints.grpc_calls import CallContext
 from common.endpoints.grpc_handlers import GrpcHandlers
-from common.endpoints.large import decoded, decoded_inputs, encoded_message, rows_size, values_size
+from common.endpoints.large import decoded, encoded_message, rows_size
 from common.endpoints.tfserving import (
     CLASSIFY,
     DEFAULT_SIGNATURE,
@@ -22,12 +22,11 @@ from common.endpoints.tfserving import (
     Features,
     check_signature,
     classes,
-    columns,
+    decoded_examples,
     file_names,
     find_model,
     infer_files,
     row_answers,
-    row_bytes,
     row_count,
     rows,
     signatures,
@@ -132,12 +131,8 @@ class PredictionService(pb_grpc.PredictionServiceServicer):
         self, context: RequestContext, model: ModelHandle, examples: pb.Input, method: str
     ) -> tuple[InferResponse, int]:
         """The outputs for the examples, and the number of examples."""
-        count = _count(examples)
-        size, takes = (
-            values_size(context.bytes_in, count, len(columns(model))),
-            row_bytes(model, min(count, context.most_rows)),
-        )
-        inputs = await decoded_inputs(context, size, _rows, model, examples, method, context.most_rows, takes=takes)
+        given = model, examples, method, context.most_rows
+        inputs = await decoded_examples(context, model, context.bytes_in, _count(examples), _rows, *given)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         return await self._backend.infer(InferRequest(context, model, inputs)), row_count(inputs)
 

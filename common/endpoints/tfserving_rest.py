@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from common.endpoints.backend import InferenceBackend, InferRequest, ModelHandle, ready_models
-from common.endpoints.large import decoded, decoded_inputs, encoded, rows_size, values_size
+from common.endpoints.large import decoded, encoded, rows_size
 from common.endpoints.tfserving import (
     CLASSIFY,
     FILES_SIGNATURE,
@@ -24,11 +24,11 @@ from common.endpoints.tfserving import (
     check_signature,
     classes,
     columns,
+    decoded_examples,
     file_names,
     find_model,
     infer_files,
     row_answers,
-    row_bytes,
     rows,
     signatures,
     status,
@@ -120,11 +120,8 @@ class TfServingRoute:
         model = target.model
         request = await decoded(context, len(body), _decode_examples, target, body, context.most_rows)
         count = len(request.examples)
-        size, takes = (
-            values_size(len(body), count, len(columns(model))),
-            row_bytes(model, min(count, context.most_rows)),
-        )
-        inputs = await decoded_inputs(context, size, _example_rows, target, request, context.most_rows, takes=takes)
+        given = target, request, context.most_rows
+        inputs = await decoded_examples(context, model, len(body), count, _example_rows, *given)
         context.stages["decode"] = (perf_counter() - context.started) * 1e3
         outputs = (await self._backend.infer(InferRequest(context, model, inputs))).outputs
         labels = row_answers(model).labels if target.method == CLASSIFY else ()

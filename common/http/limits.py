@@ -153,7 +153,7 @@ READ_BOUNDS = ReadBounds()
 async def until_read(
     transport: asyncio.Transport, flow: FlowControl, context: RequestContext, bounds: ReadBounds = READ_BOUNDS
 ) -> None:
-    """Waits while much of a response waits to be sent, which counts as held. Disconnects a client beyond the bounds."""
+    """Waits until the client has read most of a response, which counts as held. Disconnects one beyond the bounds."""
     time = asyncio.get_running_loop().time
     end = time() + bounds.seconds(transport.get_write_buffer_size())
     while flow.write_paused and not transport.is_closing():

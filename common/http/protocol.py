@@ -175,7 +175,7 @@ class HttpProtocol(IdleTimedProtocol):
             self.transport.close()
 
     async def wait_until_read(self, context: RequestContext) -> None:
-        """Waits while much of a response waits to be sent, which counts as held. Disconnects a client that stalls."""
+        """Waits until the client has read most of a response, which counts as held. Disconnects one that stalls."""
         await until_read(self.transport, self.flow, context)
 
     def on_message_begin(self) -> None:

@@ -45,7 +45,7 @@ _CHOOSE_ROWS = frozenset({"Compress", "If", "Loop", "NonMaxSuppression", "NonZer
 
 
 def mixing_reason(facts: GraphFacts) -> str | None:
-    """Why rows of a run may get other outputs than alone, whatever a probe shows; None when nothing says so."""
+    """Why batching may change the outputs of a row although no probe shows it; None if no operator can do that."""
     if facts.functions:
         return "the graph defines functions of its own, whose operators are not known"
     for node in facts.nodes:

@@ -42,7 +42,7 @@ class Capacity:
             raise self._too_large(size)
 
     def hold(self, size: int, even_if_full: bool = False, own: int = 0) -> None:
-        """Counts bytes as held, beside the `own` bytes that the same request has counted already.
+        """Counts bytes as held, in addition to the `own` bytes that the same request has counted already.
 
         Raises, and counts none, when all requests together would hold too many: PayloadTooLarge for a request that
         needs so many by itself, else Overloaded.

@@ -22,7 +22,7 @@ def takes_texts(estimator: Any) -> bool:
 
 
 def text_columns(estimator: Any, columns: Sequence[str]) -> set[str]:
-    """The columns that were text when it was fitted, as far as its categories, imputers and vectorizers show."""
+    """The columns whose fitted encoders, imputers and vectorizers show that they were text."""
     if takes_texts(estimator):
         return set(columns)
     if isinstance(estimator, ColumnTransformer):

@@ -86,7 +86,7 @@ def sorted_rows() -> bytes:
 
 
 def drops_negative_rows() -> bytes:
-    """The sums of those rows whose sum is not negative. Its probes have none that is."""
+    """The sum of each row, without the rows whose sum is negative. No row of a probe has a negative sum."""
     return graph(
         node("ReduceSum", "x one", "sum", keepdims=0),
         node("GreaterOrEqual", "sum zero", "kept"),
